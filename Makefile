@@ -1,0 +1,51 @@
+# Two commands do all the set-up: `make run` shows the sidecar at work, `make test` runs every test.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: run test test-nightly lint format bench clean
+
+run: $(STAMP)  ## the demo: a token in, an admitted request through, a revoked one refused
+	$(BIN)/sidecar demo
+
+test: $(STAMP) system  ## every test, with the coverage gate
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+lint: $(STAMP)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) system  ## CPU per request beside nginx, njs and Envoy, as far as they are installed
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:
+	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache dist
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV) || { $(MAKE) --no-print-directory python-venv && $(PYTHON) -m venv $(VENV); }
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+# What the tests start besides Python: redis-server and promtool. Installed where apt-get and root are at hand.
+.PHONY: system python-venv
+system:
+	@missing=""; \
+	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	command -v promtool >/dev/null || missing="$$missing prometheus"; \
+	test -z "$$missing" || { \
+	  command -v apt-get >/dev/null && test "$$(id -u)" = 0 || { echo "install:$$missing" >&2; exit 1; }; \
+	  echo "installing$$missing"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	}
+
+python-venv:
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null

@@ -1,0 +1,225 @@
+"""The composition root: settings in, the wired parts of one worker out. The one file that knows everybody."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from sidecar import settings as config
+from sidecar.core.clients import Client, ClientRegistry
+from sidecar.core.events import Event, RequestDone, StoreChanged
+from sidecar.core.keys import KeyRing, SigningKey
+from sidecar.core.policy import Access, Route, RoutePolicy
+from sidecar.core.ports import RevocationStore
+from sidecar.core.replies import Endpoint
+from sidecar.core.revocations import RevocationView
+from sidecar.core.secrets import hash_secret, parse_secret_hash
+from sidecar.core.tokens import TokenRules
+from sidecar.oauth.client_auth import ClientAuthenticator
+from sidecar.oauth.revoke import RevokeEndpoint
+from sidecar.oauth.token import TokenEndpoint
+from sidecar.ops.logs import AccessLog
+from sidecar.ops.metrics import Gauges, Metrics
+from sidecar.proxy.exchange import Services
+from sidecar.proxy.gateway import CredentialRules, Gateway
+from sidecar.proxy.listener import ClientLimits, ClientTimeouts, Listener
+from sidecar.proxy.token_cache import TokenCache
+from sidecar.proxy.upstream import UpstreamPool, UpstreamTimeouts
+from sidecar.stores import open_store
+
+log: Final = logging.getLogger("sidecar")
+
+TOKEN_PATH: Final = "/oauth/token"  # noqa: S105  a path
+REVOKE_PATH: Final = "/oauth/revoke"
+
+
+class App:
+    """One worker's parts. `store`, `listener`, `pool` and `metrics` are what `server` and tests talk to."""
+
+    def __init__(
+        self,
+        settings: config.Settings,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings = settings
+        self.now = now
+        self.monotonic = monotonic
+        self.store_up = False
+        self._listeners: list[Callable[[Event], None]] = []
+        self.view = RevocationView(settings.store.max_staleness)
+        self.store: RevocationStore = open_store(
+            settings.store.url.get_secret_value(),
+            prefix=settings.store.prefix,
+            timeout=settings.store.timeout,
+            max_staleness=settings.store.max_staleness,
+            clock=now,
+            monotonic=monotonic,
+            emit=self.emit,
+        )
+        times = settings.timeouts
+        self.pool = UpstreamPool(
+            settings.upstream.url,
+            loop=loop,
+            timeouts=UpstreamTimeouts(times.connect, times.response, times.stream),
+            monotonic=monotonic,
+        )
+        self.cache = TokenCache(settings.tokens.cache_size)
+        self.metrics = Metrics(self.gauges)
+        self.access_log = AccessLog(logging.getLogger("sidecar.access"), settings.logging.admitted)
+        self._listeners += [self._note_store, self.metrics.on_event, self.access_log.on_event]
+        rules = token_rules(settings.tokens)
+        endpoints = self._endpoints(rules)
+        gateway = Gateway(
+            policy=route_policy(settings, endpoints),
+            endpoints=endpoints,
+            rules=rules,
+            cache=self.cache,
+            view=self.view,
+            credential_rules=CredentialRules(
+                frozenset(settings.credentials.places), settings.credentials.body_limit
+            ),
+            realm=settings.tokens.issuer,
+            default_host=self.pool.authority,
+            now=now,
+            monotonic=monotonic,
+            log_failure=log_failure,
+        )
+        limits = settings.limits
+        self.listener = Listener(
+            gateway,
+            Services(self.pool, self._report(), monotonic),
+            loop=loop,
+            timeouts=ClientTimeouts(times.request_header, times.idle),
+            limits=ClientLimits(limits.request_line, limits.headers, limits.header_count),
+            trusted_proxies=settings.trusted_proxies,
+        )
+
+    def _endpoints(self, rules: TokenRules) -> dict[str, Endpoint]:
+        registry = client_registry(self.settings.clients)
+        self.authenticator = ClientAuthenticator(registry, realm=self.settings.tokens.issuer)
+        return {
+            TOKEN_PATH: TokenEndpoint(
+                authenticator=self.authenticator,
+                rules=rules,
+                emit=self.emit,
+                clock=self.now,
+                new_id=new_id,
+            ),
+            REVOKE_PATH: RevokeEndpoint(
+                authenticator=self.authenticator,
+                rules=rules,
+                store=self.store,
+                emit=self.emit,
+                clock=self.now,
+            ),
+        }
+
+    def _report(self) -> Callable[[RequestDone], None]:
+        """What an ended request goes to: only those who want it, for this is called once per request."""
+        metrics, access_log = self.metrics.on_event, self.access_log.on_event
+
+        def report(event: RequestDone) -> None:
+            metrics(event)
+            access_log(event)
+
+        return report
+
+    def emit(self, event: Event) -> None:
+        """Tell every listener."""
+        for listener in self._listeners:
+            listener(event)
+
+    def _note_store(self, event: Event) -> None:
+        if isinstance(event, StoreChanged):
+            self.store_up = event.up
+
+    def gauges(self) -> Gauges:
+        """The values that live in the parts, for the metrics."""
+        return Gauges(
+            in_flight=self.listener.in_flight,
+            cache_hits=self.cache.hits,
+            cache_misses=self.cache.misses,
+            store_up=self.store_up,
+            staleness=self.view.staleness(self.monotonic()),
+            revocations=len(self.view),
+        )
+
+    async def readiness(self) -> Mapping[str, str | None]:
+        """Each check with `None`, or with what is wrong."""
+        usable = self.view.usable(self.monotonic())
+        reachable = await self.pool.probe()
+        return {
+            "store": None if usable else "the revocation view is stale",
+            "upstream": None if reachable else "the API server does not accept connections",
+            "draining": "the worker is going away" if self.listener.draining else None,
+        }
+
+    async def close(self) -> None:
+        """Give back what the parts hold."""
+        self.authenticator.close()
+        await self.pool.close()
+        await self.store.close()
+
+
+def token_rules(tokens: config.Tokens) -> TokenRules:
+    """The rules by which tokens are issued and verified."""
+    ring = KeyRing([SigningKey.hmac(key.kid, key.alg, key.secret.get_secret_value()) for key in tokens.signing_keys])
+    return TokenRules(
+        issuer=tokens.issuer,
+        audience=tokens.audience,
+        access_token_ttl=int(tokens.access_token_ttl),
+        leeway=tokens.leeway,
+        ring=ring,
+    )
+
+
+def client_registry(clients: tuple[config.Client, ...]) -> ClientRegistry:
+    """The clients, with every secret as a hash."""
+    return ClientRegistry([_client(client) for client in clients], memo_key=secrets.token_bytes(32))
+
+
+def _client(client: config.Client) -> Client:
+    if client.client_secret_hash is not None:
+        secret_hash = client.client_secret_hash.get_secret_value()
+    else:
+        # It stands in plain text in our memory anyway: a digest is enough to compare it in constant time.
+        plain = client.client_secret.get_secret_value() if client.client_secret else secrets.token_hex(32)
+        secret_hash = hash_secret(plain, secrets.token_bytes(16), "sha256")
+    return Client(
+        client_id=client.client_id,
+        secret=parse_secret_hash(secret_hash),
+        grant_types=frozenset(client.grant_types),
+        scope=client.scope,
+        roles=client.roles,
+        disabled=client.disabled,
+    )
+
+
+def route_policy(settings: config.Settings, endpoints: Mapping[str, Endpoint]) -> RoutePolicy:
+    """Our own endpoints first, then the configured routes."""
+    ours = [Route(path, access=Access.LOCAL) for path in endpoints]
+    configured = [
+        Route(
+            route.path,
+            frozenset(route.methods) if route.methods else None,
+            Access(route.access),
+            frozenset(route.scope),
+        )
+        for route in settings.routes
+    ]
+    return RoutePolicy([*ours, *configured])
+
+
+def new_id() -> str:
+    """An id that nobody can guess: 128 bits."""
+    return secrets.token_urlsafe(16)
+
+
+def log_failure(where: str) -> None:
+    """A defect of ours: say so with its traceback, which holds no request data."""
+    log.exception("internal_error", extra={"where": where})

@@ -1,0 +1,64 @@
+"""What happened, said once: one immutable event feeds the metrics, the log and whoever listens later.
+
+An event carries no token, secret, query or header value: what is not in it cannot leak.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import NamedTuple
+
+from sidecar.core.reasons import Reason
+
+
+class Decision(StrEnum):
+    """What was decided about a request on the public listener."""
+
+    ADMITTED = "admitted"
+    PUBLIC = "public"
+    REFUSED = "refused"
+    LOCAL = "local"  # answered by one of our own endpoints
+
+
+class RequestDone(NamedTuple):
+    """A request on the public listener was answered, or its connection was lost before it was.
+
+    `status` is what the client was sent (499: the client left first, as nginx logs it). `path` has no query.
+    Durations are in seconds; `upstream_seconds` is `None` when the upstream was not asked.
+    """
+
+    decision: Decision
+    status: int
+    seconds: float
+    upstream_seconds: float | None
+    reason: Reason | None
+    method: str
+    path: str
+    client_id: str | None
+    peer: str
+
+
+class TokenIssued(NamedTuple):
+    """The token endpoint issued an access token."""
+
+    grant_type: str
+    client_id: str
+    jti: str
+
+
+class TokenRevoked(NamedTuple):
+    """A revocation was written to the store."""
+
+    client_id: str
+    jti: str
+
+
+class StoreChanged(NamedTuple):
+    """The store became reachable or unreachable; `detail` names the fault (never an address with a password)."""
+
+    up: bool
+    detail: str
+
+
+Event = RequestDone | TokenIssued | TokenRevoked | StoreChanged
+Listener = Callable[[Event], None]
+"""Called synchronously, in order; must be quick and must not raise."""

@@ -1,0 +1,323 @@
+"""Header fields on their way through: what is dropped, what is read, what is added.
+
+Rules:
+- Order, spelling and bytes of end-to-end fields stay as they were sent (RFC 9110 section 5.3).
+- Hop-by-hop fields end here, and those that `Connection` names (RFC 9110 section 7.6.1), except the ones that frame the
+  message or say where it goes: naming those is an attack.
+- A field that could be taken for one of ours is gone in every spelling. Servers that turn headers into variables
+  (CGI, WSGI, PHP) make one name of `-` and `_` and `.`, so names are compared with all of them folded.
+"""
+
+from collections.abc import Callable, Iterable
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from sidecar.core.credentials import bearer_token
+from sidecar.core.paths import valid_authority
+from sidecar.core.reasons import Reason, Refused
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+
+
+class Kind(IntEnum):
+    """What a field is to us."""
+
+    KEEP = 0
+    DROP = 1
+    CONNECTION = 2
+    TRANSFER_ENCODING = 3
+    CONTENT_LENGTH = 4
+    HOST = 5
+    AUTHORIZATION = 6
+    ACCESS_TOKEN = 7
+    FORWARDED = 8
+    EXPECT = 9
+    UPGRADE = 10
+    CONTENT_TYPE = 11
+    CONTENT_ENCODING = 12
+
+
+_REQUEST_KINDS: Final = {
+    b"connection": Kind.CONNECTION,
+    b"keep-alive": Kind.DROP,
+    b"proxy-connection": Kind.DROP,
+    b"proxy-authorization": Kind.DROP,
+    b"te": Kind.DROP,
+    b"trailer": Kind.DROP,
+    b"transfer-encoding": Kind.TRANSFER_ENCODING,
+    b"upgrade": Kind.UPGRADE,
+    b"content-length": Kind.CONTENT_LENGTH,
+    b"content-type": Kind.CONTENT_TYPE,
+    b"content-encoding": Kind.CONTENT_ENCODING,
+    b"host": Kind.HOST,
+    b"authorization": Kind.AUTHORIZATION,
+    b"access_token": Kind.ACCESS_TOKEN,
+    b"expect": Kind.EXPECT,
+}
+_OURS: Final = frozenset([b"x-auth-client-id", b"x-auth-subject", b"x-auth-scope", b"x-auth-roles"])
+_FORWARDED: Final = frozenset([b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"])
+_RESPONSE_KINDS: Final = {
+    b"connection": Kind.CONNECTION,
+    b"keep-alive": Kind.DROP,
+    b"proxy-connection": Kind.DROP,
+    b"te": Kind.DROP,
+    b"upgrade": Kind.UPGRADE,
+    b"transfer-encoding": Kind.TRANSFER_ENCODING,
+    b"content-length": Kind.CONTENT_LENGTH,
+}
+_NEVER_NAMED: Final = frozenset(
+    [b"host", b"content-length", b"transfer-encoding", b"content-type", b"content-encoding", b"content-range"]
+    + [b"authorization", b"cookie", b"set-cookie", b"access_token", *_OURS, *_FORWARDED]
+)
+_PLAIN_OPTIONS: Final = frozenset([b"", b",keep-alive", b",Keep-Alive", b",close"])
+_MEMO_LIMIT: Final = 1024
+_FOLD: Final = bytes.maketrans(b"_.", b"--")
+
+
+def _request_kind(name: bytes) -> Kind:
+    lowered = name.lower()
+    folded = lowered.translate(_FOLD)
+    if folded in _OURS:
+        return Kind.DROP
+    if folded in _FORWARDED:
+        # Only the proper spelling can be trusted to come from a trusted proxy.
+        return Kind.FORWARDED if lowered == folded else Kind.DROP
+    return _REQUEST_KINDS.get(lowered, Kind.KEEP)
+
+
+def _response_kind(name: bytes) -> Kind:
+    return _RESPONSE_KINDS.get(name.lower(), Kind.KEEP)
+
+
+class _Memo(dict[bytes, Kind]):
+    """Names as they are spelled, so that a known one costs one look-up; bounded, for names are the peer's choice."""
+
+    def __init__(self, classify: Callable[[bytes], Kind]) -> None:
+        super().__init__()
+        self._classify = classify
+
+    def __missing__(self, name: bytes) -> Kind:
+        kind = self._classify(name)
+        if len(self) < _MEMO_LIMIT:
+            self[name] = kind
+        return kind
+
+
+_request_memo = _Memo(_request_kind)
+_response_memo = _Memo(_response_kind)
+
+
+class RequestHeaders(NamedTuple):
+    """The header section of a request, read once.
+
+    `lines` are the fields that go on, serialised, without the token and without the framing field (`Content-Length` or
+    `Transfer-Encoding`), which stands apart: `before` says how many of `lines` precede it, so that it goes back there.
+    `block` is all of it joined. The first `bearer` of `tokens` came as Bearer.
+    """
+
+    lines: tuple[bytes, ...]
+    framing: bytes
+    before: int
+    host: str
+    tokens: tuple[str, ...]
+    bearer: int
+    forwarded: tuple[tuple[bytes, bytes], ...]
+    content_type: str
+    content_coded: bool
+    expects_continue: bool
+    upgrade: bool
+    block: bytes
+
+    def resized(self, length: int) -> bytes:
+        """`block` for a body of another length, in bytes."""
+        name = self.framing.partition(b":")[0] if self.framing[:1] in b"Cc" else b"Content-Length"
+        return b"".join([*self.lines[: self.before], b"%b: %d\r\n" % (name, length), *self.lines[self.before :]])
+
+
+def read_request_headers(
+    raw: RawHeaders,
+    *,
+    http_1_0: bool,
+    chunked: bool,
+    authority: str | None,
+    default_host: bytes,
+    strip: bool = True,
+) -> RequestHeaders:
+    """Read and check a request's fields.
+
+    `authority` is that of an absolute-form target and takes the place of `Host` (RFC 9112 section 3.2.2); `default_host`
+    goes on when an HTTP/1.0 request has none.
+
+    Raises `Refused`: `MALFORMED_REQUEST` for what frames or routes ambiguously, `MULTIPLE_TOKENS` for two
+    `Authorization` fields. `strip=False` leaves Bearer and `access_token` fields in (a public route).
+    """
+    lines: list[bytes] = []
+    names: list[bytes] = []
+    framing, before = b"", 0
+    hosts: list[bytes] = []
+    bearer: list[str] = []
+    others: list[str] = []
+    forwarded: list[tuple[bytes, bytes]] = []
+    options = b""
+    content_type, content_coded, expects, upgrade, authorizations = "", False, False, False, 0
+    memo = _request_memo
+    for name, value in raw:
+        kind = memo[name]
+        if kind is Kind.KEEP:
+            pass
+        elif kind is Kind.DROP:
+            continue
+        elif kind is Kind.HOST:
+            hosts.append(value)
+            if authority is not None:
+                value = authority.encode()  # noqa: PLW2901  the field keeps its place
+        elif kind is Kind.CONTENT_LENGTH:
+            framing, before = b"%b: %b\r\n" % (name, value), len(lines)
+            continue
+        elif kind is Kind.TRANSFER_ENCODING:
+            if http_1_0 or not chunked or value.lower() != b"chunked" or framing:
+                raise Refused(Reason.MALFORMED_REQUEST, "Transfer-Encoding must be chunked, alone, and over HTTP/1.1.")
+            framing, before = b"%b: %b\r\n" % (name, value), len(lines)
+            continue
+        elif kind is Kind.AUTHORIZATION:
+            authorizations += 1
+            token = bearer_token(value.decode("latin-1"))
+            if token is not None:
+                bearer.append(token)
+                if strip:
+                    continue
+        elif kind is Kind.ACCESS_TOKEN:
+            others.append(value.decode("latin-1"))
+            if strip:
+                continue
+        elif kind is Kind.CONNECTION:
+            options += b"," + value
+            continue
+        elif kind is Kind.FORWARDED:
+            forwarded.append((name, value))
+            continue
+        elif kind is Kind.UPGRADE:
+            upgrade = True
+            continue
+        elif kind is Kind.CONTENT_TYPE:
+            content_type = value.decode("latin-1")
+        elif kind is Kind.CONTENT_ENCODING:
+            content_coded = True
+        else:
+            expects = value.lower() == b"100-continue"
+        lines.append(b"%b: %b\r\n" % (name, value))
+        names.append(name)
+    if authorizations > 1:
+        raise Refused(Reason.MULTIPLE_TOKENS, "More than one Authorization header was sent.")
+    if options not in _PLAIN_OPTIONS:
+        kept = [not _named(name, options) for name in names]
+        before = sum(kept[:before])
+        lines = [line for line, keep in zip(lines, kept, strict=True) if keep]
+    host = _host(hosts, http_1_0=http_1_0)
+    if host is None:
+        lines.insert(0, b"Host: %b\r\n" % default_host)
+        before += 1
+    ordered = (*lines[:before], framing, *lines[before:]) if framing else lines
+    return RequestHeaders(
+        tuple(lines),
+        framing,
+        before,
+        authority or host or default_host.decode(),
+        (*bearer, *filter(None, others)),
+        len(bearer),
+        tuple(forwarded),
+        content_type,
+        content_coded,
+        expects,
+        upgrade,
+        b"".join(ordered),
+    )
+
+
+def _named(name: bytes, options: bytes) -> bool:
+    lowered = name.lower()
+    return lowered not in _NEVER_NAMED and lowered in [option.strip(b" \t") for option in options.lower().split(b",")]
+
+
+def _host(values: list[bytes], *, http_1_0: bool) -> str | None:
+    if not values and http_1_0:
+        return None
+    host = values[0].decode("latin-1") if len(values) == 1 else ""
+    if not valid_authority(host):
+        raise Refused(Reason.MALFORMED_REQUEST, "Exactly one Host header with a host and no user is needed.")
+    return host
+
+
+class ResponseHeaders(NamedTuple):
+    """The header section of an upstream's response: the fields that go on, and how the body is framed."""
+
+    lines: list[bytes]
+    length: int | None
+    chunked: bool
+
+
+class InvalidResponse(ValueError):
+    """The upstream's response is not one that may be passed on."""
+
+
+def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders:
+    """Read a response's fields. Raises `InvalidResponse` when the framing cannot be trusted."""
+    lines: list[bytes] = []
+    names: list[bytes] = []
+    length: int | None = None
+    chunked = False
+    options = b""
+    memo = _response_memo
+    for name, value in raw:
+        kind = memo[name]
+        if kind is Kind.KEEP:
+            pass
+        elif kind is Kind.CONTENT_LENGTH:
+            if length is not None or not value.isdigit():
+                raise InvalidResponse("Content-Length")
+            length = int(value)
+        elif kind is Kind.TRANSFER_ENCODING:
+            if chunked or value.lower() != b"chunked":
+                raise InvalidResponse("Transfer-Encoding")
+            chunked = True
+            continue
+        elif kind is Kind.CONNECTION:
+            options += b"," + value
+            continue
+        else:
+            continue
+        lines.append(b"%b: %b\r\n" % (name, value))
+        names.append(name)
+    if chunked and length is not None:
+        raise InvalidResponse("Content-Length with Transfer-Encoding")
+    if options not in _PLAIN_OPTIONS:
+        lines = [line for line, name in zip(lines, names, strict=True) if not _named(name, options)]
+    return ResponseHeaders(lines, length, chunked)
+
+
+def forwarded_block(
+    inbound: Iterable[tuple[bytes, bytes]], *, trusted: bool, peer: str, scheme: str, host: str
+) -> bytes:
+    """`X-Forwarded-For`, `-Proto` and `-Host`. What came in counts only when the peer is a trusted proxy."""
+    values: dict[bytes, list[bytes]] = {}
+    extra = b""
+    for name, value in inbound if trusted else ():
+        if name.lower() == b"forwarded":
+            extra += b"%b: %b\r\n" % (name, value)
+        else:
+            values.setdefault(name.lower(), []).append(value)
+    chain = b", ".join([*values.get(b"x-forwarded-for", ()), peer.encode("latin-1")])
+    proto = values.get(b"x-forwarded-proto", [scheme.encode()])[0]
+    name = values.get(b"x-forwarded-host", [host.encode("latin-1")])[0]
+    return extra + b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (chain, proto, name)
+
+
+def identity_block(client_id: str, subject: str, scope: Iterable[str], roles: Iterable[str]) -> bytes:
+    """The fields that tell the upstream who called. The values hold no control characters: tokens are checked."""
+    fields = {
+        "X-Auth-Client-Id": client_id,
+        "X-Auth-Subject": subject,
+        "X-Auth-Scope": " ".join(scope),
+        "X-Auth-Roles": ",".join(roles),
+    }
+    return "".join(f"{name}: {value}\r\n" for name, value in fields.items()).encode("latin-1")

@@ -1,0 +1,100 @@
+"""Which rule holds for a request: the `routes` of the configuration, first match wins, no match means any valid token.
+
+Rules:
+- `*` matches within one segment, `**` any number of segments, also none: `/a/**` holds for `/a`, `/a/` and all below.
+- A slash at the end makes no difference to a match.
+- A rule for GET also holds for HEAD: else HEAD would slip past the scope that GET needs.
+- A path with several readings (`core.paths`) must meet the same rule in each, else it is refused as ambiguous.
+- Our own endpoints are rules too (`Access.LOCAL`, before all others), so that a path that only some servers would read
+  as ours is ambiguous as well.
+"""
+
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from sidecar.core.paths import readings
+from sidecar.core.reasons import Reason, Refused
+
+_MEMO_LIMIT: Final = 2048
+
+
+class Access(StrEnum):
+    """What a route asks for. `LOCAL`: answered by the sidecar itself."""
+
+    PUBLIC = "public"
+    TOKEN = "token"  # noqa: S105  the name of a rule
+    DENY = "deny"
+    LOCAL = "local"
+
+
+class InvalidPattern(ValueError):
+    """A route's `path` cannot be a pattern; the text says what is right."""
+
+
+class Route(NamedTuple):
+    """A rule. `methods` `None`: every method. `scope`: all of them are needed."""
+
+    path: str
+    methods: frozenset[str] | None = None
+    access: Access = Access.TOKEN
+    scope: frozenset[str] = frozenset()
+
+
+ANY_VALID_TOKEN: Final = Route("/**")
+
+
+def compile_pattern(path: str) -> re.Pattern[str]:
+    """The expression for a pattern such as `/orders/**` or `/files/*.json`. Raises `InvalidPattern`."""
+    if not path.startswith("/") or any(char in path for char in "?#%\\; \t"):
+        raise InvalidPattern("write a path that starts with / and has no query or encoding, such as /orders/**")
+    if "//" in path or any(segment in (".", "..") for segment in path.split("/")):
+        raise InvalidPattern("leave out empty and dot segments")
+    expression = ""
+    for segment in path.strip("/").split("/") if path != "/" else ():
+        if segment == "**":
+            expression += "(?:/[^/]*)*"
+        elif "**" in segment:
+            raise InvalidPattern("** stands alone in its segment, such as /a/**")
+        elif segment == "*":
+            expression += "/[^/]+"
+        else:
+            expression += "/" + re.escape(segment).replace(r"\*", "[^/]*")
+    return re.compile(expression + "/?", re.DOTALL)
+
+
+class RoutePolicy:
+    """Finds the rule for a method and a path; remembers answers, within bounds, since paths repeat."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._rules = [(route, compile_pattern(route.path)) for route in routes]
+        self._memo: dict[tuple[str, str], Route] = {}
+
+    def __repr__(self) -> str:
+        return f"<RoutePolicy {len(self._rules)} routes>"
+
+    def decide(self, method: str, path: str) -> Route:
+        """The rule for a path as it was sent. Raises `Refused(AMBIGUOUS_PATH)` when its readings disagree."""
+        route = self._memo.get((method, path))
+        if route is None:
+            route = self._decide(method, path)
+            if len(self._memo) >= _MEMO_LIMIT:
+                self._memo.clear()  # somebody walks random paths: start again, never grow
+            self._memo[method, path] = route
+        return route
+
+    def _decide(self, method: str, path: str) -> Route:
+        found = {self._match(method, reading) for reading in readings(path)}
+        if len(found) > 1:
+            raise Refused(Reason.AMBIGUOUS_PATH)
+        return found.pop()
+
+    def _match(self, method: str, path: str) -> Route:
+        named = "GET" if method == "HEAD" else method
+        for route, pattern in self._rules:
+            if (
+                route.methods is None or named in route.methods or method in route.methods
+            ) and pattern.fullmatch(path):
+                return route
+        return ANY_VALID_TOKEN

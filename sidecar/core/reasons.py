@@ -1,0 +1,136 @@
+"""Why a request was refused: one closed list, the same word in the response, the metric and the log.
+
+Every refusal the program can make has a row here. The row says which plane it belongs to, which HTTP status and which
+OAuth error code the caller sees, and a sentence for people. Sources: RFC 6750 section 3.1 (protected requests),
+RFC 6749 section 5.2 (token endpoint), RFC 9110 section 15.
+"""
+
+from enum import Enum, StrEnum
+from typing import Final
+
+
+class Plane(StrEnum):
+    """Where a refusal happened; the `plane` label of `sidecar_auth_failures_total`."""
+
+    PROTECTED = "protected"
+    TOKEN = "token"  # noqa: S105  the name of a plane
+    UPSTREAM = "upstream"
+
+
+class Reason(Enum):
+    """A refusal: `(plane, word, HTTP status, OAuth error code, sentence)`.
+
+    The sentence never tells apart what an attacker could probe: an unknown client and a wrong secret read the same.
+    """
+
+    # Protected requests: the caller's credential.
+    MISSING_TOKEN = (Plane.PROTECTED, "missing_token", 401, "invalid_token", "No access token was sent.")
+    MALFORMED_TOKEN = (Plane.PROTECTED, "malformed_token", 401, "invalid_token", "The access token is malformed.")
+    BAD_SIGNATURE = (Plane.PROTECTED, "bad_signature", 401, "invalid_token", "The access token's signature is invalid.")
+    UNKNOWN_KEY = (Plane.PROTECTED, "unknown_key", 401, "invalid_token", "The access token names an unknown key.")
+    EXPIRED = (Plane.PROTECTED, "expired", 401, "invalid_token", "The access token has expired.")
+    NOT_YET_VALID = (Plane.PROTECTED, "not_yet_valid", 401, "invalid_token", "The access token is not valid yet.")
+    WRONG_ISSUER = (Plane.PROTECTED, "wrong_issuer", 401, "invalid_token", "Another issuer made the access token.")
+    WRONG_AUDIENCE = (Plane.PROTECTED, "wrong_audience", 401, "invalid_token", "The access token is for another API.")
+    WRONG_TYPE = (Plane.PROTECTED, "wrong_type", 401, "invalid_token", "The token is not an access token.")
+    REVOKED = (Plane.PROTECTED, "revoked", 401, "invalid_token", "The access token was revoked.")
+    MULTIPLE_TOKENS = (Plane.PROTECTED, "multiple_tokens", 400, "invalid_request", "More than one token was sent.")
+    INSUFFICIENT_SCOPE = (
+        Plane.PROTECTED,
+        "insufficient_scope",
+        403,
+        "insufficient_scope",
+        "The access token lacks a scope that this route needs.",
+    )
+    DENIED_BY_ROUTE = (Plane.PROTECTED, "denied_by_route", 403, "access_denied", "This route is closed.")
+    STORE_UNAVAILABLE = (
+        Plane.PROTECTED,
+        "store_unavailable",
+        503,
+        "temporarily_unavailable",
+        "The state needed to decide is not available; try again.",
+    )
+    # Protected requests: the request itself.
+    AMBIGUOUS_PATH = (
+        Plane.PROTECTED,
+        "ambiguous_path",
+        400,
+        "invalid_request",
+        "The path can be read in more than one way.",
+    )
+    MALFORMED_REQUEST = (Plane.PROTECTED, "malformed_request", 400, "invalid_request", "The request is malformed.")
+    METHOD_NOT_ALLOWED = (Plane.PROTECTED, "method_not_allowed", 405, "invalid_request", "The method is not allowed.")
+    REQUEST_TIMEOUT = (Plane.PROTECTED, "request_timeout", 408, "invalid_request", "The request came too slowly.")
+    REQUEST_LINE_TOO_LONG = (
+        Plane.PROTECTED,
+        "request_line_too_long",
+        414,
+        "invalid_request",
+        "The request line is too long.",
+    )
+    HEADERS_TOO_LARGE = (Plane.PROTECTED, "headers_too_large", 431, "invalid_request", "The headers are too large.")
+    BODY_TOO_LARGE = (Plane.PROTECTED, "body_too_large", 413, "invalid_request", "The body is too large.")
+
+    # The token and revocation endpoints.
+    UNKNOWN_CLIENT = (Plane.TOKEN, "unknown_client", 401, "invalid_client", "Client authentication failed.")
+    BAD_CLIENT_SECRET = (Plane.TOKEN, "bad_client_secret", 401, "invalid_client", "Client authentication failed.")
+    CLIENT_DISABLED = (Plane.TOKEN, "client_disabled", 401, "invalid_client", "Client authentication failed.")
+    INVALID_REQUEST = (Plane.TOKEN, "invalid_request", 400, "invalid_request", "The request is invalid.")
+    UNSUPPORTED_GRANT = (
+        Plane.TOKEN,
+        "unsupported_grant",
+        400,
+        "unsupported_grant_type",
+        "The grant type is not supported.",
+    )
+    UNAUTHORIZED_GRANT = (
+        Plane.TOKEN,
+        "unauthorized_grant",
+        400,
+        "unauthorized_client",
+        "The client may not use this grant type.",
+    )
+    INVALID_SCOPE = (Plane.TOKEN, "invalid_scope", 400, "invalid_scope", "The client may not have this scope.")
+    REFRESH_EXPIRED = (Plane.TOKEN, "refresh_expired", 400, "invalid_grant", "The refresh token is invalid.")
+    REFRESH_REUSED = (Plane.TOKEN, "refresh_reused", 400, "invalid_grant", "The refresh token is invalid.")
+    CODE_REPLAYED = (Plane.TOKEN, "code_replayed", 400, "invalid_grant", "The authorization code is invalid.")
+    FOREIGN_TOKEN = (
+        Plane.TOKEN,
+        "foreign_token",
+        400,
+        "invalid_grant",
+        "The token was issued to another client.",
+    )
+    THROTTLED = (Plane.TOKEN, "throttled", 429, "temporarily_unavailable", "Too many requests; try again later.")
+    TOKEN_STORE_UNAVAILABLE = (
+        Plane.TOKEN,
+        "store_unavailable",
+        503,
+        "temporarily_unavailable",
+        "The store is not available; nothing was changed; try again.",
+    )
+
+    # What happened behind the sidecar; no fault of the caller's credential.
+    UPSTREAM_UNREACHABLE = (Plane.UPSTREAM, "upstream_unreachable", 502, "bad_gateway", "The API is not reachable.")
+    UPSTREAM_INVALID = (Plane.UPSTREAM, "upstream_invalid", 502, "bad_gateway", "The API gave an invalid answer.")
+    UPSTREAM_TIMEOUT = (Plane.UPSTREAM, "upstream_timeout", 504, "gateway_timeout", "The API did not answer in time.")
+    INTERNAL = (Plane.UPSTREAM, "internal", 500, "server_error", "The sidecar failed; see its log.")
+
+    def __init__(self, plane: Plane, word: str, status: int, error: str, sentence: str) -> None:
+        self.plane: Final = plane
+        self.word: Final = word
+        self.status: Final = status
+        self.error: Final = error
+        self.sentence: Final = sentence
+
+
+class Refused(Exception):
+    """A rule refused: carries the `Reason`, and what to tell the caller when the plain sentence is not enough.
+
+    `detail` is shown to the caller and logged: it must hold nothing secret and nothing the caller sent verbatim.
+    """
+
+    def __init__(self, reason: Reason, detail: str | None = None) -> None:
+        super().__init__(reason.word)
+        self.reason = reason
+        self.detail = detail or reason.sentence

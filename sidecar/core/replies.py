@@ -1,0 +1,73 @@
+"""What the sidecar itself says, before it is put on a wire: a status, headers and a body.
+
+The endpoints of `oauth` return these and `proxy` writes them; neither knows the other.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
+
+from sidecar.core.reasons import Reason
+
+
+class Reply(NamedTuple):
+    """An answer of ours. `reason` says why when it is a refusal; `client_id` is who was recognised, for the log."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    reason: Reason | None = None
+    client_id: str | None = None
+
+
+class EndpointRequest(NamedTuple):
+    """A whole request to one of our own endpoints: body read, path and query split, header names as sent.
+
+    `query` is the raw query string without `?`; header names and values are decoded as latin-1 (RFC 9110 section 5.5).
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    peer: str
+
+    def header_values(self, name: str) -> list[str]:
+        """Every value of the header `name` (given in lower case), in order."""
+        return [value for key, value in self.headers if key.lower() == name]
+
+
+Endpoint = Callable[[EndpointRequest], Awaitable[Reply]]
+"""An endpoint never raises for what a caller sent: it returns a `Reply`."""
+
+JSON = ("Content-Type", "application/json")
+NO_STORE = ("Cache-Control", "no-store")
+
+
+def json_reply(
+    status: int, body: Mapping[str, object], *headers: tuple[str, str], client_id: str | None = None
+) -> Reply:
+    """A JSON answer that no cache may keep (RFC 6749 section 5.1)."""
+    return Reply(status, (JSON, NO_STORE, *headers), json.dumps(body).encode(), None, client_id)
+
+
+def refusal(
+    reason: Reason, detail: str | None = None, *headers: tuple[str, str], client_id: str | None = None
+) -> Reply:
+    """The JSON error body of RFC 6749 section 5.2 with our `reason` and TapData's integer `code`.
+
+    `unknown_client`, `bad_client_secret` and `client_disabled` are told apart in metric and log only, so their word is
+    not shown to the caller: all three say `invalid_client`.
+    """
+    shown = "invalid_client" if reason.error == "invalid_client" else reason.word
+    body = {
+        "error": reason.error,
+        "error_description": detail or reason.sentence,
+        "reason": shown,
+        "code": reason.status,
+    }
+    retry = (("Retry-After", "1"),) if reason.status in (429, 503) else ()
+    return Reply(reason.status, (JSON, NO_STORE, *retry, *headers), json.dumps(body).encode(), reason, client_id)
+
+

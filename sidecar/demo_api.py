@@ -1,0 +1,62 @@
+"""The demo's API server: orders, and no idea of authentication. Every answer echoes what the server received."""
+
+import json
+from typing import Final
+
+from aiohttp import web
+
+ORDERS: Final = {1: {"id": 1, "item": "lamp", "price": 30}, 2: {"id": 2, "item": "chair", "price": 80}}
+
+
+def orders_api() -> web.Application:
+    """`/orders` (200), `/orders/{id}` (200, 204, 404), `/broken` (500), `/health` (200)."""
+    app = web.Application()
+    app.add_routes(
+        [
+            web.get("/health", _health),
+            web.get("/orders", _orders),
+            web.get(r"/orders/{id:\d+}", _order),
+            web.delete(r"/orders/{id:\d+}", _delete),
+            web.post("/orders", _create),
+            web.get("/broken", _broken),
+        ]
+    )
+    return app
+
+
+async def _answer(request: web.Request, status: int, **fields: object) -> web.Response:
+    received = {
+        "method": request.method,
+        "target": request.raw_path,
+        "headers": [[name, value] for name, value in request.headers.items()],
+        "body": (await request.read()).decode("utf-8", "replace"),
+    }
+    text = json.dumps({**fields, "received": received}, indent=2) + "\n"
+    return web.Response(status=status, text=text, content_type="application/json")
+
+
+async def _health(_: web.Request) -> web.Response:
+    return web.json_response({"status": "ok"})
+
+
+async def _orders(request: web.Request) -> web.Response:
+    return await _answer(request, 200, orders=list(ORDERS.values()))
+
+
+async def _order(request: web.Request) -> web.Response:
+    order = ORDERS.get(int(request.match_info["id"]))
+    if order is None:
+        return await _answer(request, 404, error="no such order")
+    return await _answer(request, 200, order=order)
+
+
+async def _create(request: web.Request) -> web.Response:
+    return await _answer(request, 201)
+
+
+async def _delete(_: web.Request) -> web.Response:
+    return web.Response(status=204)
+
+
+async def _broken(request: web.Request) -> web.Response:
+    return await _answer(request, 500, error="broken on purpose")

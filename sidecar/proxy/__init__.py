@@ -1,0 +1,12 @@
+"""The data path: bytes of a request in, an admission decision, bytes to the upstream and back.
+
+- `connection`  one client connection: aiohttp's parser in front, requests queued in order, slow clients closed.
+- `gateway`     decides each request; `Gateway.handle` is the list of phases.
+- `exchange`    one request and its response, whichever way it ends.
+- `upstream`    the pool of connections to the API server, parsed by httptools.
+- `wire`        the bytes of our own replies.
+- `token_cache` tokens that were verified already.
+
+Everything on the hot path is a plain call on the event loop's thread: no task, future or URL object for a request
+without a body. A task exists while a body streams, a connection is being opened, or an endpoint of ours works.
+"""

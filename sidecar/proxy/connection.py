@@ -1,0 +1,334 @@
+"""One client connection: aiohttp's request parser in front, one exchange at a time, in order.
+
+Why a protocol of our own and not `aiohttp.web.RequestHandler`: that one starts a task, a future and a response object
+per request and has no header, body or idle limit. What it is trusted for, the parser with its security releases and the
+flow control that belongs to it (`BaseProtocol`, `StreamReader`), is used here unchanged.
+
+States of a connection, and what ends each:
+
+- *idle*      no byte of a request: `timeouts.idle`, or `timeouts.request_header` before the first request
+- *head*      part of a request head: `timeouts.request_header`, then 408
+- *busy*      an exchange: `timeouts.idle` without progress by the client while its bytes are waited for
+- *half-closed* the client will send no more but may wait for the answer: 1 s, then it counts as gone, and the upstream
+              is told. Most clients that close their side have left.
+- *lingering* our last word was said, what still comes is dropped: the client's close, or 2 s. Closing at once would
+              make the kernel reset the connection, and the client could lose the answer (RFC 9112 section 9.6).
+"""
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+
+from sidecar.core.headers import RequestHeaders
+from sidecar.core.reasons import Reason
+from sidecar.core.replies import refusal
+from sidecar.proxy.exchange import Exchange
+from sidecar.proxy.token_cache import Verified
+from sidecar.proxy.wire import encode_reply
+
+if TYPE_CHECKING:
+    from sidecar.proxy.listener import Listener
+
+_LINGER: Final = 2.0
+_HALF_CLOSED: Final = 1.0
+_MAX_PIPELINED: Final = 32
+_READ_BUFFER: Final = 64 * 1024
+
+
+class RequestBroken(Exception):
+    """The rest of a request's body will not come: the connection was lost or its framing is broken."""
+
+
+class Memo:
+    """The last header section of this connection and what followed from it: most clients repeat themselves."""
+
+    __slots__ = ("block", "headers", "raw", "verified")
+
+    def __init__(self) -> None:
+        self.raw: object = None
+        self.headers: RequestHeaders | None = None
+        self.verified: Verified | None = None
+        self.block = b""
+
+
+class ClientConnection(BaseProtocol):
+    """The server side of one client connection."""
+
+    __slots__ = (
+        "_active_at",
+        "_body",
+        "_deaf",
+        "_eof_at",
+        "_fault",
+        "_full",
+        "_head_bytes",
+        "_head_since",
+        "_linger_until",
+        "_listener",
+        "_paused_at",
+        "_pumping",
+        "_queue",
+        "exchange",
+        "memo",
+        "peer",
+        "trusted",
+    )
+
+    def __init__(self, listener: "Listener") -> None:
+        limits = listener.limits
+        parser = HttpRequestParser(
+            self,
+            listener.loop,
+            _READ_BUFFER,
+            max_line_size=limits.request_line,
+            max_field_size=limits.headers + (limits.headers == limits.request_line),  # told apart by its limit
+            max_headers=4 * limits.header_count,  # ours comes first and says 431
+            payload_exception=RequestBroken,
+            auto_decompress=False,
+            max_msg_queue_size=_MAX_PIPELINED,
+        )
+        super().__init__(listener.loop, parser)
+        self._listener = listener
+        self._queue: deque[tuple[RawRequestMessage, StreamReader]] = deque()
+        self._fault: Reason | None = None  # what ends the connection once the queue is done
+        self._body: StreamReader = EMPTY_PAYLOAD  # of the last request that was parsed
+        self._deaf = False  # an upgrade was asked for: what follows the request is not ours to parse
+        self._eof_at = 0.0
+        self._full = False
+        self._pumping = False
+        self._active_at = self._head_since = listener.monotonic()
+        self._head_bytes = 0
+        self._paused_at = 0.0
+        self._linger_until = 0.0
+        self.exchange: Exchange | None = None
+        self.memo = Memo()
+        self.peer = ""
+        self.trusted = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self.transport is None else "lingering" if self._linger_until else self.exchange or "idle"
+        return f"<ClientConnection {self.peer} {state} +{len(self._queue)}>"
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that the connection lives on."""
+        return self._loop
+
+    @property
+    def draining(self) -> bool:
+        """Whether the worker is going away, so that the connection should end with the current response."""
+        return self._listener.draining
+
+    @staticmethod
+    def declared_length(message: RawRequestMessage) -> int | None:
+        """The request's `Content-Length` in bytes; `None` when it is chunked."""
+        return None if message.chunked else int(message.headers.get("Content-Length", "0"))
+
+    # Called by the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._listener.opened(self)
+        peer = transport.get_extra_info("peername")
+        self.peer = str(peer[0]) if isinstance(peer, tuple) else "unix"
+        self.trusted = self._listener.trusts(self.peer)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._listener.closed(self)
+        self._queue.clear()
+        self._break_body()
+        if self.exchange is not None:
+            self.exchange.client_left()
+
+    def eof_received(self) -> bool:
+        # A client may half-close after its request and still wait for the answer (RFC 9112 section 9.6).
+        if self._linger_until or self.exchange is None or not self._body.is_eof():
+            return False
+        self._eof_at = self._listener.monotonic()
+        return True
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._paused_at = self._listener.monotonic()
+        if self.exchange is not None:
+            self.exchange.client_paused()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.exchange is not None:
+            self.exchange.client_resumed()
+
+    def data_received(self, data: bytes) -> None:
+        if self._linger_until or self._fault or (self._deaf and self._body.is_eof()):
+            return
+        now = self._active_at = self._listener.monotonic()
+        in_head = self._body.is_eof()
+        try:
+            messages, _, _ = self._parser.feed_data(data)  # type: ignore[union-attr]  set until connection_lost
+        except Exception as exc:  # noqa: BLE001  aiohttp raises ValueError too for what it cannot read
+            self._broken(_reason_of(exc, self._listener.limits.request_line))
+            return
+        if messages:
+            self._accept(messages, len(data))
+        elif in_head and data:
+            self._head_bytes += len(data)
+            self._head_since = self._head_since or now
+            if self._head_bytes > self._listener.limits.headers + self._listener.limits.request_line:
+                self._broken(Reason.HEADERS_TOO_LARGE)
+
+    def _accept(self, messages: list[tuple[RawRequestMessage, StreamReader]], size: int) -> None:
+        limit = self._listener.limits.headers
+        oversized = self._head_bytes + size > limit  # a head within one small read need not be measured
+        self._head_bytes = 0
+        self._head_since = 0.0
+        for message, payload in messages:
+            if len(message.raw_headers) > self._listener.limits.header_count or (
+                oversized and sum(len(n) + len(v) + 4 for n, v in message.raw_headers) > limit
+            ):
+                self._broken(Reason.HEADERS_TOO_LARGE)
+                return
+            self._queue.append((message, payload))
+            self._body = payload
+            self._deaf = message.upgrade
+        if len(messages) >= _MAX_PIPELINED or len(self._queue) >= _MAX_PIPELINED:
+            self._full = True
+            self._pause_reading_for_buffer()
+        self._pump()
+
+    # The order of exchanges.
+
+    def _pump(self) -> None:
+        """Start the next exchange when there is none, until one has to wait. A loop: exchanges may end at once."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while self.exchange is None and not self._linger_until and self.transport is not None:
+                if self._queue:
+                    message, payload = self._queue.popleft()
+                    self._parser.message_consumed()  # type: ignore[union-attr]  set until connection_lost
+                    self.exchange = self._listener.start_exchange(self, message, payload)
+                elif self._fault is not None:
+                    self._say_last(self._fault)
+                elif self._full:
+                    self._full = False
+                    self._resume_reading_for_buffer()
+                    self.data_received(b"")  # what the parser held back
+                elif self._eof_at:
+                    self.transport.close()
+                    return
+                else:
+                    return
+        finally:
+            self._pumping = False
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        """The response is written (or never will be): go on with the next request, or close."""
+        self._listener.exchange_ended()
+        if self.transport is None or self.transport.is_closing():
+            return
+        if not exchange.keep_alive:
+            self.exchange = None
+            self._close()
+        elif exchange.payload.is_eof():
+            self._go_on()
+        else:
+            exchange.payload.on_eof(self._go_on)  # a small rest of the body comes first, and is dropped
+
+    def _go_on(self) -> None:
+        self.exchange = None
+        self._pump()
+
+    # Writing and closing.
+
+    def write(self, data: bytes) -> None:
+        """Write bytes of a response."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(data)
+
+    def abort(self) -> None:
+        """Cut the connection, so that a response which is not whole cannot be taken for one."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def close_if_idle(self) -> None:
+        """The worker is going away: close unless a response is due."""
+        if self.exchange is None and not self._queue and self.transport is not None:
+            self.transport.close()
+
+    def _close(self) -> None:
+        transport = self.transport
+        if transport is None:
+            return
+        self._queue.clear()
+        self._linger_until = self._listener.monotonic() + _LINGER
+        self._break_body()
+        self._resume_transport_reading()
+        if transport.can_write_eof():
+            transport.write_eof()
+        else:
+            transport.close()
+
+    def _broken(self, reason: Reason) -> None:
+        """Nothing after this point of the stream can be understood."""
+        self._fault = reason
+        self._break_body()
+        self._pump()
+
+    def _break_body(self) -> None:
+        body, self._body = self._body, EMPTY_PAYLOAD
+        if not body.is_eof():
+            body.set_exception(RequestBroken())
+
+    def _say_last(self, reason: Reason) -> None:
+        reply = refusal(reason)
+        self._listener.report_unparsed(self, reason)
+        self.write(encode_reply(reply, head_only=False, connection=b"Connection: close\r\n"))
+        self._close()
+
+    # Called about once a second.
+
+    def check(self, now: float) -> None:
+        """Close the connection of a client that is too slow."""
+        timeouts = self._listener.timeouts
+        if self.transport is None:
+            return
+        if self._linger_until:
+            if now > self._linger_until:
+                self.transport.abort()
+        elif self._paused:
+            if now - self._paused_at > timeouts.idle:
+                self.transport.abort()
+        elif self.exchange is not None:
+            if self._eof_at and now - self._eof_at > _HALF_CLOSED:
+                self.transport.abort()
+            elif not self._body.is_eof() and not self._reading_paused and now - self._active_at > timeouts.idle:
+                self._stalled(self.exchange)
+        elif self._head_since:
+            if now - self._head_since > timeouts.request_header:
+                if self._head_bytes:
+                    self._broken(Reason.REQUEST_TIMEOUT)
+                else:
+                    self.transport.close()  # connected and said nothing
+        elif now - self._active_at > timeouts.idle:
+            self.transport.close()
+
+    def _stalled(self, exchange: Exchange) -> None:
+        if exchange.ended:
+            self.abort()
+        elif not exchange.answer_begun:
+            self._fault = Reason.REQUEST_TIMEOUT
+            exchange.on_failure(Reason.REQUEST_TIMEOUT)
+
+
+def _reason_of(exc: Exception, request_line: int) -> Reason:
+    """aiohttp has one error for every line that is too long; only its limit tells which."""
+    if isinstance(exc, LineTooLong):
+        return Reason.REQUEST_LINE_TOO_LONG if exc.args[1] == str(request_line) else Reason.HEADERS_TOO_LARGE
+    return Reason.MALFORMED_REQUEST

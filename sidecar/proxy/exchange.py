@@ -1,0 +1,319 @@
+"""One request and its response: answered by us, or carried to the upstream and back.
+
+Rules:
+- An exchange ends exactly once, and then reports one `RequestDone`.
+- Once a byte of a response was written, no other response can be: what fails later aborts the connection, so that the
+  client sees a truncated answer as truncated.
+- Response bytes are collected in `_out` and written once per read from the upstream.
+- A body flows from the client to the upstream in a task of its own, as fast as the slower side takes it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+
+from sidecar.core.events import Decision, RequestDone
+from sidecar.core.headers import ResponseHeaders
+from sidecar.core.reasons import Reason
+from sidecar.core.replies import Reply, refusal
+from sidecar.proxy.upstream import UpstreamConnection, UpstreamPool
+from sidecar.proxy.wire import encode_reply
+
+if TYPE_CHECKING:
+    from sidecar.proxy.connection import ClientConnection
+
+_SAFE: Final = frozenset(["GET", "HEAD", "OPTIONS", "TRACE"])
+_CLIENT_LEFT: Final = 499
+_SMALL_REST: Final = 64 * 1024
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class BodyTooLarge(Exception):
+    """A body is larger than what we read of one."""
+
+
+class Services(NamedTuple):
+    """What every exchange of a worker shares."""
+
+    pool: UpstreamPool
+    report: Callable[[RequestDone], None]
+    monotonic: Callable[[], float]
+
+
+class Exchange:
+    """A request on a client connection, from its head to the end of its response."""
+
+    __slots__ = (
+        "_body_streams",
+        "_body_task",
+        "_chunked_out",
+        "_head_written",
+        "_out",
+        "_services",
+        "_upstream",
+        "_upstream_seconds",
+        "client_id",
+        "connection",
+        "decision",
+        "ended",
+        "expects_continue",
+        "head_request",
+        "keep_alive",
+        "message",
+        "path",
+        "payload",
+        "reason",
+        "resendable",
+        "sent_at",
+        "started",
+        "status",
+        "task",
+        "wanted",
+    )
+
+    def __init__(
+        self, connection: "ClientConnection", message: RawRequestMessage, payload: StreamReader, services: Services
+    ) -> None:
+        self.connection = connection
+        self.message = message
+        self.payload = payload
+        self._services = services
+        self.started = services.monotonic()
+        self.head_request = message.method == "HEAD"
+        # An upgrade that was asked for and not done leaves the parser unsure of what follows.
+        self.keep_alive = not message.should_close and not message.upgrade
+        self.resendable = False
+        self.wanted = True
+        self.ended = False
+        self.expects_continue = False
+        self.decision = Decision.REFUSED
+        self.reason: Reason | None = None
+        self.client_id: str | None = None
+        self.path = ""
+        self.status = 0
+        self.task: asyncio.Task[None] | None = None
+        self.sent_at = 0.0
+        self._body_streams = False
+        self._body_task: asyncio.Task[None] | None = None
+        self._upstream: UpstreamConnection | None = None
+        self._upstream_seconds: float | None = None
+        self._chunked_out = False
+        self._head_written = False
+        self._out: list[bytes] = []
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.message.method} {self.decision} {self.status or 'unanswered'}>"
+
+    @property
+    def answer_begun(self) -> bool:
+        """Whether a byte of the response was written."""
+        return self._head_written
+
+    # Answered by us.
+
+    def refuse(self, reason: Reason, detail: str | None = None, *headers: tuple[str, str]) -> None:
+        """Answer with the refusal's JSON body; `reason.status` 4xx for a malformed request closes the connection."""
+        if reason.status in (400, 405, 408, 413, 414, 431):
+            self.keep_alive = False
+        self.respond(refusal(reason, detail, *headers))
+
+    def respond(self, reply: Reply) -> None:
+        """Answer with a reply of ours, unless a response has begun: then only aborting is left."""
+        if self.ended:
+            return
+        if self._head_written:
+            self.reason = reply.reason
+            self._abort()
+            return
+        if self.expects_continue and not self.payload.is_eof():
+            self.keep_alive = False  # the client may send its body or not: we cannot know what comes next
+        self._plan_rest_of_request()
+        self.status = reply.status
+        self.reason = reply.reason
+        self.client_id = reply.client_id or self.client_id
+        self.connection.write(encode_reply(reply, head_only=self.head_request, connection=self._connection_line()))
+        self._end()
+
+    async def read_body(self, limit: int) -> bytes:
+        """The whole body of the request. Raises `BodyTooLarge` beyond `limit` bytes, as soon as that is known."""
+        length = self.connection.declared_length(self.message)
+        if length is not None and length > limit:
+            raise BodyTooLarge
+        if self.expects_continue and not self.payload.is_eof():
+            self.connection.write(_CONTINUE)
+            self.expects_continue = False
+        body = bytearray()
+        while data := await self.payload.readany():
+            body += data
+            if len(body) > limit:
+                raise BodyTooLarge
+        return bytes(body)
+
+    # Carried to the upstream.
+
+    def forward(self, head: bytes, body: bytes | None = None) -> None:
+        """Send the request on. `body` is the whole body when it was read already; else it is streamed."""
+        self.sent_at = self._services.monotonic()
+        payload = self.payload
+        if body is not None:
+            head += body
+        elif payload.is_eof():
+            rest = payload.read_nowait() if not payload.at_eof() else b""
+            if self.message.chunked:
+                rest = (b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest)) if rest else b"0\r\n\r\n"
+            head += rest
+            self.resendable = not rest and self.message.method in _SAFE
+        else:
+            self._body_streams = True
+        self._services.pool.dispatch(self, head)
+
+    def on_connected(self, connection: UpstreamConnection) -> None:
+        self._upstream = connection
+        if self.connection.writing_paused:
+            connection.pause_reading()
+        if self._body_streams:
+            self._body_task = self.connection.loop.create_task(self._send_body(connection))
+
+    async def _send_body(self, upstream: UpstreamConnection) -> None:
+        chunked = self.message.chunked
+        try:
+            while data := await self.payload.readany():
+                upstream.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+                await upstream.drain()
+            if chunked:
+                upstream.write(b"0\r\n\r\n")
+        except Exception:  # noqa: BLE001  aiohttp gives the payload whatever broke: a bad chunk, a lost connection
+            # The upstream must not take a part for the whole; the connection's owner answers the client.
+            upstream.abandon()
+            if not self.ended:
+                self.on_failure(Reason.MALFORMED_REQUEST)
+
+    def may_reuse(self) -> bool:
+        return not self._body_streams or (self._body_task is not None and self._body_task.done())
+
+    def on_informational(self, status: int, reason: bytes, headers: ResponseHeaders) -> None:
+        if status == 100:  # noqa: PLR2004  RFC 9110 section 15.2.1
+            if not self.expects_continue:
+                return
+            self.expects_continue = False
+        if self.message.version >= (1, 1):
+            self._out += [b"HTTP/1.1 %d %b\r\n" % (status, reason), *headers.lines, b"\r\n"]
+
+    def on_head(self, status: int, reason: bytes, headers: ResponseHeaders) -> None:
+        self.status = status
+        bodyless = self.head_request or status in (204, 304)
+        lines = headers.lines
+        if headers.chunked or (headers.length is None and not bodyless):
+            if self.message.version >= (1, 1):
+                self._chunked_out = not bodyless
+                lines.append(b"Transfer-Encoding: chunked\r\n")
+            else:
+                self.keep_alive = False  # the end of the connection ends the body
+        if not self.payload.is_eof():
+            self._plan_rest_of_request()
+        self._out += [b"HTTP/1.1 %d %b\r\n" % (status, reason), *lines, self._connection_line(), b"\r\n"]
+
+    def on_body(self, data: bytes) -> None:
+        if self._chunked_out:
+            self._out += (b"%x\r\n" % len(data), data, b"\r\n")
+        else:
+            self._out.append(data)
+
+    def flush(self) -> None:
+        if self._out:
+            self._head_written = self.status != 0
+            out, self._out = self._out, []
+            self.connection.write(b"".join(out))
+
+    def on_complete(self) -> None:
+        if self.ended:
+            return
+        if self._chunked_out:
+            self._out.append(b"0\r\n\r\n")
+        self._upstream = None
+        self._upstream_seconds = self._services.monotonic() - self.sent_at
+        self.flush()
+        self._stop_body()
+        self._end()
+
+    def on_failure(self, reason: Reason) -> None:
+        self._upstream = None
+        self._upstream_seconds = self._services.monotonic() - self.sent_at
+        self._stop_body()
+        self._out = []  # a head that was only collected is not sent: a proper answer is still possible
+        self.respond(refusal(reason))
+
+    def _stop_body(self) -> None:
+        task = self._body_task
+        if task is not None and not task.done() and task is not asyncio.current_task():
+            task.cancel()
+
+    # The client's side.
+
+    def client_paused(self) -> None:
+        """The client does not take more of the response."""
+        if self._upstream is not None:
+            self._upstream.pause_reading()
+
+    def client_resumed(self) -> None:
+        """It does again."""
+        if self._upstream is not None:
+            self._upstream.resume_reading()
+
+    def client_left(self) -> None:
+        """The connection is gone: the upstream is told by closing its connection; our own endpoints finish their work."""
+        if self.ended:
+            return
+        self.status = self.status or _CLIENT_LEFT
+        self._release_upstream()
+        self._end()
+
+    def _abort(self) -> None:
+        self._release_upstream()
+        self.keep_alive = False
+        self.connection.abort()
+        if not self.ended:
+            self._end()
+
+    def _release_upstream(self) -> None:
+        self.wanted = False
+        self._stop_body()
+        if self._upstream is not None:
+            self._upstream.abandon()
+            self._upstream = None
+
+    def _plan_rest_of_request(self) -> None:
+        """The response comes before the end of the request: a small rest is read and dropped, a large one is not."""
+        if not self.payload.is_eof():
+            length = self.connection.declared_length(self.message)
+            if length is None or length > _SMALL_REST:
+                self.keep_alive = False
+
+    def _connection_line(self) -> bytes:
+        if not self.keep_alive or self.connection.draining:
+            self.keep_alive = False
+            return b"Connection: close\r\n"
+        return b"" if self.message.version >= (1, 1) else b"Connection: keep-alive\r\n"
+
+    def _end(self) -> None:
+        self.ended = True
+        self.wanted = False
+        now = self._services.monotonic()
+        self._services.report(
+            RequestDone(
+                self.decision,
+                self.status,
+                now - self.started,
+                self._upstream_seconds,
+                self.reason,
+                self.message.method,
+                self.path,
+                self.client_id,
+                self.connection.peer,
+            )
+        )
+        self.connection.exchange_ended(self)
+

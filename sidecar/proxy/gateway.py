@@ -1,0 +1,302 @@
+"""The admission of a request: `Gateway.handle` reads as the list of its phases.
+
+normalise the path → match the route → find the credential → verify → revoked? → permit? → forward → (report, at the end)
+
+Everything is decided from memory. A request whose token stands in its body is the one case that has to wait: the body
+is read, within bounds, and the phases go on from there.
+"""
+
+from collections.abc import Callable, Mapping, Set
+from typing import Final, NamedTuple
+
+from sidecar.core import credentials
+from sidecar.core.events import Decision
+from sidecar.core.headers import RequestHeaders, forwarded_block, read_request_headers
+from sidecar.core.paths import Target, split_target
+from sidecar.core.policy import Access, Route, RoutePolicy
+from sidecar.core.reasons import Plane, Reason, Refused
+from sidecar.core.replies import Endpoint, EndpointRequest
+from sidecar.core.revocations import RevocationView
+from sidecar.core.tokens import TokenRules
+from sidecar.proxy.connection import RequestBroken
+from sidecar.proxy.exchange import BodyTooLarge, Exchange
+from sidecar.proxy.token_cache import TokenCache, Verified
+
+_ENDPOINT_BODY: Final = 64 * 1024
+_FORM: Final = "application/x-www-form-urlencoded"
+
+
+class CredentialRules(NamedTuple):
+    """Where tokens are looked for (`bearer`, `header`, `query`, `body`), and up to which size of a body, in bytes."""
+
+    places: Set[str]
+    body_limit: int
+
+
+class Credential(NamedTuple):
+    """What was found: the token, and the query as it goes on."""
+
+    token: str | None
+    query: str | None
+
+
+class Gateway:
+    """Decides about every request of a worker."""
+
+    def __init__(
+        self,
+        *,
+        policy: RoutePolicy,
+        endpoints: Mapping[str, Endpoint],
+        rules: TokenRules,
+        cache: TokenCache,
+        view: RevocationView,
+        credential_rules: CredentialRules,
+        realm: str,
+        default_host: bytes,
+        now: Callable[[], float],
+        monotonic: Callable[[], float],
+        log_failure: Callable[[str], None],
+    ) -> None:
+        self._policy = policy
+        self._endpoints = endpoints
+        self._rules = rules
+        self._cache = cache
+        self._view = view
+        self._places = credential_rules.places
+        self._body_limit = credential_rules.body_limit
+        self._realm = realm
+        self._default_host = default_host
+        self._now = now
+        self._monotonic = monotonic
+        self._log_failure = log_failure
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer the request, or start to. Never raises."""
+        try:
+            target = self._read_target(exchange)
+            route = self._policy.decide(exchange.message.method, target.path)
+            headers = self._read_headers(exchange, target)
+            if route.access is Access.LOCAL:
+                self._answer_locally(exchange, route, target, headers)
+            elif route.access is Access.DENY:
+                raise Refused(Reason.DENIED_BY_ROUTE)
+            elif route.access is Access.PUBLIC:
+                self._forward_public(exchange, target, headers)
+            else:
+                found = self._find_credential(target, headers)
+                if found.token is None and self._body_may_hold_token(exchange, headers):
+                    exchange.task = exchange.connection.loop.create_task(
+                        self._admit_by_body(exchange, route, target, headers)
+                    )
+                    return
+                verified = self._admit(found.token, route)
+                self._forward(exchange, target.path, found.query, headers, verified)
+        except Refused as exc:
+            self._refuse(exchange, exc)
+        except Exception:  # noqa: BLE001  a defect of ours must not admit, nor take the worker down
+            self._log_failure("gateway")
+            exchange.refuse(Reason.INTERNAL)
+
+    # The phases.
+
+    @staticmethod
+    def _read_target(exchange: Exchange) -> Target:
+        message = exchange.message
+        if message.method == "CONNECT":
+            raise Refused(Reason.METHOD_NOT_ALLOWED, "This is not a forward proxy.")
+        if message.version not in ((1, 1), (1, 0)):
+            raise Refused(Reason.MALFORMED_REQUEST, "The HTTP version is not supported.")
+        target = split_target(message.path)
+        exchange.path = target.path
+        return target
+
+    def _read_headers(self, exchange: Exchange, target: Target, *, strip: bool = True) -> RequestHeaders:
+        message, memo = exchange.message, exchange.connection.memo
+        plain = strip and target.authority is None
+        if plain and memo.headers is not None and memo.raw == (message.version, message.raw_headers):
+            headers = memo.headers
+        else:
+            headers = read_request_headers(
+                message.raw_headers,
+                http_1_0=message.version == (1, 0),
+                chunked=bool(message.chunked),
+                authority=target.authority,
+                default_host=self._default_host,
+                strip=strip,
+            )
+            if plain:
+                memo.raw, memo.headers, memo.verified = (message.version, message.raw_headers), headers, None
+        exchange.expects_continue = headers.expects_continue
+        return headers
+
+    def _find_credential(self, target: Target, headers: RequestHeaders) -> Credential:
+        tokens = headers.tokens
+        if "bearer" not in self._places:
+            tokens = tokens[headers.bearer :]
+        if "header" not in self._places:
+            tokens = tokens[: len(tokens) - (len(headers.tokens) - headers.bearer)]
+        query = target.query
+        if query:
+            found = credentials.from_pairs(query)
+            query = found.rest or (None if found.tokens else found.rest)
+            if "query" in self._places:
+                tokens += found.tokens
+        if len(tokens) > 1 and len(set(tokens)) > 1:
+            raise Refused(Reason.MULTIPLE_TOKENS)
+        return Credential(tokens[0] if tokens else None, query)
+
+    def _admit(self, token: str | None, route: Route) -> Verified:
+        """Raises `Refused` unless the token may use the route, now."""
+        if token is None:
+            raise Refused(Reason.MISSING_TOKEN)
+        now = self._now()
+        verified = self._cache.get(token)
+        if verified is None:
+            verified = Verified(self._rules.verify(token, now))
+            self._cache.add(token, verified)
+        elif now >= verified.exp + self._rules.leeway:
+            self._cache.discard(token)
+            raise Refused(Reason.EXPIRED)
+        if verified.jti in self._view:
+            raise Refused(Reason.REVOKED)
+        if not self._view.usable(self._monotonic()):
+            raise Refused(Reason.STORE_UNAVAILABLE)
+        if not route.scope <= verified.scope:
+            raise Refused(Reason.INSUFFICIENT_SCOPE, f"This route needs the scope {' '.join(sorted(route.scope))}.")
+        return verified
+
+    def _forward(
+        self,
+        exchange: Exchange,
+        path: str,
+        query: str | None,
+        headers: RequestHeaders,
+        verified: Verified,
+        body: bytes | None = None,
+    ) -> None:
+        exchange.decision = Decision.ADMITTED
+        exchange.client_id = verified.client_id
+        memo = exchange.connection.memo
+        if body is not None or memo.headers is not headers:
+            fields = headers.block if body is None else headers.resized(len(body))
+            block = fields + self._forwarded(exchange, headers) + verified.identity
+        elif memo.verified is verified:
+            block = memo.block
+        else:
+            block = memo.block = headers.block + self._forwarded(exchange, headers) + verified.identity
+            memo.verified = verified
+        exchange.forward(_request_line(exchange, path, query) + block + b"\r\n", body)
+
+    # Routes that need no token.
+
+    def _forward_public(self, exchange: Exchange, target: Target, headers: RequestHeaders) -> None:
+        """Nobody is identified. A token of ours is taken away all the same; what is not ours is the API's business."""
+        found = credentials.from_pairs(target.query or "")
+        query = target.query
+        if any(map(self._rules.recognises, found.tokens)):
+            query = found.rest or None
+        if headers.tokens and not any(map(self._rules.recognises, headers.tokens)):
+            headers = self._read_headers(exchange, target, strip=False)
+        exchange.decision = Decision.PUBLIC
+        block = headers.block + self._forwarded(exchange, headers)
+        exchange.forward(_request_line(exchange, target.path, query) + block + b"\r\n")
+
+    def _answer_locally(self, exchange: Exchange, route: Route, target: Target, headers: RequestHeaders) -> None:
+        exchange.decision = Decision.LOCAL
+        endpoint = self._endpoints[route.path]
+        raw = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in exchange.message.raw_headers)
+
+        async def answer() -> None:
+            try:
+                body = await exchange.read_body(_ENDPOINT_BODY)
+                request = EndpointRequest(
+                    exchange.message.method, target.path, target.query or "", raw, body, exchange.connection.peer
+                )
+                exchange.respond(await endpoint(request))
+            except BodyTooLarge:
+                exchange.refuse(Reason.BODY_TOO_LARGE)
+            except RequestBroken:
+                exchange.refuse(Reason.MALFORMED_REQUEST)
+            except Exception:  # noqa: BLE001  a defect of ours must not take the connection's task down unseen
+                self._log_failure("endpoint")
+                exchange.refuse(Reason.INTERNAL)
+
+        exchange.task = exchange.connection.loop.create_task(answer())
+
+    # A token in the body.
+
+    def _body_may_hold_token(self, exchange: Exchange, headers: RequestHeaders) -> bool:
+        """Only a form or JSON, not compressed; and never when the client waits for 100: it is refused without one."""
+        if "body" not in self._places or not headers.framing or headers.content_coded or headers.expects_continue:
+            return False
+        length = exchange.connection.declared_length(exchange.message)
+        return (length is None or 0 < length <= self._body_limit) and _media_type(headers) is not None
+
+    async def _admit_by_body(
+        self, exchange: Exchange, route: Route, target: Target, headers: RequestHeaders
+    ) -> None:
+        try:
+            body = await exchange.read_body(self._body_limit)
+            found = _token_in_body(body, headers)
+            if len(set(found.tokens)) > 1:
+                raise Refused(Reason.MULTIPLE_TOKENS)
+            verified = self._admit(found.tokens[0] if found.tokens else None, route)
+            query = self._find_credential(target, headers).query
+            self._forward(exchange, target.path, query, headers, verified, found.rest.encode("latin-1"))
+        except Refused as exc:
+            self._refuse(exchange, exc)
+        except BodyTooLarge:
+            self._refuse(exchange, Refused(Reason.MISSING_TOKEN))
+        except RequestBroken:
+            exchange.refuse(Reason.MALFORMED_REQUEST)
+        except Exception:  # noqa: BLE001  see handle
+            self._log_failure("gateway")
+            exchange.refuse(Reason.INTERNAL)
+
+    # Helpers.
+
+    def _forwarded(self, exchange: Exchange, headers: RequestHeaders) -> bytes:
+        connection = exchange.connection
+        return forwarded_block(
+            headers.forwarded, trusted=connection.trusted, peer=connection.peer, scheme="http", host=headers.host
+        )
+
+    def _refuse(self, exchange: Exchange, refused: Refused) -> None:
+        reason = refused.reason
+        if exchange.decision is not Decision.LOCAL and reason.plane is Plane.PROTECTED:
+            exchange.decision = Decision.REFUSED
+        exchange.refuse(reason, refused.detail, *self._challenge(refused))
+
+    def _challenge(self, refused: Refused) -> list[tuple[str, str]]:
+        """`WWW-Authenticate` (RFC 6750 section 3): without an error code when no credential was sent."""
+        reason = refused.reason
+        if reason is Reason.METHOD_NOT_ALLOWED:
+            return [("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")]
+        if reason is Reason.MISSING_TOKEN:
+            return [("WWW-Authenticate", f'Bearer realm="{self._realm}"')]
+        if reason.error not in ("invalid_token", "insufficient_scope") and reason is not Reason.MULTIPLE_TOKENS:
+            return []
+        challenge = f'Bearer realm="{self._realm}", error="{reason.error}", error_description="{refused.detail}"'
+        return [("WWW-Authenticate", challenge)]
+
+
+def _request_line(exchange: Exchange, path: str, query: str | None) -> bytes:
+    method = exchange.message.method
+    return (f"{method} {path} HTTP/1.1\r\n" if query is None else f"{method} {path}?{query} HTTP/1.1\r\n").encode()
+
+
+def _media_type(headers: RequestHeaders) -> str | None:
+    """`_FORM`, `json`, or `None` for a body that holds no fields."""
+    media_type = headers.content_type.partition(";")[0].strip().lower()
+    if media_type == _FORM:
+        return _FORM
+    return "json" if media_type == "application/json" or media_type.endswith("+json") else None
+
+
+def _token_in_body(body: bytes, headers: RequestHeaders) -> credentials.Found:
+    """latin-1 keeps every byte in its place; a token is ASCII in any encoding that we could meet."""
+    text = body.decode("latin-1")
+    return credentials.from_pairs(text) if _media_type(headers) == _FORM else credentials.from_json(text)
+
+

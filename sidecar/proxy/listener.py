@@ -1,0 +1,118 @@
+"""All client connections of a worker: makes them, watches the slow ones, lets them finish when the worker goes."""
+
+import asyncio
+import ipaddress
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+
+from sidecar.core.events import Decision, RequestDone
+from sidecar.core.reasons import Reason
+from sidecar.proxy.connection import ClientConnection
+from sidecar.proxy.exchange import Exchange, Services
+from sidecar.proxy.gateway import Gateway
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class ClientTimeouts(NamedTuple):
+    """In seconds: for a request's head, and without progress."""
+
+    request_header: float
+    idle: float
+
+
+class ClientLimits(NamedTuple):
+    """In bytes, and a count."""
+
+    request_line: int
+    headers: int
+    header_count: int
+
+
+class Listener:
+    """Calling it makes the protocol object of a new connection."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        services: Services,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        timeouts: ClientTimeouts,
+        limits: ClientLimits,
+        trusted_proxies: Sequence[Network] = (),
+    ) -> None:
+        self.loop = loop
+        self.timeouts = timeouts
+        self.limits = limits
+        self.monotonic: Callable[[], float] = services.monotonic
+        self.draining = False
+        self.in_flight = 0
+        self.connections: set[ClientConnection] = set()
+        self._gateway = gateway
+        self._services = services
+        self._trusted = trusted_proxies
+
+    def __repr__(self) -> str:
+        return f"<Listener {len(self.connections)} connections, {self.in_flight} requests>"
+
+    def __call__(self) -> ClientConnection:
+        return ClientConnection(self)
+
+    def trusts(self, peer: str) -> bool:
+        """Whether the peer's `X-Forwarded-*` may be believed. A Unix socket's peer is whoever may open it."""
+        if not self._trusted:
+            return False
+        try:
+            address = ipaddress.ip_address(peer)
+        except ValueError:
+            return False
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        return any(mapped in network for network in self._trusted)
+
+    def opened(self, connection: ClientConnection) -> None:
+        """A connection was accepted."""
+        self.connections.add(connection)
+
+    def closed(self, connection: ClientConnection) -> None:
+        """A connection is gone."""
+        self.connections.discard(connection)
+
+    def start_exchange(
+        self, connection: ClientConnection, message: RawRequestMessage, payload: StreamReader
+    ) -> Exchange | None:
+        """Begin to handle a request; `None` when it is over already."""
+        self.in_flight += 1
+        exchange = connection.exchange = Exchange(connection, message, payload, self._services)
+        self._gateway.handle(exchange)
+        return connection.exchange
+
+    def exchange_ended(self) -> None:
+        """A request was answered."""
+        self.in_flight -= 1
+
+    def report_unparsed(self, connection: ClientConnection, reason: Reason) -> None:
+        """A request was refused before it could be read."""
+        event = RequestDone(Decision.REFUSED, reason.status, 0.0, None, reason, "-", "-", None, connection.peer)
+        self._services.report(event)
+
+    def check(self, now: float) -> None:
+        """Close the connections of clients that are too slow; to be called about once a second."""
+        for connection in list(self.connections):
+            connection.check(now)
+
+    async def drain(self, seconds: float) -> int:
+        """Let requests finish, at most for `seconds`; idle connections close now. Returns how many were cut."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.close_if_idle()
+        deadline = self.monotonic() + seconds
+        while self.in_flight and self.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        cut = self.in_flight
+        for connection in list(self.connections):
+            connection.abort()
+        return cut

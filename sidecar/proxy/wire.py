@@ -1,0 +1,36 @@
+"""The bytes of our own replies (RFC 9112)."""
+
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+
+from sidecar.core.replies import Reply
+
+_date = (0, b"")
+
+
+def date_line() -> bytes:
+    """The `Date` field (RFC 9110 section 6.6.1), made once per second."""
+    global _date  # noqa: PLW0603  a cache of one value
+    second = int(time.time())
+    if _date[0] != second:
+        _date = (second, f"Date: {formatdate(second, usegmt=True)}\r\n".encode())
+    return _date[1]
+
+
+def encode_reply(reply: Reply, *, head_only: bool, connection: bytes) -> bytes:
+    """A whole response; `connection` is the `Connection` line or empty. `head_only` answers HEAD: length, no body."""
+    try:
+        phrase = HTTPStatus(reply.status).phrase
+    except ValueError:
+        phrase = ""
+    fields = "".join(f"{name}: {value}\r\n" for name, value in reply.headers)
+    return b"".join(
+        [
+            f"HTTP/1.1 {reply.status} {phrase}\r\n{fields}Content-Length: {len(reply.body)}\r\n".encode("latin-1"),
+            date_line(),
+            connection,
+            b"\r\n",
+            b"" if head_only else reply.body,
+        ]
+    )

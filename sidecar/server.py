@@ -1,0 +1,175 @@
+"""One worker: its listeners, its background work, and how it goes away.
+
+A worker starts to accept only after everything was wired, and on SIGTERM stops to accept, lets requests finish within
+`timeouts.drain`, and closes what is left.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import uvloop
+from aiohttp import http_parser, web
+
+from sidecar.app import App
+from sidecar.ops.admin import admin_app
+from sidecar.ops.metrics import render
+from sidecar.settings import Address, Settings
+
+log: Final = logging.getLogger("sidecar")
+
+_BACKLOG: Final = 4096
+
+
+class StartError(Exception):
+    """The worker cannot start; the text says why and what to change."""
+
+
+def bind(address: Address) -> socket.socket:
+    """A listening socket. Raises `StartError` that names the address."""
+    try:
+        infos = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, where = infos[0]
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(where)
+            sock.listen(_BACKLOG)
+        except BaseException:
+            sock.close()
+            raise
+    except OSError as exc:
+        raise StartError(f"cannot listen on {address}: {exc.strerror or exc}") from None
+    sock.setblocking(False)
+    return sock
+
+
+def assert_c_parser() -> None:
+    """aiohttp's pure Python parser is laxer than the C one: never run behind it. Raises `StartError`."""
+    if http_parser.HttpRequestParser is not getattr(http_parser, "HttpRequestParserC", None):
+        raise StartError("aiohttp came without its C parser: install a wheel, and unset AIOHTTP_NO_EXTENSIONS")
+
+
+class Worker:
+    """Runs one `App` until it is told to stop."""
+
+    def __init__(self, settings: Settings, public: socket.socket) -> None:
+        self._settings = settings
+        self._public = public
+        self._stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self.app = App(settings, loop)
+        self._background: list[asyncio.Task[None]] = []
+
+    def stop(self) -> None:
+        """Begin to go away; a second call changes nothing."""
+        self._stop.set()
+
+    async def run(self, started: Callable[[], None] = lambda: None) -> None:
+        """Serve until `stop`, then drain."""
+        loop = asyncio.get_running_loop()
+        app = self.app
+        self._keep(app.store.follow(app.view))
+        self._keep(self._tick())
+        server = await loop.create_server(app.listener, sock=self._public, backlog=_BACKLOG)
+        # What exists now lives until the end: keep the collector from walking it on every full collection.
+        gc.collect()
+        gc.freeze()
+        started()
+        try:
+            await self._stop.wait()
+            log.info("draining", extra={"in_flight": app.listener.in_flight})
+            app.listener.draining = True
+            server.close()
+            cut = await app.listener.drain(self._settings.timeouts.drain)
+            log.info("stopped", extra={"requests_cut": cut})
+        finally:
+            server.close()
+            await self._close()
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(self._background_ended)
+        self._background.append(task)
+
+    def _background_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and not self._stop.is_set():
+            # Fail closed: without its feed or its clock a worker must not go on serving.
+            log.error("background_task_ended", exc_info=task.exception())
+            self.stop()
+
+    async def _tick(self) -> None:
+        """Look after slow clients and a slow upstream."""
+        app, times = self.app, self._settings.timeouts
+        interval = min(1.0, *(limit / 4 for limit in (times.request_header, times.idle, times.response, times.stream)))
+        while True:
+            await asyncio.sleep(interval)
+            now = app.monotonic()
+            app.listener.check(now)
+            app.pool.check(now)
+
+    async def _close(self) -> None:
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self.app.close()
+
+
+async def start_admin(application: web.Application, sock: socket.socket) -> web.AppRunner:
+    """Serve the admin endpoints on a socket that listens already."""
+    runner = web.AppRunner(application, access_log=None, handle_signals=False, keepalive_timeout=75)
+    await runner.setup()
+    await web.SockSite(runner, sock).start()
+    return runner
+
+
+async def _serve_one(settings: Settings, ready: Callable[[str, str], None]) -> None:
+    public, admin = bind(settings.listen), bind(settings.admin.listen)
+    worker = Worker(settings, public)
+    app = worker.app
+
+    async def metrics() -> bytes:
+        return render([app.metrics.snapshot()])
+
+    runner = await start_admin(admin_app(metrics=metrics, ready=app.readiness), admin)
+    stop_on_signals(worker.stop)
+    try:
+        await worker.run(lambda: ready(url_of(public), url_of(admin)))
+    finally:
+        await runner.cleanup()
+
+
+def stop_on_signals(stop: Callable[[], None]) -> None:
+    """As process 1 of a container Python would ignore SIGTERM unless it is handled."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+
+def url_of(sock: socket.socket) -> str:
+    """Where a listening socket is reached; a wildcard address as loopback."""
+    host, port = sock.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def log_ready(public: str, admin: str) -> None:
+    """Tell the operator where we listen."""
+    log.info("listening", extra={"public": public, "admin": admin})
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine on uvloop."""
+    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
+
+
+def serve(settings: Settings) -> None:
+    """Run one worker in this process until SIGTERM or SIGINT. Raises `StartError`."""
+    assert_c_parser()
+    run(_serve_one(settings, log_ready))

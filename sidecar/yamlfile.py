@@ -1,0 +1,100 @@
+"""Reading a YAML document: strict where YAML surprises, with `${env:NAME}` and `${file:/path}` resolved.
+
+Rules: duplicate keys are faults; a date stays a string (`kid: 2026-11-23`); `${file:…}` is relative to the folder of the
+document and loses one newline at its end; what cannot be resolved is a fault with its path, never an empty string.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+_REFERENCE = re.compile(r"\$\{(env|file):([^}]*)\}")
+
+
+class Fault(NamedTuple):
+    """What is wrong, and where: `clients[1].grant_types[0]`. The text holds no configured value."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class _Loader(yaml.SafeLoader):
+    """`SafeLoader` without timestamps, and with duplicate keys refused."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  PyYAML's signature
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]  PyYAML ships no types here
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem="duplicate key", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read_document(path: Path) -> tuple[dict[str, Any] | None, list[Fault]]:
+    """The document with every reference resolved, and the faults; `None` when there is nothing to go on with."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as exc:
+        return None, [Fault("", f"{path}: cannot be read: {exc.strerror}")]
+    except UnicodeDecodeError:
+        return None, [Fault("", f"{path}: is not UTF-8 text")]
+    try:
+        document = yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
+    except yaml.MarkedYAMLError as exc:
+        mark = exc.problem_mark
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        return None, [Fault("", f"{path}: not valid YAML{place}: {exc.problem}")]
+    except (yaml.YAMLError, RecursionError, TypeError):  # an unprintable character; a list as a key
+        return None, [Fault("", f"{path}: not valid YAML")]
+    if not isinstance(document, dict):
+        return None, [Fault("", f"{path}: must hold keys such as listen, upstream and tokens")]
+    faults: list[Fault] = []
+    return _resolve(document, "", path.parent, faults), faults
+
+
+def _resolve(value: Any, where: str, folder: Path, faults: list[Fault]) -> Any:  # noqa: ANN401  any YAML value
+    if isinstance(value, dict):
+        return {
+            str(key): _resolve(item, f"{where}.{key}" if where else str(key), folder, faults)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_resolve(item, f"{where}[{index}]", folder, faults) for index, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        try:
+            return _look_up(match[1], match[2], folder)
+        except LookupError as exc:
+            faults.append(Fault(where, str(exc.args[0])))
+            return match[0]
+
+    return _REFERENCE.sub(replace, value)
+
+
+def _look_up(kind: str, name: str, folder: Path) -> str:
+    if kind == "env":
+        if name not in os.environ:
+            raise LookupError(f"the environment variable {name} is not set")
+        return os.environ[name]
+    try:
+        text = (folder / name).read_text(encoding="utf-8")
+    except OSError as exc:
+        raise LookupError(f"the file {name} cannot be read: {exc.strerror}") from None
+    except (UnicodeDecodeError, ValueError):
+        raise LookupError(f"the file {name} is not UTF-8 text") from None
+    return text.removesuffix("\n").removesuffix("\r")

@@ -1,0 +1,170 @@
+"""core.headers: what goes through, what is read, what is added."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.core.headers import (
+    InvalidResponse,
+    RequestHeaders,
+    forwarded_block,
+    identity_block,
+    read_request_headers,
+    read_response_headers,
+)
+from sidecar.core.reasons import Reason, Refused
+
+HOST = (b"Host", b"api.example")
+
+
+def read(
+    *fields: tuple[bytes, bytes], http_1_0: bool = False, chunked: bool = False, authority: str | None = None, strip: bool = True
+) -> RequestHeaders:
+    return read_request_headers(
+        fields, http_1_0=http_1_0, chunked=chunked, authority=authority, default_host=b"upstream:80", strip=strip
+    )
+
+
+def test_order_spelling_and_bytes_stay() -> None:
+    fields = [HOST, (b"x-B", b"\xff caf\xe9"), (b"X-a", b""), (b"x-B", b"2"), (b"Cookie", b"a=b; c=d")]
+    assert read(*fields).block == b"".join(b"%b: %b\r\n" % field for field in fields)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"X-Auth-Client-Id", b"x-auth-client-id", b"X_AUTH_CLIENT_ID", b"x-auth_client-id", b"X.Auth.Scope", b"X-Auth-Roles", b"x-auth-subject",
+        b"X-Forwarded-For", b"x_forwarded_for", b"Forwarded", b"X-Forwarded-Proto", b"X-Forwarded_Host",
+        b"Connection", b"Keep-Alive", b"Proxy-Connection", b"TE", b"Upgrade", b"Proxy-Authorization", b"Trailer",
+        b"Access_Token", b"access_token",
+    ],
+)  # fmt: skip
+def test_field_does_not_go_on(name: bytes) -> None:
+    assert read(HOST, (name, b"forged")).block == b"Host: api.example\r\n"
+
+
+def test_fields_that_connection_names_end_here() -> None:
+    headers = read(HOST, (b"X-Hop", b"1"), (b"Content-Length", b"2"), (b"X-End", b"1"), (b"Connection", b"close, X-hop ,x-end2"))
+    assert headers.block == b"Host: api.example\r\nContent-Length: 2\r\nX-End: 1\r\n"
+    assert headers.resized(17) == b"Host: api.example\r\nContent-Length: 17\r\nX-End: 1\r\n"
+
+
+@pytest.mark.parametrize("name", [b"host", b"content-length", b"content-type", b"cookie", b"authorization"])
+def test_connection_cannot_name_what_frames_or_identifies(name: bytes) -> None:
+    fields = [HOST, (b"Content-Length", b"2"), (b"Content-Type", b"x/y"), (b"Cookie", b"a"), (b"Authorization", b"Basic eA==")]
+    assert read(*fields, (b"Connection", name)).block == read(*fields).block
+
+
+@pytest.mark.parametrize(
+    ("fields", "options"),
+    [
+        ([], {}),
+        ([HOST, HOST], {}),
+        ([(b"Host", b"")], {}),
+        ([(b"Host", b"user@h")], {}),
+        ([HOST, (b"Transfer-Encoding", b"chunked")], {"http_1_0": True, "chunked": True}),
+        ([HOST, (b"Transfer-Encoding", b"gzip, chunked")], {"chunked": True}),
+        ([HOST, (b"Transfer-Encoding", b"identity")], {}),
+        ([HOST, (b"Content-Length", b"1"), (b"Transfer-Encoding", b"chunked")], {"chunked": True}),
+    ],
+)
+def test_ambiguous_framing_or_host_is_refused(fields: list[tuple[bytes, bytes]], options: dict[str, bool]) -> None:
+    with pytest.raises(Refused) as refused:
+        read(*fields, **options)
+    assert refused.value.reason is Reason.MALFORMED_REQUEST
+
+
+def test_two_authorization_fields_are_refused() -> None:
+    with pytest.raises(Refused) as refused:
+        read(HOST, (b"Authorization", b"Bearer a"), (b"authorization", b"Basic b"))
+    assert refused.value.reason is Reason.MULTIPLE_TOKENS
+
+
+def test_tokens_are_found_and_taken() -> None:
+    headers = read(HOST, (b"Authorization", b"bearer A"), (b"access_token", b"B"), (b"Access_Token", b""))
+    assert (headers.tokens, headers.bearer, headers.block) == (("A", "B"), 1, b"Host: api.example\r\n")
+
+
+def test_other_schemes_belong_to_the_api() -> None:
+    headers = read(HOST, (b"Authorization", b"Basic eA=="))
+    assert headers.tokens == ()
+    assert b"Authorization: Basic eA==\r\n" in headers.block
+
+
+def test_public_routes_keep_what_is_not_ours() -> None:
+    headers = read(HOST, (b"Authorization", b"Bearer theirs"), strip=False)
+    assert b"Authorization: Bearer theirs\r\n" in headers.block
+
+
+def test_absolute_form_replaces_host_in_place() -> None:
+    headers = read((b"A", b"1"), HOST, authority="real.example:81")
+    assert (headers.block, headers.host) == (b"A: 1\r\nHost: real.example:81\r\n", "real.example:81")
+
+
+def test_http_1_0_without_host_gets_the_upstreams() -> None:
+    headers = read((b"Content-Length", b"0"), http_1_0=True)
+    assert (headers.block, headers.host) == (b"Host: upstream:80\r\nContent-Length: 0\r\n", "upstream:80")
+
+
+@given(st.lists(st.sampled_from([b"X-A", b"x-hop", b"Cookie", b"Accept"])), st.integers(0, 4))
+def test_framing_keeps_its_place_whatever_is_dropped(names: list[bytes], place: int) -> None:
+    fields = [(name, b"%d" % number) for number, name in enumerate(names)]
+    fields.insert(place, (b"Content-Length", b"3"))
+    block = read(HOST, *fields, (b"Connection", b"x-hop")).block
+    expected = [HOST, *(field for field in fields if field[0] != b"x-hop")]
+    assert block == b"".join(b"%b: %b\r\n" % field for field in expected)
+
+
+RESPONSES = {
+    (): (b"", None, False),
+    ((b"Content-Length", b"5"), (b"Set-Cookie", b"a"), (b"Set-Cookie", b"b")): (
+        b"Content-Length: 5\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n",
+        5,
+        False,
+    ),
+    ((b"Transfer-Encoding", b"Chunked"), (b"Connection", b"keep-alive"), (b"Keep-Alive", b"1")): (b"", None, True),
+    ((b"Connection", b"x-hop, set-cookie"), (b"X-Hop", b"1"), (b"Set-Cookie", b"a")): (b"Set-Cookie: a\r\n", None, False),
+}
+
+
+@pytest.mark.parametrize(("fields", "expected"), RESPONSES.items())
+def test_response(fields: tuple[tuple[bytes, bytes], ...], expected: tuple[bytes, int | None, bool]) -> None:
+    headers = read_response_headers(fields)
+    assert (b"".join(headers.lines), headers.length, headers.chunked) == expected
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [(b"Content-Length", b"1"), (b"Content-Length", b"1")],
+        [(b"Content-Length", b"+1")],
+        [(b"Content-Length", b"")],
+        [(b"Transfer-Encoding", b"gzip")],
+        [(b"Transfer-Encoding", b"chunked"), (b"Transfer-Encoding", b"chunked")],
+        [(b"Transfer-Encoding", b"chunked"), (b"Content-Length", b"1")],
+    ],
+)
+def test_response_with_doubtful_framing_is_invalid(fields: list[tuple[bytes, bytes]]) -> None:
+    with pytest.raises(InvalidResponse):
+        read_response_headers(fields)
+
+
+INBOUND = [(b"X-Forwarded-For", b"1.1.1.1"), (b"X-Forwarded-Proto", b"https"), (b"X-Forwarded-Host", b"pub"), (b"Forwarded", b"for=1.1.1.1")]
+
+
+def test_forwarded_of_a_stranger_is_made_new() -> None:
+    block = forwarded_block(INBOUND, trusted=False, peer="2.2.2.2", scheme="http", host="h")
+    assert block == b"X-Forwarded-For: 2.2.2.2\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: h\r\n"
+
+
+def test_forwarded_of_a_trusted_proxy_is_continued() -> None:
+    block = forwarded_block(INBOUND, trusted=True, peer="2.2.2.2", scheme="http", host="h")
+    assert block == (
+        b"Forwarded: for=1.1.1.1\r\nX-Forwarded-For: 1.1.1.1, 2.2.2.2\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: pub\r\n"
+    )
+
+
+def test_identity() -> None:
+    assert identity_block("c", "s", ["a", "b"], ["x", "y"]) == (
+        b"X-Auth-Client-Id: c\r\nX-Auth-Subject: s\r\nX-Auth-Scope: a b\r\nX-Auth-Roles: x,y\r\n"
+    )

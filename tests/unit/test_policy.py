@@ -1,0 +1,76 @@
+"""core.policy: which rule holds."""
+
+import pytest
+
+from sidecar.core.policy import ANY_VALID_TOKEN, Access, InvalidPattern, Route, RoutePolicy, compile_pattern
+from sidecar.core.reasons import Reason, Refused
+
+MATCHES = [
+    ("/", ["/"], ["/a"]),
+    ("/health", ["/health", "/health/"], ["/healthy", "/health/x", "/x/health", "//health"]),
+    ("/a/*", ["/a/b", "/a/b/"], ["/a", "/a/", "/a/b/c", "/a//b"]),
+    ("/a/**", ["/a", "/a/", "/a/b", "/a/b/c"], ["/ab", "/b/a"]),
+    ("/**", ["/", "/a", "/a/b"], []),
+    ("/f/*.json", ["/f/x.json", "/f/.json"], ["/f/x.jsonp", "/f/d/x.json"]),
+    ("/a/**/z", ["/a/z", "/a/b/z", "/a/b/c/z"], ["/a/b"]),
+    ("/a.b", ["/a.b"], ["/axb"]),
+]
+BAD_PATTERNS = ["", "a", "/a?b", "/a#", "/a%20", "/a/../b", "/./a", "//a", "/a**", "/a;b", "/a b", "/a\\b"]
+
+
+@pytest.mark.parametrize(("pattern", "yes", "no"), MATCHES)
+def test_pattern(pattern: str, yes: list[str], no: list[str]) -> None:
+    expression = compile_pattern(pattern)
+    assert [path for path in yes if not expression.fullmatch(path)] == []
+    assert [path for path in no if expression.fullmatch(path)] == []
+
+
+@pytest.mark.parametrize("pattern", BAD_PATTERNS)
+def test_pattern_is_invalid(pattern: str) -> None:
+    with pytest.raises(InvalidPattern):
+        compile_pattern(pattern)
+
+
+PUBLIC = Route("/public/**", access=Access.PUBLIC)
+READ = Route("/orders/**", frozenset(["GET"]), scope=frozenset(["orders:read"]))
+CLOSED = Route("/orders/secret", access=Access.DENY)
+LOCAL = Route("/oauth/token", access=Access.LOCAL)
+POLICY = [LOCAL, PUBLIC, READ, CLOSED]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "route"),
+    [
+        ("GET", "/public/x", PUBLIC),
+        ("GET", "/orders/1", READ),
+        ("HEAD", "/orders/1", READ),
+        ("POST", "/orders/1", ANY_VALID_TOKEN),
+        ("POST", "/orders/secret", CLOSED),
+        ("GET", "/orders/secret", READ),
+        ("GET", "/other", ANY_VALID_TOKEN),
+        ("POST", "/%6fauth/token", LOCAL),
+        ("GET", "//other", ANY_VALID_TOKEN),
+        ("GET", "/Public/x", ANY_VALID_TOKEN),
+        ("OPTIONS", "*", ANY_VALID_TOKEN),
+    ],
+)
+def test_first_match_decides(method: str, path: str, route: Route) -> None:
+    policy = RoutePolicy(POLICY)
+    assert policy.decide(method, path) is route
+    assert policy.decide(method, path) is route  # remembered
+
+
+@pytest.mark.parametrize(
+    "path", ["//public/x", "/public;x/y", "/public%2fx", "/oauth%2ftoken", "//oauth/token", "/oauth/token;x", "/%2570ublic/x"]
+)
+def test_a_path_that_servers_read_as_different_rules_is_ambiguous(path: str) -> None:
+    with pytest.raises(Refused) as refused:
+        RoutePolicy(POLICY).decide("GET", path)
+    assert refused.value.reason is Reason.AMBIGUOUS_PATH
+
+
+def test_memory_is_bounded() -> None:
+    policy = RoutePolicy(POLICY)
+    for number in range(5000):
+        policy.decide("GET", f"/{number}")
+    assert len(policy._memo) <= 2048
