@@ -127,10 +127,12 @@ class Reason(Enum):
 class Refused(Exception):
     """A rule refused: carries the `Reason`, and what to tell the caller when the plain sentence is not enough.
 
-    `detail` is shown to the caller and logged: it must hold nothing secret and nothing the caller sent verbatim.
+    `detail` is shown to the caller: it must hold nothing secret and nothing the caller sent verbatim. `client_id` names a
+    registered client that was refused, for the log.
     """
 
-    def __init__(self, reason: Reason, detail: str | None = None) -> None:
+    def __init__(self, reason: Reason, detail: str | None = None, *, client_id: str | None = None) -> None:
         super().__init__(reason.word)
         self.reason = reason
         self.detail = detail or reason.sentence
+        self.client_id = client_id

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 
 class RevocationView:
-    """Revoked token ids and how current they are. Times: `exp` and `now` epoch seconds, `moment` monotonic seconds."""
+    """Revoked token ids and how current they are. Times: `now` epoch seconds, `moment` monotonic seconds."""
 
     __slots__ = ("_confirmed", "_revoked", "max_staleness")
 
@@ -31,13 +31,9 @@ class RevocationView:
     def __contains__(self, jti: str) -> bool:
         return jti in self._revoked
 
-    def add(self, jti: str, exp: int) -> None:
-        """Refuse the token `jti` from now on."""
-        self._revoked[jti] = exp
-
-    def update(self, entries: Iterable[tuple[str, int]]) -> None:
-        """Add `(jti, exp)` pairs."""
-        self._revoked.update(entries)
+    def add(self, revocations: Iterable[tuple[str, int]]) -> None:
+        """Refuse these tokens from now on: `jti` and the second until which that is to be remembered."""
+        self._revoked.update(revocations)
 
     def live(self, now: float) -> dict[str, int]:
         """The revocations whose tokens have not expired at `now`."""

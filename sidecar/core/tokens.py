@@ -1,0 +1,290 @@
+"""Access tokens: JWTs of the profile of RFC 9068, issued and verified by one set of rules.
+
+Rules of verification, in this order; the first that fails names the reason:
+
+1. the size, and three base64url segments in their canonical spelling: no padding, no stray bits
+2. a header with `alg`, `typ` and `kid` alone: what a header could smuggle in (`jwk`, `jku`, `crit`, `b64`) is refused
+3. `kid` names a key of the ring, and `alg` is that key's own
+4. the signature; nothing of the payload is looked at before
+5. `typ` is `at+jwt`, then every claim has its type, then issuer and audience, then the times
+
+PyJWT's `decode` is not used: it takes padding, any `typ`, duplicate members and times of other types, and reads the
+clock itself. Its signature algorithms are.
+"""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple, NoReturn
+
+from sidecar.core.clients import Client
+from sidecar.core.keys import KeyRing, SigningKey
+from sidecar.core.reasons import Reason, Refused
+
+MAX_TOKEN: Final = 8 * 1024
+FUTURE_TOLERANCE: Final = 5.0
+"""Seconds by which `iat` and `nbf` may lie ahead: another replica's clock may be a little ahead of ours."""
+REVOCATION_MARGIN: Final = 60
+"""Seconds for which a revocation outlives `exp`: the largest leeway, and clocks that differ."""
+
+_COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_TYPES: Final = ("at+jwt", "application/at+jwt")
+_HEADER_MEMBERS: Final = frozenset(["alg", "typ", "kid"])
+_LATEST: Final = 253402300799  # the last second of the year 9999
+# What may go on in a header field: latin-1 without control characters, no space at either end.
+_VISIBLE: Final = re.compile(r"(?=[^ \xa0])[\x20-\x7e\xa0-\xff]{1,255}(?<![ \xa0])")
+_TOKEN_ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
+_ANY_TEXT: Final = re.compile(r".*", re.DOTALL)  # a claim that is only compared
+_SCOPE_TOKEN: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+_HEADER_MEMO: Final = 64
+
+
+class AccessToken(NamedTuple):
+    """The claims of a token, typed. Times are epoch seconds."""
+
+    jti: str
+    sub: str
+    client_id: str
+    scope: tuple[str, ...]
+    roles: tuple[str, ...]
+    iat: int
+    exp: int
+
+    @property
+    def remembered_until(self) -> int:
+        """When a revocation of this token may be forgotten, in epoch seconds."""
+        return self.exp + REVOCATION_MARGIN
+
+
+class Explanation(NamedTuple):
+    """A token taken apart for a person: header and claims as far as they can be read, and why it would be refused."""
+
+    header: dict[str, Any] | None
+    claims: dict[str, Any] | None
+    reason: Reason | None
+
+
+class TokenRules:
+    """Issues and verifies. `access_token_ttl` and `leeway` are seconds."""
+
+    def __init__(self, *, issuer: str, audience: str, access_token_ttl: int, leeway: float, ring: KeyRing) -> None:
+        self.issuer = issuer
+        self.audience = audience
+        self.access_token_ttl = access_token_ttl
+        self.leeway = leeway
+        self._ring = ring
+        signer = ring.signer
+        self._issued_header = _encode_json({"alg": signer.alg, "typ": _TYPES[0], "kid": signer.kid})
+        self._headers: dict[str, tuple[SigningKey, object]] = {}
+
+    def __repr__(self) -> str:
+        return f"<TokenRules of {self.issuer} for {self.audience}>"
+
+    def issue(self, *, client: Client, scope: tuple[str, ...], now: float, jti: str) -> tuple[str, AccessToken]:
+        """A token for the client itself (RFC 9068 section 2.2: `sub` is the client), and what is in it."""
+        iat = int(now)
+        token = AccessToken(jti, client.client_id, client.client_id, scope, client.roles, iat, iat + self.access_token_ttl)
+        claims = {
+            "iss": self.issuer,
+            "sub": token.sub,
+            "aud": self.audience,
+            "client_id": token.client_id,
+            "iat": iat,
+            "nbf": iat,
+            "exp": token.exp,
+            "jti": jti,
+            "scope": " ".join(scope),
+            # TapData's own names, for APIs that read them.
+            "clientId": token.client_id,
+            "roles": list(token.roles),
+            "createdAt": iat * 1000,
+            "expiredate": token.exp * 1000,
+        }
+        signed = f"{self._issued_header}.{_encode_json(claims)}"
+        return f"{signed}.{_encode(self._ring.signer.sign(signed.encode()))}", token
+
+    def verify(self, token: str, now: float) -> AccessToken:
+        """The claims of a token that is valid at `now` (epoch seconds). Raises `Refused` with the reason."""
+        access, nbf = self._read(token)
+        if now >= access.exp + self.leeway:
+            raise Refused(Reason.EXPIRED)
+        if max(nbf, access.iat) > now + max(self.leeway, FUTURE_TOLERANCE):
+            raise Refused(Reason.NOT_YET_VALID)
+        return access
+
+    def read_signed(self, token: str) -> AccessToken:
+        """The claims of a token of ours whatever its times: to revoke it. Raises `Refused`."""
+        return self._read(token)[0]
+
+    def recognises(self, token: str) -> bool:
+        """Whether one of our keys signed the token, valid or not."""
+        try:
+            self._open(token)
+        except Refused:
+            return False
+        return True
+
+    def _read(self, token: str) -> tuple[AccessToken, int]:
+        """The token and its `nbf`."""
+        typ, payload = self._open(token)
+        if not isinstance(typ, str) or typ.lower() not in _TYPES:
+            raise Refused(Reason.WRONG_TYPE)
+        claims = _Claims(_read_object(payload))
+        issuer, audience = claims.text("iss", _ANY_TEXT), claims.audience()
+        client_id, iat = claims.text("client_id"), claims.time("iat")
+        access = AccessToken(
+            jti=claims.text("jti", _TOKEN_ID),
+            sub=claims.text("sub"),
+            client_id=client_id,
+            scope=claims.scope(),
+            roles=claims.roles(),
+            iat=iat,
+            exp=claims.time("exp"),
+        )
+        if claims.text("clientId", default=client_id) != client_id:
+            _malformed()
+        claims.time("createdAt", default=0, latest=_LATEST * 1000)
+        claims.time("expiredate", default=0, latest=_LATEST * 1000)
+        if issuer != self.issuer:
+            raise Refused(Reason.WRONG_ISSUER)
+        if self.audience not in audience:
+            raise Refused(Reason.WRONG_AUDIENCE)
+        return access, claims.time("nbf", default=iat)
+
+    def _open(self, token: str) -> tuple[object, bytes]:
+        """The `typ` and the payload of a token whose signature is right."""
+        if len(token) > MAX_TOKEN or not _COMPACT.fullmatch(token):
+            _malformed()
+        signed, _, signature = token.rpartition(".")
+        header, _, payload = signed.partition(".")
+        key, typ = self._headers.get(header) or self._read_header(header)
+        if not key.verify(signed.encode("ascii"), _decode(signature)):
+            raise Refused(Reason.BAD_SIGNATURE)
+        return typ, _decode(payload)
+
+    def _read_header(self, segment: str) -> tuple[SigningKey, object]:
+        header = _read_object(_decode(segment))
+        if not header.keys() <= _HEADER_MEMBERS or not isinstance(header.get("alg"), str):
+            _malformed()
+        kid = header.get("kid")
+        key = self._ring.find(kid) if isinstance(kid, str) else None
+        if key is None:
+            raise Refused(Reason.UNKNOWN_KEY)
+        if header["alg"] != key.alg:
+            raise Refused(Reason.BAD_SIGNATURE)
+        found = (key, header.get("typ"))
+        if len(self._headers) < _HEADER_MEMO:
+            self._headers[segment] = found
+        return found
+
+
+class _Claims:
+    """Typed access to a payload: a claim of another type is refused like a missing one."""
+
+    __slots__ = ("_claims",)
+
+    def __init__(self, claims: Mapping[str, Any]) -> None:
+        self._claims = claims
+
+    def text(self, name: str, pattern: re.Pattern[str] = _VISIBLE, default: str | None = None) -> str:
+        value = self._claims.get(name, default)
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            _malformed()
+        return value
+
+    def time(self, name: str, default: int | None = None, latest: int = _LATEST) -> int:
+        value = self._claims.get(name, default)
+        if type(value) is not int or not 0 <= value <= latest:  # a bool is an int to isinstance
+            _malformed()
+        return value
+
+    def audience(self) -> tuple[str, ...]:
+        """RFC 7519 section 4.1.3: one string, or several."""
+        value = self._claims.get("aud")
+        return (value,) if isinstance(value, str) else self._texts("aud")
+
+    def scope(self) -> tuple[str, ...]:
+        value = self._claims.get("scope", "")
+        scope = tuple(value.split(" ")) if isinstance(value, str) and value else ()
+        if not isinstance(value, str) or not all(map(_SCOPE_TOKEN.fullmatch, scope)):
+            _malformed()
+        return scope
+
+    def roles(self) -> tuple[str, ...]:
+        roles = self._texts("roles") if "roles" in self._claims else ()
+        if not all(_VISIBLE.fullmatch(role) and "," not in role for role in roles):
+            _malformed()
+        return roles
+
+    def _texts(self, name: str) -> tuple[str, ...]:
+        value = self._claims.get(name)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            _malformed()
+        return tuple(value)
+
+
+def explain(token: str, rules: TokenRules | None, now: float) -> Explanation:
+    """Take a token apart without trusting it; with `rules` also say why it would be refused at `now`."""
+    parts: list[dict[str, Any] | None] = []
+    segments = token.split(".") if len(token) <= MAX_TOKEN else []
+    for segment in [*segments, "", ""][:2]:
+        try:
+            parts.append(_read_object(_decode(segment)))
+        except Refused:
+            parts.append(None)
+    reason = None
+    if rules is not None:
+        try:
+            rules.verify(token, now)
+        except Refused as exc:
+            reason = exc.reason
+    return Explanation(parts[0], parts[1], reason)
+
+
+def _malformed() -> NoReturn:
+    raise Refused(Reason.MALFORMED_TOKEN)
+
+
+def _read_object(data: bytes) -> dict[str, Any]:
+    """A JSON object without duplicate members, NaN or Infinity. Raises `Refused`."""
+    try:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_members, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise Refused(Reason.MALFORMED_TOKEN) from None
+    if not isinstance(value, dict):
+        _malformed()
+    return value
+
+
+def _members(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in members:
+            raise ValueError("duplicate member")
+        members[name] = value
+    return members
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def _encode_json(value: Mapping[str, object]) -> str:
+    return _encode(json.dumps(value, separators=(",", ":")).encode())
+
+
+def _decode(segment: str) -> bytes:
+    """base64url in its one canonical spelling. Raises `Refused`."""
+    try:
+        data = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    except (binascii.Error, ValueError):
+        raise Refused(Reason.MALFORMED_TOKEN) from None
+    if _encode(data) != segment:
+        _malformed()
+    return data

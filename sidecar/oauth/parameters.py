@@ -1,0 +1,95 @@
+"""The parameters of a request to an endpoint: a form (RFC 6749 appendix B), or a JSON object as TapData's clients send it.
+
+Rules:
+- A parameter that comes twice is refused (RFC 6749 section 3.1), an unknown one ignored, an empty one counts as absent.
+- Parameters in the URL are refused: URLs are logged (RFC 6749 section 2.3.1).
+- What cannot be decoded without guessing is refused.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+from sidecar.core.reasons import Reason, Refused
+from sidecar.core.replies import EndpointRequest
+
+Parameters = dict[str, str]
+
+_MAX_PARAMETERS: Final = 64
+_BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_FORBIDDEN: Final = re.compile(r"[\x00-\x1f\x7f]")  # RFC 6749 appendix A: visible characters only
+_OF_OAUTH: Final = frozenset(
+    ["grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type", "scope", "token"]
+    + ["token_type_hint", "refresh_token", "access_token", "code", "code_verifier", "redirect_uri", "username", "password"]
+)
+
+
+def read_parameters(request: EndpointRequest) -> Parameters:
+    """What was sent in the body. Raises `Refused(INVALID_REQUEST)` with what is wrong."""
+    if {name for name, _ in _pairs(request.query)} & _OF_OAUTH:
+        raise _invalid("Parameters belong in the body, never in the URL.")
+    if request.header_values("content-encoding"):
+        raise _invalid("The body must not be compressed.")
+    types = request.header_values("content-type")
+    media_type = types[0].partition(";")[0].strip().lower() if len(types) == 1 else ""
+    if media_type == "application/x-www-form-urlencoded":
+        return _unique(_pairs(_decoded(request.body)))
+    if media_type == "application/json":
+        return _from_json(_decoded(request.body))
+    raise _invalid("Content-Type must be application/x-www-form-urlencoded or application/json.")
+
+
+def form_decoded(text: str) -> str:
+    """Undo the encoding of a form value. Raises `Refused(INVALID_REQUEST)`."""
+    if _BROKEN_ESCAPE.search(text):
+        raise _invalid("A percent sign is not followed by two hexadecimal digits.")
+    return _decoded(unquote_to_bytes(text.replace("+", " ")))
+
+
+def _invalid(detail: str) -> Refused:
+    return Refused(Reason.INVALID_REQUEST, detail)
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise _invalid("The parameters are not UTF-8.") from None
+
+
+def _pairs(text: str) -> Iterable[tuple[str, str]]:
+    fields = text.split("&") if text else []
+    if len(fields) > _MAX_PARAMETERS:
+        raise _invalid("There are too many parameters.")
+    for field in fields:
+        name, _, value = field.partition("=")
+        yield form_decoded(name), form_decoded(value)
+
+
+def _unique(pairs: Iterable[tuple[str, str]]) -> Parameters:
+    parameters: Parameters = {}
+    for name, value in pairs:
+        if name in parameters:
+            raise _invalid("A parameter came more than once.")
+        if _FORBIDDEN.search(name) or _FORBIDDEN.search(value):
+            raise _invalid("A parameter holds a control character.")
+        parameters[name] = value
+    return {name: value for name, value in parameters.items() if value}
+
+
+def _from_json(text: str) -> Parameters:
+    def pairs_of(pairs: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+        return pairs
+
+    try:
+        members = json.loads(text, object_pairs_hook=pairs_of)
+    except (ValueError, RecursionError):
+        raise _invalid("The body is not JSON.") from None
+    if not isinstance(members, list) or not text.lstrip(" \t\r\n").startswith("{") or len(members) > _MAX_PARAMETERS:
+        raise _invalid("The body must be one JSON object.")
+    for name, value in members:
+        if name in _OF_OAUTH and value is not None and not isinstance(value, str):
+            raise _invalid("Every parameter must be a string.")
+    return _unique((name, value if isinstance(value, str) else "") for name, value in members)

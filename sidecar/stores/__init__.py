@@ -1,0 +1,39 @@
+"""Where revocations live: `memory://` for one process, Redis for many. Both fulfil `core.ports.RevocationStore`."""
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from sidecar.core.events import Listener
+from sidecar.core.ports import RevocationStore
+from sidecar.stores.memory import MemoryStore
+from sidecar.stores.redis import RedisStore
+
+
+def open_store(
+    url: str,
+    *,
+    prefix: str,
+    timeout: float,
+    max_staleness: float,
+    clock: Callable[[], float],
+    monotonic: Callable[[], float],
+    emit: Listener,
+) -> RevocationStore:
+    """The store that `url` names; nothing is connected yet. Raises `ValueError` for an address that cannot be read.
+
+    `prefix` begins every key in Redis; `timeout` (seconds) bounds every command; `clock` gives epoch seconds.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme == "memory":
+        return MemoryStore(clock=clock, emit=emit)
+    if scheme in ("redis", "rediss", "unix"):
+        return RedisStore(
+            url,
+            prefix=prefix,
+            timeout=timeout,
+            interval=max_staleness / 5,
+            clock=clock,
+            monotonic=monotonic,
+            emit=emit,
+        )
+    raise ValueError("write memory://, redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///path/to/redis.sock")

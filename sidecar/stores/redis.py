@@ -1,0 +1,228 @@
+"""Revocations in Redis, shared by every worker of every replica.
+
+Keys, both under the configured prefix (whose braces keep them in one slot of a cluster):
+
+- `…:revoked`      a sorted set, `jti` by the second until which it is to be remembered: the state
+- `…:revocations`  a stream of what was revoked, cut to about 10,000 entries: how workers hear of it (`stores.feed`)
+
+One Lua script writes both, so that no worker can hear of what is not kept, or miss what is. No command waits longer than
+the timeout or is tried twice: whoever asked is told at once.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, Final, NamedTuple
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError as RedisTimeoutError,
+)
+
+from sidecar.core.events import Listener
+from sidecar.core.ports import StoreUnavailable
+from sidecar.core.revocations import RevocationView
+from sidecar.stores.feed import RevocationFeed
+
+STREAM_LENGTH: Final = 10_000
+_AT_ONCE: Final = 32  # commands of this process in flight; more wait, within their timeout
+_CHUNK: Final = 500
+
+# KEYS: set, stream. ARGV: now, stream length, then jti and until of each revocation. What is known already is not said
+# again: that makes it idempotent, and cheap to offer a server that lost its data what every worker remembers.
+_REVOKE: Final = """
+for i = 3, #ARGV, 2 do
+  if redis.call('ZADD', KEYS[1], 'GT', 'CH', ARGV[i + 1], ARGV[i]) > 0 then
+    redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'jti', ARGV[i], 'until', ARGV[i + 1])
+  end
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[1])
+"""
+# KEYS: stream. ARGV: the last entry that was read ('' at first), milliseconds between heartbeats, stream length.
+# Gives whether that entry is still there, and the newest entry, which is a new heartbeat when the last one is too old.
+_BEAT: Final = """
+local present = 1
+if ARGV[1] ~= '' then present = #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) end
+local tail = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+local newest = tail[1] and tail[1][1]
+local now = redis.call('TIME')
+local milliseconds = now[1] * 1000 + math.floor(now[2] / 1000)
+if not newest or milliseconds - tonumber(string.match(newest, '^%d+')) >= tonumber(ARGV[2]) then
+  newest = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', 'beat', '1')
+end
+return {present, newest}
+"""
+
+
+class Beat(NamedTuple):
+    """The answer to a heartbeat: is the entry asked for still in the stream, and which entry is the newest."""
+
+    present: bool
+    newest: bytes
+
+
+class RedisStore:
+    """A `RevocationStore` in Redis. Times in seconds; `interval` is that of the heartbeat."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str,
+        timeout: float,  # noqa: ASYNC109  kept, not awaited on
+        interval: float,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        emit: Listener,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._interval = interval
+        self._clock = clock
+        self._revoked = f"{prefix}:revoked"
+        self._stream = f"{prefix}:revocations"
+        self._redis = self._connect(alone=False)
+        self._revoke = self._redis.register_script(_REVOKE)
+        self._beat = self._redis.register_script(_BEAT)
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._view: RevocationView | None = None
+        self._feed = RevocationFeed(
+            self, interval=interval, clock=clock, monotonic=monotonic, emit=emit, jitter=jitter
+        )
+
+    def __repr__(self) -> str:
+        return f"<RedisStore {self._feed}>"
+
+    def _connect(self, *, alone: bool) -> Redis:
+        """A client that connects when it is used; `alone`: with one connection and no pool. Raises `ValueError` for an
+        address that cannot be read.
+
+        Every command is bounded by `asyncio.timeout` here. With a `socket_timeout` redis-py would use `asyncio.wait_for`,
+        which in Python 3.11 loses a cancellation that comes as the command is sent.
+        """
+        client: Redis = Redis.from_url(
+            self._url,
+            single_connection_client=alone,
+            socket_timeout=None,
+            socket_connect_timeout=self._timeout,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+            client_name="auth-sidecar",
+        )
+        return client
+
+    # What `core.ports.RevocationStore` asks for.
+
+    async def revoke(self, jti: str, exp: int) -> None:
+        await self.remember([(jti, exp)])
+        if self._view is not None:
+            self._view.add([(jti, exp)])
+
+    async def follow(self, view: RevocationView) -> None:
+        self._view = view
+        await self._feed.follow(view)
+
+    async def ping(self) -> None:
+        async with self._command():
+            await self._redis.ping()
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+    # What the feed asks for.
+
+    async def remember(self, revocations: Iterable[tuple[str, int]]) -> None:
+        """Write revocations. Raises `StoreUnavailable`; some may have been written then."""
+        pairs = list(revocations)
+        for start in range(0, len(pairs), _CHUNK):
+            chunk = [value for pair in pairs[start : start + _CHUNK] for value in pair]
+            async with self._command():
+                await self._revoke(
+                    keys=[self._revoked, self._stream], args=[int(self._clock()), STREAM_LENGTH, *chunk]
+                )
+
+    async def beat(self, last_read: bytes) -> Beat:
+        """Ask for continuity. Raises `StoreUnavailable`."""
+        async with self._command():
+            present, newest = await self._beat(
+                keys=[self._stream], args=[last_read, int(self._interval * 1000), STREAM_LENGTH]
+            )
+        return Beat(bool(present), newest)
+
+    async def everything(self) -> AsyncIterator[list[tuple[str, int]]]:
+        """All revocations, some at a time: what is there throughout is given. Raises `StoreUnavailable`."""
+        cursor = 0
+        while True:
+            async with self._command():
+                cursor, found = await self._redis.zscan(self._revoked, cursor, count=_CHUNK)
+            yield [(jti.decode(), int(until)) for jti, until in found]
+            if cursor == 0:
+                return
+
+    async def entries(self, last_read: bytes) -> AsyncIterator[list[tuple[bytes, dict[bytes, bytes]]]]:
+        """The stream's entries after `last_read`, as they come, on a connection of its own; ends only by raising
+        `StoreUnavailable`."""
+        deadline = 2 * self._interval
+        client = self._connect(alone=True)
+        try:
+            while True:
+                async with _translated(), asyncio.timeout(deadline + self._timeout):
+                    answer: Any = await client.xread({self._stream: last_read}, count=1000, block=int(deadline * 1000))
+                for _, found in answer:
+                    yield found
+                    last_read = found[-1][0]
+        finally:
+            await client.aclose()
+
+    @asynccontextmanager
+    async def _command(self) -> AsyncIterator[None]:
+        async with _translated(), asyncio.timeout(self._timeout), self._slots:
+            yield
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    """Turn what redis-py raises into `StoreUnavailable`, which names the fault without showing any part of the address.
+
+    Before it uses a pooled connection, redis-py looks whether it is readable, under `asyncio.timeout(0)`. A cancellation
+    that comes at that very moment is taken for that timeout and lost, so it is looked for here.
+    """
+    task = asyncio.current_task()
+    cancelled_before = task.cancelling() if task else 0
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as exc:
+        raise StoreUnavailable(_describe(exc)) from exc
+    finally:
+        if task is not None and task.cancelling() > cancelled_before:
+            raise asyncio.CancelledError
+
+
+_FAULTS: Final[dict[type[BaseException], str]] = {
+    AuthenticationError: "the server refuses the name or password",
+    NoPermissionError: "the user may not run the commands that are needed",
+    ReadOnlyError: "the server is a read-only replica",
+    OutOfMemoryError: "the server is out of memory",
+    BusyLoadingError: "the server is loading its data",
+    RedisTimeoutError: "no answer in time",
+    TimeoutError: "no answer in time",
+    ResponseError: "the server refuses the command",
+}
+
+
+def _describe(exc: BaseException) -> str:
+    for kind, text in _FAULTS.items():
+        if isinstance(exc, kind):
+            return text
+    return "no connection"

@@ -1,0 +1,164 @@
+"""The real `sidecar` process, started with a real configuration file."""
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+ISSUER = "https://issuer.example"
+AUDIENCE = "api"
+KEY = "0123456789abcdef0123456789abcdef"
+KID = "k1"
+SECRET = "reporting-secret"
+
+
+def configuration(upstream: str, **sections: Any) -> dict[str, Any]:
+    """A small whole configuration on free ports; `sections` replace or add top-level keys."""
+    return {
+        "listen": "127.0.0.1:0",
+        "admin": {"listen": "127.0.0.1:0"},
+        "upstream": {"url": upstream},
+        "tokens": {"issuer": ISSUER, "audience": AUDIENCE, "signing_keys": [{"kid": KID, "alg": "HS256", "secret": KEY}]},
+        "clients": [
+            {
+                "client_id": "reporting",
+                "client_secret": SECRET,
+                "grant_types": ["client_credentials"],
+                "scope": "orders:read orders:write",
+                "roles": ["analyst"],
+            },
+            {"client_id": "other", "client_secret": "other-secret", "grant_types": ["client_credentials"], "scope": "orders:read"},
+        ],
+        **sections,
+    }
+
+
+class Sidecar:
+    """A running sidecar. `public` and `admin` are its URLs, `logs` every line that it wrote."""
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], env: Mapping[str, str] | None = None) -> None:
+        path = folder / "sidecar.yaml"
+        path.write_text(yaml.safe_dump(dict(config)))
+        self.logs: list[str] = []
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "sidecar", "serve", "--config", str(path)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(env or {})},
+        )
+        self._pump = threading.Thread(target=self._read, daemon=True)
+        self._pump.start()
+        self.public, self.admin = self._wait_for_start()
+
+    def _read(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            self.logs.append(line)
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def _wait_for_start(self) -> tuple[str, str]:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with contextlib.suppress(queue.Empty):
+                line = self._lines.get(timeout=0.1)
+                assert line is not None, "the sidecar ended: " + "".join(self.logs)
+                with contextlib.suppress(ValueError):
+                    record = json.loads(line)
+                    if record.get("event") == "listening":
+                        return record["public"], record["admin"]
+        raise AssertionError("the sidecar did not start: " + "".join(self.logs))
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the public listener."""
+        host, _, port = self.public.removeprefix("http://").rpartition(":")
+        return host, int(port)
+
+    def records(self, event: str) -> list[dict[str, Any]]:
+        """The log records of one kind."""
+        found = []
+        for line in self.logs:
+            with contextlib.suppress(ValueError):
+                record = json.loads(line)
+                if record.get("event") == event:
+                    found.append(record)
+        return found
+
+    def ready(self, *, within: float = 10) -> Self:
+        """Wait until `/readyz` says yes."""
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            if get(f"{self.admin}/readyz")[0] == 200:
+                return self
+            time.sleep(0.02)
+        raise AssertionError(f"not ready: {get(f'{self.admin}/readyz')} " + "".join(self.logs))
+
+    def token(self, client: str = "reporting", secret: str = SECRET, **fields: str) -> str:
+        """A token from the real endpoint."""
+        form = {"grant_type": "client_credentials", "client_id": client, "client_secret": secret, **fields}
+        status, body = get(f"{self.public}/oauth/token", form)
+        assert status == 200, body
+        token: str = json.loads(body)["access_token"]
+        return token
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of one sample of `/metrics`; 0 when there is none."""
+        _, text = get(f"{self.admin}/metrics")
+        for line in text.splitlines():
+            head, _, value = line.rpartition(" ")
+            if head.partition("{")[0] == name and all(f'{key}="{wanted}"' in head for key, wanted in labels.items()):
+                return float(value)
+        return 0.0
+
+    def stop(self, *, expect: int | None = 0) -> None:
+        """SIGTERM, and wait for the end."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+        self._pump.join(5)
+        assert expect is None or code == expect, (code, "".join(self.logs))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop(expect=0 if kind is None else None)
+
+
+def get(url: str, form: Mapping[str, str] | None = None, **headers: str) -> tuple[int, str]:
+    """GET, or POST of a form: status and text. Underscores in header names become hyphens."""
+    data = urllib.parse.urlencode(form).encode() if form is not None else None
+    request = urllib.request.Request(url, data, {name.replace("_", "-"): value for name, value in headers.items()})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as exc:
+        with exc:
+            return exc.code, exc.read().decode()
+
+
+@contextlib.contextmanager
+def running(folder: Path, upstream: str, **sections: Any) -> Iterator[Sidecar]:
+    """A sidecar that is ready, with `configuration(upstream, **sections)`."""
+    with Sidecar(folder, configuration(upstream, **sections)) as sidecar:
+        yield sidecar.ready()
