@@ -80,9 +80,7 @@ class App:
             rules=rules,
             cache=self.cache,
             view=self.view,
-            credential_rules=CredentialRules(
-                frozenset(settings.credentials.places), settings.credentials.body_limit
-            ),
+            credential_rules=CredentialRules(frozenset(settings.credentials.places), settings.credentials.body_limit),
             realm=settings.tokens.issuer,
             default_host=self.pool.authority,
             now=now,
@@ -220,6 +218,6 @@ def new_id() -> str:
     return secrets.token_urlsafe(16)
 
 
-def log_failure(where: str) -> None:
-    """A defect of ours: say so with its traceback, which holds no request data."""
-    log.exception("internal_error", extra={"where": where})
+def log_failure(where: str, defect: Exception) -> None:
+    """A defect of ours: say so with its traceback, which is redacted."""
+    log.error("internal_error", exc_info=defect, extra={"where": where})

@@ -16,7 +16,7 @@ from sidecar import __version__
 from sidecar.app import token_rules
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.reasons import Refused
-from sidecar.core.secrets import choose_scheme, hash_secret
+from sidecar.core.secrets import Scheme, choose_scheme, hash_secret
 from sidecar.core.tokens import explain
 from sidecar.demo import demo as run_demo
 from sidecar.ops.logs import configure
@@ -84,7 +84,7 @@ def check_config(file: Path) -> None:
 
 @main.command("hash-secret")
 @click.option("--scheme", type=click.Choice(["sha256", "scrypt"]), help="Default: chosen by the secret's length.")
-def hash_secret_command(scheme: str | None) -> None:
+def hash_secret_command(scheme: Scheme | None) -> None:
     """Print the client_secret_hash of a secret, which is read from stdin or asked for.
 
     A secret of 32 characters or more is taken for a generated one and hashed with a salted SHA-256, which costs the token
@@ -92,10 +92,8 @@ def hash_secret_command(scheme: str | None) -> None:
 
         openssl rand -hex 32 | tee secret.txt | sidecar hash-secret
     """
-    if sys.stdin.isatty():
-        secret = click.prompt("Secret", hide_input=True, confirmation_prompt=True)
-    else:
-        secret = _read_line("secret")
+    interactive = sys.stdin.isatty()
+    secret = click.prompt("Secret", hide_input=True, confirmation_prompt=True) if interactive else _read_line("secret")
     click.echo(hash_secret(secret, os.urandom(16), scheme or choose_scheme(secret)))
 
 
@@ -157,7 +155,7 @@ def _pretty(part: dict[str, Any] | None) -> str:
     shown = dict(part)
     for name in ("exp", "iat", "nbf"):
         value = shown.get(name)
-        if isinstance(value, int) and 0 <= value < 253402300800:  # noqa: PLR2004  the year 10000
+        if isinstance(value, int) and 0 <= value < 253402300800:
             shown[name] = f"{value} ({datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M:%S} UTC)"
     return json.dumps(shown, indent=2)
 

@@ -25,7 +25,7 @@ from sidecar.settings import Address, Settings
 
 CLIENT_ID: Final = "demo"
 _TOKEN: Final = "$TOKEN"  # noqa: S105  the shell variable of the printed commands
-_PICK_TOKEN: Final = r"""sed -n 's/.*"access_token": *"\([^"]*\)".*/\1/p'"""
+_PICK_TOKEN: Final = r"""sed -n 's/.*"access_token": *"\([^"]*\)".*/\1/p'"""  # noqa: S105  a command
 _READY_WITHIN: Final = 10.0
 
 
@@ -37,7 +37,7 @@ class Answer:
     text: str
 
     @property
-    def json(self) -> Any:  # noqa: ANN401  whatever JSON holds
+    def json(self) -> Any:
         """The body as JSON; `None` when it is none."""
         try:
             return json.loads(self.text)
@@ -87,7 +87,7 @@ def steps(public: str, admin: str, secret: str) -> list[Step]:
         Step(
             "A client gets a token",
             f"{public}/oauth/token",
-            lambda a: a.status == 200 and a.json["token_type"] == "Bearer",
+            lambda a: a.status == 200 and a.json["token_type"] == "Bearer",  # noqa: S105  the name of a type
             method="POST",
             form={"grant_type": "client_credentials", **client},
             keeps_token=True,
@@ -186,9 +186,7 @@ async def _demo(outcome: list[int], *, check: bool, store: str, port: int, admin
     secret = secrets.token_urlsafe(24)
     api = bind(Address("127.0.0.1", 0))
     public, admin = bind(Address("127.0.0.1", port)), bind(Address("127.0.0.1", admin_port))
-    settings = demo_settings(
-        Address(*public.getsockname()), Address(*admin.getsockname()), url_of(api), store, secret
-    )
+    settings = demo_settings(Address(*public.getsockname()), Address(*admin.getsockname()), url_of(api), store, secret)
     upstream = web.AppRunner(orders_api(), access_log=None, handle_signals=False)
     await upstream.setup()
     await web.SockSite(upstream, api).start()
@@ -225,7 +223,7 @@ async def _ready(admin: str) -> bool:
         deadline = asyncio.get_running_loop().time() + _READY_WITHIN
         while asyncio.get_running_loop().time() < deadline:
             async with session.get(f"{admin}/readyz") as response:
-                if response.status == 200:  # noqa: PLR2004  RFC 9110
+                if response.status == 200:
                     return True
             await asyncio.sleep(0.05)
     return False
@@ -245,7 +243,7 @@ async def _check(tour: list[Step]) -> int:
     async with aiohttp.ClientSession() as session:
         for step in tour:
             answer = await _perform(session, step, token)
-            if step.keeps_token and answer.status == 200:  # noqa: PLR2004  RFC 6749 section 5.1
+            if step.keeps_token and answer.status == 200:
                 token = answer.json["access_token"]
             good = _holds(step, answer)
             failed += not good

@@ -45,7 +45,7 @@ def bind(address: Address) -> socket.socket:
             raise
     except OSError as exc:
         raise StartError(f"cannot listen on {address}: {exc.strerror or exc}") from None
-    sock.setblocking(False)
+    sock.setblocking(False)  # noqa: FBT003  the signature of the standard library
     return sock
 
 

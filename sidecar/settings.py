@@ -99,7 +99,9 @@ def _network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
 
 def _scope(value: object) -> tuple[str, ...]:
     if not isinstance(value, str) or not all(_SCOPE_TOKEN.fullmatch(token) for token in value.split()):
-        raise _fault('write scopes as one string separated by spaces, without " or \\, such as orders:read orders:write')
+        raise _fault(
+            'write scopes as one string separated by spaces, without " or \\, such as orders:read orders:write'
+        )
     return tuple(dict.fromkeys(value.split()))
 
 
@@ -328,7 +330,7 @@ class Credentials(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _bare_list(cls, value: Any) -> Any:  # noqa: ANN401  whatever the file holds
+    def _bare_list(cls, value: Any) -> Any:
         return {"places": value} if isinstance(value, list) else value
 
 
@@ -444,7 +446,9 @@ def _upstream_is_ourselves(document: dict[str, Any]) -> list[Fault]:
         except PydanticCustomError:
             continue
         if address.port == port and _same_host(host, address.host):
-            faults.append(Fault("upstream.url", f"is the sidecar's own listener ({name}): name the API server's address"))
+            faults.append(
+                Fault("upstream.url", f"is the sidecar's own listener ({name}): name the API server's address")
+            )
     return faults
 
 

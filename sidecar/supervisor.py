@@ -158,7 +158,7 @@ class Child:
         """Wait for the process to end; gives its exit code."""
         loop = asyncio.get_running_loop()
         gone = loop.create_future()
-        loop.add_reader(self._process.sentinel, lambda: gone.done() or gone.set_result(None))
+        loop.add_reader(self._process.sentinel, lambda: None if gone.done() else gone.set_result(None))
         try:
             await gone
         finally:
@@ -181,7 +181,7 @@ def work(settings: Settings, public: socket.socket, control: socket.socket) -> N
 
 
 async def _work(settings: Settings, public: socket.socket, control: socket.socket) -> None:
-    public.setblocking(False)
+    public.setblocking(False)  # noqa: FBT003  the signature of the standard library
     worker = Worker(settings, public)
     stop_on_signals(worker.stop)
     loop = asyncio.get_running_loop()

@@ -30,7 +30,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  PyYAML's signature
         seen: set[object] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]  PyYAML ships no types here
+            key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.MarkedYAMLError(problem="duplicate key", problem_mark=key_node.start_mark)
             seen.add(key)
@@ -65,7 +65,7 @@ def read_document(path: Path) -> tuple[dict[str, Any] | None, list[Fault]]:
     return _resolve(document, "", path.parent, faults), faults
 
 
-def _resolve(value: Any, where: str, folder: Path, faults: list[Fault]) -> Any:  # noqa: ANN401  any YAML value
+def _resolve(value: Any, where: str, folder: Path, faults: list[Fault]) -> Any:
     if isinstance(value, dict):
         return {
             str(key): _resolve(item, f"{where}.{key}" if where else str(key), folder, faults)

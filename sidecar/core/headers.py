@@ -66,9 +66,9 @@ _RESPONSE_KINDS: Final = {
     b"content-length": Kind.CONTENT_LENGTH,
 }
 _NEVER_NAMED: Final = frozenset(
-    [b"host", b"content-length", b"transfer-encoding", b"content-type", b"content-encoding", b"content-range"]
-    + [b"authorization", b"cookie", b"set-cookie", b"access_token", *_OURS, *_FORWARDED]
-)
+    b"host content-length transfer-encoding content-type content-encoding content-range".split()
+    + b"authorization cookie set-cookie access_token".split()
+) | (_OURS | _FORWARDED)
 _PLAIN_OPTIONS: Final = frozenset([b"", b",keep-alive", b",Keep-Alive", b",close"])
 _MEMO_LIMIT: Final = 1024
 _FOLD: Final = bytes.maketrans(b"_.", b"--")
@@ -134,7 +134,7 @@ class RequestHeaders(NamedTuple):
         return b"".join([*self.lines[: self.before], b"%b: %d\r\n" % (name, length), *self.lines[self.before :]])
 
 
-def read_request_headers(
+def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one branch per field: the hot loop
     raw: RawHeaders,
     *,
     http_1_0: bool,

@@ -28,7 +28,7 @@ class SigningKey:
 
     __slots__ = ("_algorithm", "_signing", "_verifying", "alg", "kid")
 
-    def __init__(self, kid: str, alg: str, algorithm: Algorithm, signing: Any, verifying: Any) -> None:  # noqa: ANN401  as PyJWT types them
+    def __init__(self, kid: str, alg: str, algorithm: Algorithm, signing: Any, verifying: Any) -> None:
         self.kid = kid
         self.alg = alg
         self._algorithm = algorithm

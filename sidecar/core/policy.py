@@ -93,8 +93,6 @@ class RoutePolicy:
     def _match(self, method: str, path: str) -> Route:
         named = "GET" if method == "HEAD" else method
         for route, pattern in self._rules:
-            if (
-                route.methods is None or named in route.methods or method in route.methods
-            ) and pattern.fullmatch(path):
+            if (route.methods is None or named in route.methods or method in route.methods) and pattern.fullmatch(path):
                 return route
         return ANY_VALID_TOKEN

@@ -69,5 +69,3 @@ def refusal(
     }
     retry = (("Retry-After", "1"),) if reason.status in (429, 503) else ()
     return Reply(reason.status, (JSON, NO_STORE, *retry, *headers), json.dumps(body).encode(), reason, client_id)
-
-

@@ -66,14 +66,14 @@ def hash_secret(secret: str, salt: bytes, scheme: Scheme) -> str:
 def parse_secret_hash(text: str) -> SecretHash:
     """Read what `hash_secret` wrote. Raises `InvalidSecretHash`, also for a cost that is too small or too large."""
     parts = text.split("$") if len(text) <= _LONGEST else []
-    if len(parts) == 3 and parts[0] == "sha256":  # noqa: PLR2004  see the module's docstring
+    if len(parts) == 3 and parts[0] == "sha256":
         salt, digest = _decode(parts[1]), _decode(parts[2])
         cost = None
-    elif len(parts) == 4 and parts[0] == "scrypt":  # noqa: PLR2004  likewise
+    elif len(parts) == 4 and parts[0] == "scrypt":
         cost, salt, digest = _cost(parts[1]), _decode(parts[2]), _decode(parts[3])
     else:
         raise InvalidSecretHash("is not a secret hash; make one with: sidecar hash-secret")
-    if not 8 <= len(salt) <= 64 or len(digest) != 32:  # noqa: PLR2004  bytes
+    if not 8 <= len(salt) <= 64 or len(digest) != 32:
         raise InvalidSecretHash("was cut or changed: make it again with sidecar hash-secret")
     return SecretHash(salt, digest, cost)
 
@@ -81,7 +81,7 @@ def parse_secret_hash(text: str) -> SecretHash:
 def _cost(text: str) -> tuple[int, int, int]:
     match = _PARAMETERS.fullmatch(text)
     ln, r, p = map(int, match.groups()) if match else (0, 0, 0)
-    if not (10 <= ln <= 20 and r >= 1 and 1 <= p <= 4 and 128 * r * 2**ln <= _MAX_MEMORY // 2):  # noqa: PLR2004
+    if not (10 <= ln <= 20 and r >= 1 and 1 <= p <= 4 and 128 * r * 2**ln <= _MAX_MEMORY // 2):
         raise InvalidSecretHash("has scrypt parameters out of bounds: ln=10 or more, p up to 4, 32 MiB at most")
     return ln, r, p
 

@@ -85,7 +85,9 @@ class TokenRules:
     def issue(self, *, client: Client, scope: tuple[str, ...], now: float, jti: str) -> tuple[str, AccessToken]:
         """A token for the client itself (RFC 9068 section 2.2: `sub` is the client), and what is in it."""
         iat = int(now)
-        token = AccessToken(jti, client.client_id, client.client_id, scope, client.roles, iat, iat + self.access_token_ttl)
+        token = AccessToken(
+            jti, client.client_id, client.client_id, scope, client.roles, iat, iat + self.access_token_ttl
+        )
         claims = {
             "iss": self.issuer,
             "sub": token.sub,

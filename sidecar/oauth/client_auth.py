@@ -48,9 +48,7 @@ class ClientAuthenticator:
             raise Refused(Reason.THROTTLED)
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._registry.authenticate, *claimed
-            )
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._registry.authenticate, *claimed)
         finally:
             self._waiting -= 1
 

@@ -21,8 +21,23 @@ _MAX_PARAMETERS: Final = 64
 _BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _FORBIDDEN: Final = re.compile(r"[\x00-\x1f\x7f]")  # RFC 6749 appendix A: visible characters only
 _OF_OAUTH: Final = frozenset(
-    ["grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type", "scope", "token"]
-    + ["token_type_hint", "refresh_token", "access_token", "code", "code_verifier", "redirect_uri", "username", "password"]
+    [
+        "grant_type",
+        "client_id",
+        "client_secret",
+        "client_assertion",
+        "client_assertion_type",
+        "scope",
+        "token",
+        "token_type_hint",
+        "refresh_token",
+        "access_token",
+        "code",
+        "code_verifier",
+        "redirect_uri",
+        "username",
+        "password",
+    ]
 )
 
 

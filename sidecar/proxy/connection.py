@@ -170,7 +170,7 @@ class ClientConnection(BaseProtocol):
         now = self._active_at = self._listener.monotonic()
         in_head = self._body.is_eof()
         try:
-            messages, _, _ = self._parser.feed_data(data)  # type: ignore[union-attr]  set until connection_lost
+            messages, _, _ = self._parser.feed_data(data)  # type: ignore[union-attr]  # set until connection_lost
         except Exception as exc:  # noqa: BLE001  aiohttp raises ValueError too for what it cannot read
             self._broken(_reason_of(exc, self._listener.limits.request_line))
             return
@@ -212,7 +212,7 @@ class ClientConnection(BaseProtocol):
             while self.exchange is None and not self._linger_until and self.transport is not None:
                 if self._queue:
                     message, payload = self._queue.popleft()
-                    self._parser.message_consumed()  # type: ignore[union-attr]  set until connection_lost
+                    self._parser.message_consumed()  # type: ignore[union-attr]  # set until connection_lost
                     self.exchange = self._listener.start_exchange(self, message, payload)
                 elif self._fault is not None:
                     self._say_last(self._fault)
@@ -294,7 +294,7 @@ class ClientConnection(BaseProtocol):
 
     # Called about once a second.
 
-    def check(self, now: float) -> None:
+    def check(self, now: float) -> None:  # noqa: C901, PLR0912  a branch per state of the head of this file
         """Close the connection of a client that is too slow."""
         timeouts = self._listener.timeouts
         if self.transport is None:

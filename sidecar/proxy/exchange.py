@@ -195,7 +195,7 @@ class Exchange:
         return not self._body_streams or (self._body_task is not None and self._body_task.done())
 
     def on_informational(self, status: int, reason: bytes, headers: ResponseHeaders) -> None:
-        if status == 100:  # noqa: PLR2004  RFC 9110 section 15.2.1
+        if status == 100:
             if not self.expects_continue:
                 return
             self.expects_continue = False
@@ -316,4 +316,3 @@ class Exchange:
             )
         )
         self.connection.exchange_ended(self)
-

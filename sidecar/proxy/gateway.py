@@ -56,7 +56,7 @@ class Gateway:
         default_host: bytes,
         now: Callable[[], float],
         monotonic: Callable[[], float],
-        log_failure: Callable[[str], None],
+        log_failure: Callable[[str, Exception], None],
     ) -> None:
         self._policy = policy
         self._endpoints = endpoints
@@ -78,7 +78,7 @@ class Gateway:
             route = self._policy.decide(exchange.message.method, target.path)
             headers = self._read_headers(exchange, target)
             if route.access is Access.LOCAL:
-                self._answer_locally(exchange, route, target, headers)
+                self._answer_locally(exchange, route, target)
             elif route.access is Access.DENY:
                 raise Refused(Reason.DENIED_BY_ROUTE)
             elif route.access is Access.PUBLIC:
@@ -94,8 +94,8 @@ class Gateway:
                 self._forward(exchange, target.path, found.query, headers, verified)
         except Refused as exc:
             self._refuse(exchange, exc)
-        except Exception:  # noqa: BLE001  a defect of ours must not admit, nor take the worker down
-            self._log_failure("gateway")
+        except Exception as exc:  # noqa: BLE001  a defect of ours must not admit, nor take the worker down
+            self._log_failure("gateway", exc)
             exchange.refuse(Reason.INTERNAL)
 
     # The phases.
@@ -202,7 +202,7 @@ class Gateway:
         block = headers.block + self._forwarded(exchange, headers)
         exchange.forward(_request_line(exchange, target.path, query) + block + b"\r\n")
 
-    def _answer_locally(self, exchange: Exchange, route: Route, target: Target, headers: RequestHeaders) -> None:
+    def _answer_locally(self, exchange: Exchange, route: Route, target: Target) -> None:
         exchange.decision = Decision.LOCAL
         endpoint = self._endpoints[route.path]
         raw = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in exchange.message.raw_headers)
@@ -218,8 +218,8 @@ class Gateway:
                 exchange.refuse(Reason.BODY_TOO_LARGE)
             except RequestBroken:
                 exchange.refuse(Reason.MALFORMED_REQUEST)
-            except Exception:  # noqa: BLE001  a defect of ours must not take the connection's task down unseen
-                self._log_failure("endpoint")
+            except Exception as exc:  # noqa: BLE001  a defect of ours must not take the connection's task down unseen
+                self._log_failure("endpoint", exc)
                 exchange.refuse(Reason.INTERNAL)
 
         exchange.task = exchange.connection.loop.create_task(answer())
@@ -233,9 +233,7 @@ class Gateway:
         length = exchange.connection.declared_length(exchange.message)
         return (length is None or 0 < length <= self._body_limit) and _media_type(headers) is not None
 
-    async def _admit_by_body(
-        self, exchange: Exchange, route: Route, target: Target, headers: RequestHeaders
-    ) -> None:
+    async def _admit_by_body(self, exchange: Exchange, route: Route, target: Target, headers: RequestHeaders) -> None:
         try:
             body = await exchange.read_body(self._body_limit)
             found = _token_in_body(body, headers)
@@ -250,8 +248,8 @@ class Gateway:
             self._refuse(exchange, Refused(Reason.MISSING_TOKEN))
         except RequestBroken:
             exchange.refuse(Reason.MALFORMED_REQUEST)
-        except Exception:  # noqa: BLE001  see handle
-            self._log_failure("gateway")
+        except Exception as exc:  # noqa: BLE001  see handle
+            self._log_failure("gateway", exc)
             exchange.refuse(Reason.INTERNAL)
 
     # Helpers.
@@ -298,5 +296,3 @@ def _token_in_body(body: bytes, headers: RequestHeaders) -> credentials.Found:
     """latin-1 keeps every byte in its place; a token is ASCII in any encoding that we could meet."""
     text = body.decode("latin-1")
     return credentials.from_pairs(text) if _media_type(headers) == _FORM else credentials.from_json(text)
-
-

@@ -110,7 +110,7 @@ class Listener:
         for connection in list(self.connections):
             connection.close_if_idle()
         deadline = self.monotonic() + seconds
-        while self.in_flight and self.monotonic() < deadline:
+        while self.in_flight and self.monotonic() < deadline:  # noqa: ASYNC110  once in a worker's life, and bounded
             await asyncio.sleep(0.02)
         cut = self.in_flight
         for connection in list(self.connections):

@@ -174,7 +174,7 @@ class UpstreamConnection(asyncio.Protocol):
     # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]  stream transports are what is asked for
+        self.transport = transport  # type: ignore[assignment]  # stream transports are what is asked for
         self._pool.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -264,13 +264,13 @@ class UpstreamConnection(asyncio.Protocol):
         except InvalidResponse:
             self._invalid = True
             return
-        if status < 200:  # noqa: PLR2004  RFC 9110 section 15.2
-            if status == 101 or status < 100:  # noqa: PLR2004  nobody asked for an upgrade
+        if status < 200:
+            if status == 101 or status < 100:
                 self._invalid = True
             else:
                 receiver.on_informational(status, self._reason, headers)
             return
-        if status == 204 and (headers.length or headers.chunked):  # noqa: PLR2004  RFC 9112 section 6.1
+        if status == 204 and (headers.length or headers.chunked):
             self._invalid = True
             return
         self._final = True
@@ -412,13 +412,13 @@ def _opener(
 ) -> Callable[[Callable[[], UpstreamConnection]], Awaitable[UpstreamConnection]]:
     parts = urlsplit(url)
     tls = ssl.create_default_context() if parts.scheme == "https" else None
-    port = parts.port or (443 if tls else 80)
+    host, port = parts.hostname or "", parts.port or (443 if tls else 80)
 
     async def connect(factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:
         if parts.scheme == "unix":
             _, protocol = await loop.create_unix_connection(factory, unquote(parts.path))
         else:
-            _, protocol = await loop.create_connection(factory, parts.hostname, port, ssl=tls)
+            _, protocol = await loop.create_connection(factory, host, port, ssl=tls)
         return protocol
 
     return connect

@@ -11,7 +11,7 @@ that was noted before, and what this worker remembers and the server no longer d
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from typing import Final, Protocol
 
@@ -41,7 +41,7 @@ class Source(Protocol):
     async def beat(self, last_read: bytes) -> Beat: ...
     async def remember(self, revocations: Iterable[tuple[str, int]]) -> None: ...
     def everything(self) -> AsyncIterator[list[tuple[str, int]]]: ...
-    def entries(self, last_read: bytes) -> AsyncIterator[Entries]: ...
+    def entries(self, last_read: bytes) -> AsyncGenerator[Entries, None]: ...
 
 
 class Discontinuous(Exception):
@@ -111,7 +111,7 @@ class RevocationFeed:
         self._position = noted
 
     async def _read(self, view: RevocationView) -> None:
-        async with aclosing(self._source.entries(self._position)) as stream:  # type: ignore[type-var]  an async generator
+        async with aclosing(self._source.entries(self._position)) as stream:
             async for entries in stream:
                 view.add(_revocations(entries))
                 self._position = entries[-1][0]

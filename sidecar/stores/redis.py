@@ -11,7 +11,7 @@ the timeout or is tried twice: whoever asked is told at once.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
@@ -26,6 +26,8 @@ from redis.exceptions import (
     ReadOnlyError,
     RedisError,
     ResponseError,
+)
+from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
@@ -79,7 +81,7 @@ class RedisStore:
         url: str,
         *,
         prefix: str,
-        timeout: float,  # noqa: ASYNC109  kept, not awaited on
+        timeout: float,
         interval: float,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
@@ -97,9 +99,7 @@ class RedisStore:
         self._beat = self._redis.register_script(_BEAT)
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._view: RevocationView | None = None
-        self._feed = RevocationFeed(
-            self, interval=interval, clock=clock, monotonic=monotonic, emit=emit, jitter=jitter
-        )
+        self._feed = RevocationFeed(self, interval=interval, clock=clock, monotonic=monotonic, emit=emit, jitter=jitter)
 
     def __repr__(self) -> str:
         return f"<RedisStore {self._feed}>"
@@ -148,9 +148,7 @@ class RedisStore:
         for start in range(0, len(pairs), _CHUNK):
             chunk = [value for pair in pairs[start : start + _CHUNK] for value in pair]
             async with self._command():
-                await self._revoke(
-                    keys=[self._revoked, self._stream], args=[int(self._clock()), STREAM_LENGTH, *chunk]
-                )
+                await self._revoke(keys=[self._revoked, self._stream], args=[int(self._clock()), STREAM_LENGTH, *chunk])
 
     async def beat(self, last_read: bytes) -> Beat:
         """Ask for continuity. Raises `StoreUnavailable`."""
@@ -165,12 +163,13 @@ class RedisStore:
         cursor = 0
         while True:
             async with self._command():
-                cursor, found = await self._redis.zscan(self._revoked, cursor, count=_CHUNK)
+                answer: Any = await self._redis.zscan(self._revoked, cursor, count=_CHUNK)
+            cursor, found = answer
             yield [(jti.decode(), int(until)) for jti, until in found]
             if cursor == 0:
                 return
 
-    async def entries(self, last_read: bytes) -> AsyncIterator[list[tuple[bytes, dict[bytes, bytes]]]]:
+    async def entries(self, last_read: bytes) -> AsyncGenerator[list[tuple[bytes, dict[bytes, bytes]]], None]:
         """The stream's entries after `last_read`, as they come, on a connection of its own; ends only by raising
         `StoreUnavailable`."""
         deadline = 2 * self._interval

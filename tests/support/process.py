@@ -31,7 +31,11 @@ def configuration(upstream: str, **sections: Any) -> dict[str, Any]:
         "listen": "127.0.0.1:0",
         "admin": {"listen": "127.0.0.1:0"},
         "upstream": {"url": upstream},
-        "tokens": {"issuer": ISSUER, "audience": AUDIENCE, "signing_keys": [{"kid": KID, "alg": "HS256", "secret": KEY}]},
+        "tokens": {
+            "issuer": ISSUER,
+            "audience": AUDIENCE,
+            "signing_keys": [{"kid": KID, "alg": "HS256", "secret": KEY}],
+        },
         "clients": [
             {
                 "client_id": "reporting",
@@ -40,7 +44,12 @@ def configuration(upstream: str, **sections: Any) -> dict[str, Any]:
                 "scope": "orders:read orders:write",
                 "roles": ["analyst"],
             },
-            {"client_id": "other", "client_secret": "other-secret", "grant_types": ["client_credentials"], "scope": "orders:read"},
+            {
+                "client_id": "other",
+                "client_secret": "other-secret",
+                "grant_types": ["client_credentials"],
+                "scope": "orders:read",
+            },
         ],
         **sections,
     }
@@ -141,7 +150,9 @@ class Sidecar:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop(expect=0 if kind is None else None)
 
 

@@ -11,7 +11,15 @@ from sidecar.core.credentials import Found, bearer_token, from_json, from_pairs
 
 @pytest.mark.parametrize(
     ("value", "token"),
-    [("Bearer a.b.c", "a.b.c"), ("bearer x", "x"), ("BEARER  x ", "x"), ("Bearer", ""), ("Bearer ", ""), ("Basic eA==", None), ("", None)],
+    [
+        ("Bearer a.b.c", "a.b.c"),
+        ("bearer x", "x"),
+        ("BEARER  x ", "x"),
+        ("Bearer", ""),
+        ("Bearer ", ""),
+        ("Basic eA==", None),
+        ("", None),
+    ],
 )
 def test_bearer(value: str, token: str | None) -> None:
     assert bearer_token(value) == token

@@ -18,7 +18,11 @@ HOST = (b"Host", b"api.example")
 
 
 def read(
-    *fields: tuple[bytes, bytes], http_1_0: bool = False, chunked: bool = False, authority: str | None = None, strip: bool = True
+    *fields: tuple[bytes, bytes],
+    http_1_0: bool = False,
+    chunked: bool = False,
+    authority: str | None = None,
+    strip: bool = True,
 ) -> RequestHeaders:
     return read_request_headers(
         fields, http_1_0=http_1_0, chunked=chunked, authority=authority, default_host=b"upstream:80", strip=strip
@@ -33,7 +37,8 @@ def test_order_spelling_and_bytes_stay() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        b"X-Auth-Client-Id", b"x-auth-client-id", b"X_AUTH_CLIENT_ID", b"x-auth_client-id", b"X.Auth.Scope", b"X-Auth-Roles", b"x-auth-subject",
+        b"X-Auth-Client-Id", b"x-auth-client-id", b"X_AUTH_CLIENT_ID", b"x-auth_client-id", b"X.Auth.Scope", b"X-Auth-Roles",
+        b"x-auth-subject",
         b"X-Forwarded-For", b"x_forwarded_for", b"Forwarded", b"X-Forwarded-Proto", b"X-Forwarded_Host",
         b"Connection", b"Keep-Alive", b"Proxy-Connection", b"TE", b"Upgrade", b"Proxy-Authorization", b"Trailer",
         b"Access_Token", b"access_token",
@@ -44,14 +49,22 @@ def test_field_does_not_go_on(name: bytes) -> None:
 
 
 def test_fields_that_connection_names_end_here() -> None:
-    headers = read(HOST, (b"X-Hop", b"1"), (b"Content-Length", b"2"), (b"X-End", b"1"), (b"Connection", b"close, X-hop ,x-end2"))
+    headers = read(
+        HOST, (b"X-Hop", b"1"), (b"Content-Length", b"2"), (b"X-End", b"1"), (b"Connection", b"close, X-hop ,x-end2")
+    )
     assert headers.block == b"Host: api.example\r\nContent-Length: 2\r\nX-End: 1\r\n"
     assert headers.resized(17) == b"Host: api.example\r\nContent-Length: 17\r\nX-End: 1\r\n"
 
 
 @pytest.mark.parametrize("name", [b"host", b"content-length", b"content-type", b"cookie", b"authorization"])
 def test_connection_cannot_name_what_frames_or_identifies(name: bytes) -> None:
-    fields = [HOST, (b"Content-Length", b"2"), (b"Content-Type", b"x/y"), (b"Cookie", b"a"), (b"Authorization", b"Basic eA==")]
+    fields = [
+        HOST,
+        (b"Content-Length", b"2"),
+        (b"Content-Type", b"x/y"),
+        (b"Cookie", b"a"),
+        (b"Authorization", b"Basic eA=="),
+    ]
     assert read(*fields, (b"Connection", name)).block == read(*fields).block
 
 
@@ -123,7 +136,11 @@ RESPONSES = {
         False,
     ),
     ((b"Transfer-Encoding", b"Chunked"), (b"Connection", b"keep-alive"), (b"Keep-Alive", b"1")): (b"", None, True),
-    ((b"Connection", b"x-hop, set-cookie"), (b"X-Hop", b"1"), (b"Set-Cookie", b"a")): (b"Set-Cookie: a\r\n", None, False),
+    ((b"Connection", b"x-hop, set-cookie"), (b"X-Hop", b"1"), (b"Set-Cookie", b"a")): (
+        b"Set-Cookie: a\r\n",
+        None,
+        False,
+    ),
 }
 
 
@@ -149,7 +166,12 @@ def test_response_with_doubtful_framing_is_invalid(fields: list[tuple[bytes, byt
         read_response_headers(fields)
 
 
-INBOUND = [(b"X-Forwarded-For", b"1.1.1.1"), (b"X-Forwarded-Proto", b"https"), (b"X-Forwarded-Host", b"pub"), (b"Forwarded", b"for=1.1.1.1")]
+INBOUND = [
+    (b"X-Forwarded-For", b"1.1.1.1"),
+    (b"X-Forwarded-Proto", b"https"),
+    (b"X-Forwarded-Host", b"pub"),
+    (b"Forwarded", b"for=1.1.1.1"),
+]
 
 
 def test_forwarded_of_a_stranger_is_made_new() -> None:

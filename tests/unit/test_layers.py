@@ -29,7 +29,19 @@ ALLOWED = {
     "__init__": set(),
 }
 # The rules know no sockets, clocks, files or loggers.
-BANNED_IN_CORE = {"aiohttp", "asyncio", "redis", "yaml", "socket", "time", "datetime", "logging", "os", "pathlib", "uvloop"}
+BANNED_IN_CORE = {
+    "aiohttp",
+    "asyncio",
+    "redis",
+    "yaml",
+    "socket",
+    "time",
+    "datetime",
+    "logging",
+    "os",
+    "pathlib",
+    "uvloop",
+}
 
 
 def part_of(path: Path) -> str:

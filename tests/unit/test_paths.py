@@ -32,7 +32,8 @@ READINGS = {
     "/%2561": ("/%61", "/a"),
 }
 AMBIGUOUS = [
-    "/public/../admin", "/public/%2e%2e/admin", "/public/..;/admin", "/public%2f..%5cadmin", "/.", "/a/./b", "/%2e/x", "/..%2fx", "/a%00",
+    "/public/../admin", "/public/%2e%2e/admin", "/public/..;/admin", "/public%2f..%5cadmin", "/.", "/a/./b", "/%2e/x", "/..%2fx",
+    "/a%00",
     "/%zz", "/%", "/%252e%252e/x", "/%25252e%25252e/x", "/a/.%2e/b", "/a\\..\\b", "/%2500", "/.;a/b", "/%252525252e",
 ]  # fmt: skip
 
@@ -75,6 +76,8 @@ def test_authority_is_valid(host: str) -> None:
     assert valid_authority(host)
 
 
-@pytest.mark.parametrize("host", ["", "u@h", "a b", "a/b", "a,b@", "[::1", "a:b", "a:123456", "a\\b", "h?x", "h#x", "\u00e4"])
+@pytest.mark.parametrize(
+    "host", ["", "u@h", "a b", "a/b", "a,b@", "[::1", "a:b", "a:123456", "a\\b", "h?x", "h#x", "\u00e4"]
+)
 def test_authority_is_not_valid(host: str) -> None:
     assert not valid_authority(host)

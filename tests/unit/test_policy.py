@@ -61,7 +61,8 @@ def test_first_match_decides(method: str, path: str, route: Route) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["//public/x", "/public;x/y", "/public%2fx", "/oauth%2ftoken", "//oauth/token", "/oauth/token;x", "/%2570ublic/x"]
+    "path",
+    ["//public/x", "/public;x/y", "/public%2fx", "/oauth%2ftoken", "//oauth/token", "/oauth/token;x", "/%2570ublic/x"],
 )
 def test_a_path_that_servers_read_as_different_rules_is_ambiguous(path: str) -> None:
     with pytest.raises(Refused) as refused:

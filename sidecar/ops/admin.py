@@ -1,0 +1,40 @@
+"""The admin listener's endpoints: `/metrics`, `/healthz`, `/readyz`. They know nobody: what they say is passed in."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+
+def admin_app(
+    *, metrics: Callable[[], Awaitable[bytes]], ready: Callable[[], Awaitable[Mapping[str, str | None]]]
+) -> web.Application:
+    """`metrics` gives the exposition; `ready` names each check with `None`, or with what is wrong.
+
+    `/healthz` answers 200 as long as the process can answer at all: neither Redis nor the upstream would be helped by a
+    restart. `/readyz` answers 503 when a check fails, and says which.
+    """
+
+    async def serve_metrics(_: web.Request) -> web.Response:
+        return web.Response(body=await metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def serve_health(_: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def serve_readiness(_: web.Request) -> web.Response:
+        checks = await ready()
+        good = not any(checks.values())
+        shown = {name: fault or "ok" for name, fault in checks.items()}
+        return web.json_response(
+            {"status": "ok" if good else "unavailable", "checks": shown}, status=200 if good else 503
+        )
+
+    app = web.Application()
+    app.add_routes(
+        [
+            web.get("/metrics", serve_metrics),
+            web.get("/healthz", serve_health),
+            web.get("/readyz", serve_readiness),
+        ]
+    )
+    return app

@@ -1,0 +1,129 @@
+"""Logs on stderr: one JSON object a line, or text for a person at a terminal.
+
+Nothing that could open a door is ever passed to a logger (`core.events` carries no such thing). What libraries and
+tracebacks say passes through `redact` all the same. Everything a caller chose is escaped, so that one event is one line.
+"""
+
+import json
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TextIO
+
+from sidecar.core.events import Decision, Event, RequestDone, StoreChanged, TokenIssued, TokenRevoked
+from sidecar.core.reasons import Plane
+
+_STANDARD: Final = frozenset([*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"])
+_LONGEST: Final = 1024
+_SECRETS: Final = (
+    (re.compile(r"eyJ[\w-]+(?:\.[\w-]*)*"), "[token]"),
+    (re.compile(r"(?i)\b(bearer|basic)\s+[^\s\"',]+"), r"\1 [redacted]"),
+    (
+        re.compile(r"(?i)([\"']?(?:\w*(?:token|secret|password|assertion))[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,;)}]+"),
+        r"\1[redacted]",
+    ),
+    (re.compile(r"://[^\s/@]+@"), "://[redacted]@"),
+)
+
+
+def redact(text: str) -> str:
+    """Take out what looks like a token, a secret or a password."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def configure(level: str, fmt: Literal["auto", "json", "text"], stream: TextIO | None = None) -> None:
+    """Send every log record to `stream` (stderr); `auto` writes text to a terminal and JSON elsewhere."""
+    stream = stream or sys.stderr
+    as_text = fmt == "text" or (fmt == "auto" and stream.isatty())
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(TextFormatter() if as_text else JsonFormatter())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("sidecar").setLevel(level.upper())
+    logging.raiseExceptions = False  # a full disk or a closed pipe must not end in a traceback on every request
+
+
+class JsonFormatter(logging.Formatter):
+    """`{"time", "level", "event", …}`: the message is the event's name, what came with it are fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line of JSON, in ASCII."""
+        return json.dumps(
+            {"time": _time(record), "level": record.levelname.lower(), **_fields(self, record)}, default=str
+        )
+
+
+class TextFormatter(logging.Formatter):
+    """`12:00:00 info event key=value …`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and the traceback below it if there is one."""
+        fields = _fields(self, record)
+        event, trace = fields.pop("event"), fields.pop("exception", "")
+        rest = "".join(f" {name}={_quoted(value)}" for name, value in fields.items())
+        line = f"{_time(record)[11:19]} {record.levelname.lower():7} {_quoted(event)}{rest}"
+        return f"{line}\n{trace}" if trace else line
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _fields(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str, Any]:
+    ours = record.name == "sidecar" or record.name.startswith("sidecar.")
+    fields: dict[str, Any] = {"event": record.getMessage() if ours else redact(record.getMessage())}
+    if not ours:
+        fields["logger"] = record.name
+    for name, value in vars(record).items():
+        if name not in _STANDARD:
+            fields[name] = value[:_LONGEST] if isinstance(value, str) else value
+    if record.exc_info:
+        fields["exception"] = redact(formatter.formatException(record.exc_info))
+    return fields
+
+
+def _quoted(value: object) -> str:
+    """As it is when it is plain, else as a JSON string: no control character reaches a terminal."""
+    text = str(value)
+    return text if re.fullmatch(r"[\w./:,@*+-]+", text, re.ASCII) else json.dumps(text)
+
+
+class AccessLog:
+    """Writes a line for what an operator asks about. `admitted_level`: `off`, or the level of admitted requests."""
+
+    def __init__(self, logger: logging.Logger, admitted_level: Literal["off", "debug", "info"]) -> None:
+        self._logger = logger
+        self._admitted = {"off": 0, "debug": logging.DEBUG, "info": logging.INFO}[admitted_level]
+        self._admitted_shown = self._admitted != 0 and logger.isEnabledFor(self._admitted)
+
+    def on_event(self, event: Event) -> None:
+        """Log an event, if it is one to be logged."""
+        match event:
+            case RequestDone():
+                if event.reason is not None:
+                    self._request(logging.WARNING if event.reason.plane is Plane.UPSTREAM else logging.INFO, event)
+                elif self._admitted_shown:
+                    self._request(self._admitted, event)
+            case StoreChanged():
+                level = logging.INFO if event.up else logging.WARNING
+                self._logger.log(level, "store_up" if event.up else "store_down", extra={"detail": event.detail})
+            case TokenIssued():
+                self._logger.info("token_issued", extra=event._asdict())
+            case TokenRevoked():
+                self._logger.info("token_revoked", extra=event._asdict())
+
+    def _request(self, level: int, event: RequestDone) -> None:
+        name = "request_refused" if event.decision is Decision.REFUSED else f"request_{event.decision}"
+        fields: dict[str, object] = {
+            "status": event.status,
+            "method": event.method,
+            "path": event.path,
+            "peer": event.peer,
+            "client_id": event.client_id,
+            "milliseconds": round(event.seconds * 1000, 1),
+        }
+        if event.reason is not None:
+            fields = {"reason": event.reason.word, "plane": event.reason.plane.value, **fields}
+        self._logger.log(level, name, extra=fields)

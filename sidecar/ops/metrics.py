@@ -1,0 +1,228 @@
+"""Counting what happens, and saying it in the format of Prometheus.
+
+An event is counted in plain integers: that costs a microsecond, while a labelled child of prometheus-client costs several
+and its multi-process mode knows no histograms of other processes' making. The library writes the exposition when somebody
+asks for it, from *snapshots*: plain dictionaries, which a worker can send to its parent, and which add up.
+
+Labels are bounded: decisions, reasons and grant types are closed lists, a status is a number that HTTP knows or `other`.
+"""
+
+import platform
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from sidecar import __version__
+from sidecar.core.events import Event, RequestDone, TokenIssued, TokenRevoked
+from sidecar.core.grants import SUPPORTED
+from sidecar.core.reasons import Plane, Reason
+
+Snapshot = dict[str, Any]
+
+_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_STATUSES: Final = frozenset(range(100, 600))
+_KEYED: Final = ("requests", "failures", "issued", "upstream_failures")
+_HISTOGRAMS: Final = ("request_duration", "upstream_duration")
+
+
+class Gauges(NamedTuple):
+    """Values that live in other parts, read when they are asked for. `staleness` in seconds."""
+
+    in_flight: int
+    cache_hits: int
+    cache_misses: int
+    store_up: bool
+    staleness: float
+    revocations: int
+
+
+class _Histogram:
+    """Counts per bucket (not cumulative; the last is beyond every bound) and the sum, in seconds."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_BOUNDS) + 1)
+        self.total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(_BOUNDS, seconds)] += 1
+        self.total += seconds
+
+
+class Metrics:
+    """Counts the events of one worker."""
+
+    def __init__(self, gauges: Callable[[], Gauges]) -> None:
+        self._gauges = gauges
+        self._requests: Counter[tuple[str, int]] = Counter()
+        self._failures: Counter[Reason] = Counter()
+        self._issued: Counter[str] = Counter()
+        self._revoked = 0
+        self._request_duration = _Histogram()
+        self._upstream_duration = _Histogram()
+
+    def __repr__(self) -> str:
+        return f"<Metrics of {self._requests.total()} requests>"
+
+    def on_event(self, event: Event) -> None:
+        """Count an event."""
+        if type(event) is RequestDone:
+            self._requests[event.decision, event.status] += 1
+            self._request_duration.observe(event.seconds)
+            if event.upstream_seconds is not None:
+                self._upstream_duration.observe(event.upstream_seconds)
+            if event.reason is not None:
+                self._failures[event.reason] += 1
+        elif type(event) is TokenIssued:
+            self._issued[event.grant_type] += 1
+        elif type(event) is TokenRevoked:
+            self._revoked += 1
+
+    def snapshot(self) -> Snapshot:
+        """Everything as JSON can carry it."""
+        requests: Counter[str] = Counter()
+        for (decision, status), count in self._requests.items():
+            requests[f"{decision} {status if status in _STATUSES else 'other'}"] += count
+        failures = {f"{reason.plane} {reason.word}": count for reason, count in self._failures.items()}
+        return {
+            "requests": dict(requests),
+            "failures": {key: count for key, count in failures.items() if not key.startswith(Plane.UPSTREAM)},
+            "upstream_failures": {key: count for key, count in failures.items() if key.startswith(Plane.UPSTREAM)},
+            "issued": dict(self._issued),
+            "revoked": self._revoked,
+            "request_duration": [*self._request_duration.counts, self._request_duration.total],
+            "upstream_duration": [*self._upstream_duration.counts, self._upstream_duration.total],
+            "gauges": self._gauges()._asdict(),
+        }
+
+
+class Accumulator:
+    """What workers that are gone had counted: counters never go back."""
+
+    def __init__(self) -> None:
+        self._sum: Snapshot | None = None
+
+    def add(self, snapshot: Snapshot | None) -> None:
+        """Keep the counters of a worker's last snapshot, if there is one; what it measured ends with it."""
+        if snapshot is not None:
+            past = dict(snapshot)
+            gauges = past.pop("gauges")
+            past["cache"] = [gauges["cache_hits"], gauges["cache_misses"]]
+            self._sum = past if self._sum is None else _merge(self._sum, past)
+
+    def snapshots(self) -> list[Snapshot]:
+        """None or one."""
+        return [] if self._sum is None else [self._sum]
+
+
+def render(snapshots: Iterable[Snapshot]) -> bytes:
+    """The exposition of several workers as one (text format 0.0.4)."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Exposition(list(snapshots)))
+    return generate_latest(registry)
+
+
+class _Exposition(Collector):
+    def __init__(self, snapshots: list[Snapshot]) -> None:
+        self._gauges = [snapshot["gauges"] for snapshot in snapshots if "gauges" in snapshot]
+        self._sum: Snapshot = {}
+        for snapshot in snapshots:
+            gauges = snapshot.get("gauges", {"cache_hits": 0, "cache_misses": 0})
+            counted = {name: value for name, value in snapshot.items() if name != "gauges"}
+            counted.setdefault("cache", [gauges["cache_hits"], gauges["cache_misses"]])
+            self._sum = _merge(self._sum, counted) if self._sum else counted
+
+    def collect(self) -> Iterator[Metric]:
+        if self._sum:
+            yield from self._counters()
+            yield from self._durations()
+        if self._gauges:
+            yield from self._state()
+        build = GaugeMetricFamily("sidecar_build_info", "The running version.", labels=["version", "python"])
+        build.add_metric([__version__, platform.python_version()], 1)
+        yield build
+
+    def _counters(self) -> Iterator[Metric]:
+        total = self._sum
+        requests = CounterMetricFamily(
+            "sidecar_requests_total",
+            "Requests on the public listener, by decision and status.",
+            labels=["decision", "code"],
+        )
+        for key, count in sorted(total["requests"].items()):
+            requests.add_metric(key.split(" "), count)
+        yield requests
+        failures = CounterMetricFamily(
+            "sidecar_auth_failures_total", "Refused requests, by plane and reason.", labels=["plane", "reason"]
+        )
+        upstream = CounterMetricFamily(
+            "sidecar_upstream_failures_total", "Requests that the upstream did not answer properly.", labels=["reason"]
+        )
+        for reason in Reason:
+            key = f"{reason.plane} {reason.word}"
+            if reason.plane is Plane.UPSTREAM:
+                upstream.add_metric([reason.word], total["upstream_failures"].get(key, 0))
+            else:
+                failures.add_metric([reason.plane, reason.word], total["failures"].get(key, 0))
+        yield failures
+        yield upstream
+        issued = CounterMetricFamily("sidecar_tokens_issued_total", "Access tokens issued.", labels=["grant_type"])
+        for grant_type in sorted(SUPPORTED | total["issued"].keys()):
+            issued.add_metric([grant_type], total["issued"].get(grant_type, 0))
+        yield issued
+        yield CounterMetricFamily("sidecar_tokens_revoked_total", "Access tokens revoked here.", total["revoked"])
+        hits, misses = total["cache"]
+        yield CounterMetricFamily("sidecar_token_cache_hits_total", "Tokens that were verified before.", hits)
+        yield CounterMetricFamily("sidecar_token_cache_misses_total", "Tokens whose signature was checked.", misses)
+
+    def _durations(self) -> Iterator[Metric]:
+        for name, text in (
+            ("request", "Seconds from the head of a request to the end of its response."),
+            ("upstream", "Seconds from sending a request to the upstream to the end of its response."),
+        ):
+            *counts, seconds = self._sum[f"{name}_duration"]
+            family = HistogramMetricFamily(f"sidecar_{name}_duration_seconds", text)
+            family.add_metric([], _buckets(counts), seconds)
+            yield family
+
+    def _state(self) -> Iterator[Metric]:
+        gauges = self._gauges
+        for name, text, value in (
+            ("in_flight_requests", "Requests being answered.", sum(g["in_flight"] for g in gauges)),
+            ("store_up", "1 when every worker's store answers.", min(int(g["store_up"]) for g in gauges)),
+            (
+                "revocation_feed_staleness_seconds",
+                "Age of the oldest worker's view of revocations.",
+                max(g["staleness"] for g in gauges),
+            ),
+            ("revocations", "Revocations that a worker remembers.", max(g["revocations"] for g in gauges)),
+            ("workers", "Workers that answered.", len(gauges)),
+        ):
+            yield GaugeMetricFamily(f"sidecar_{name}", text, value)
+
+
+def _buckets(counts: list[int]) -> list[tuple[str, float]]:
+    buckets, cumulated = [], 0
+    for bound, count in zip([*map(str, _BOUNDS), "+Inf"], counts, strict=True):
+        cumulated += count
+        buckets.append((bound, float(cumulated)))
+    return buckets
+
+
+def _merge(left: Snapshot, right: Snapshot) -> Snapshot:
+    """The sums of two snapshots' counters."""
+    merged: Snapshot = {name: _add(left[name], right[name]) for name in _KEYED}
+    for name in (*_HISTOGRAMS, "cache"):
+        merged[name] = [a + b for a, b in zip(left[name], right[name], strict=True)]
+    merged["revoked"] = left["revoked"] + right["revoked"]
+    return merged
+
+
+def _add(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
+    return {key: left.get(key, 0) + right.get(key, 0) for key in {*left, *right}}
