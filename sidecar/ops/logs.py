@@ -126,4 +126,4 @@ class AccessLog:
         }
         if event.reason is not None:
             fields = {"reason": event.reason.word, "plane": event.reason.plane.value, **fields}
-        self._logger.log(level, name, extra=fields)
+        self._logger.log(level, name, extra={key: value for key, value in fields.items() if value is not None})

@@ -16,6 +16,8 @@ States of a connection, and what ends each:
 """
 
 import asyncio
+import socket
+import struct
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from sidecar.proxy.listener import Listener
 
 _LINGER: Final = 2.0
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
 _HALF_CLOSED: Final = 1.0
 _MAX_PIPELINED: Final = 32
 _READ_BUFFER: Final = 64 * 1024
@@ -252,9 +255,13 @@ class ClientConnection(BaseProtocol):
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(data)
 
-    def abort(self) -> None:
-        """Cut the connection, so that a response which is not whole cannot be taken for one."""
+    def abort(self, *, reset: bool = False) -> None:
+        """Cut the connection, so that a response which is not whole cannot be taken for one. `reset`: with a TCP reset,
+        for a response that an orderly close would end properly."""
         if self.transport is not None:
+            sock = self.transport.get_extra_info("socket")
+            if reset and sock is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             self.transport.abort()
 
     def close_if_idle(self) -> None:
@@ -330,5 +337,5 @@ class ClientConnection(BaseProtocol):
 def _reason_of(exc: Exception, request_line: int) -> Reason:
     """aiohttp has one error for every line that is too long; only its limit tells which."""
     if isinstance(exc, LineTooLong):
-        return Reason.REQUEST_LINE_TOO_LONG if exc.args[1] == str(request_line) else Reason.HEADERS_TOO_LARGE
+        return Reason.REQUEST_LINE_TOO_LONG if exc.args[1] == request_line else Reason.HEADERS_TOO_LARGE
     return Reason.MALFORMED_REQUEST

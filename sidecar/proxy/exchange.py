@@ -50,6 +50,7 @@ class Exchange:
         "_body_streams",
         "_body_task",
         "_chunked_out",
+        "_ends_by_close",
         "_head_written",
         "_out",
         "_services",
@@ -101,6 +102,7 @@ class Exchange:
         self._upstream: UpstreamConnection | None = None
         self._upstream_seconds: float | None = None
         self._chunked_out = False
+        self._ends_by_close = False  # the end of the connection is the end of the body
         self._head_written = False
         self._out: list[bytes] = []
 
@@ -211,7 +213,8 @@ class Exchange:
                 self._chunked_out = not bodyless
                 lines.append(b"Transfer-Encoding: chunked\r\n")
             else:
-                self.keep_alive = False  # the end of the connection ends the body
+                self.keep_alive = False
+                self._ends_by_close = True
         if not self.payload.is_eof():
             self._plan_rest_of_request()
         self._out += [b"HTTP/1.1 %d %b\r\n" % (status, reason), *lines, self._connection_line(), b"\r\n"]
@@ -274,7 +277,7 @@ class Exchange:
     def _abort(self) -> None:
         self._release_upstream()
         self.keep_alive = False
-        self.connection.abort()
+        self.connection.abort(reset=self._ends_by_close)
         if not self.ended:
             self._end()
 

@@ -108,6 +108,16 @@ class Sidecar:
                     found.append(record)
         return found
 
+    def record(self, event: str, *, within: float = 5, **fields: Any) -> dict[str, Any]:
+        """The first log record of this kind with these fields; waits for it."""
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            for record in self.records(event):
+                if all(record.get(name) == value for name, value in fields.items()):
+                    return record
+            time.sleep(0.01)
+        raise AssertionError(f"no {event} {fields} in " + "".join(self.logs))
+
     def ready(self, *, within: float = 10) -> Self:
         """Wait until `/readyz` says yes."""
         deadline = time.monotonic() + within
@@ -145,6 +155,8 @@ class Sidecar:
             self.process.wait()
             raise
         self._pump.join(5)
+        assert self.process.stderr
+        self.process.stderr.close()
         assert expect is None or code == expect, (code, "".join(self.logs))
 
     def __enter__(self) -> Self:

@@ -32,8 +32,8 @@ READINGS = {
     "/%2561": ("/%61", "/a"),
 }
 AMBIGUOUS = [
-    "/public/../admin", "/public/%2e%2e/admin", "/public/..;/admin", "/public%2f..%5cadmin", "/.", "/a/./b", "/%2e/x", "/..%2fx",
-    "/a%00",
+    "/public/../admin", "/public/%2e%2e/admin", "/public/..;/admin", "/public%2f..%5cadmin", "/.", "/a/./b", "/%2e/x",
+    "/..%2fx", "/a%00",
     "/%zz", "/%", "/%252e%252e/x", "/%25252e%25252e/x", "/a/.%2e/b", "/a\\..\\b", "/%2500", "/.;a/b", "/%252525252e",
 ]  # fmt: skip
 
