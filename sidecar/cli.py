@@ -17,7 +17,7 @@ from sidecar.app import token_rules
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.reasons import Refused
 from sidecar.core.secrets import Scheme, choose_scheme, hash_secret
-from sidecar.core.tokens import explain
+from sidecar.core.tokens import AccessToken, explain
 from sidecar.demo import demo as run_demo
 from sidecar.ops.logs import configure
 from sidecar.server import StartError
@@ -174,13 +174,13 @@ def revoke(config: Path) -> None:
     except Refused as exc:
         _fail(f"not a token of ours: {exc.reason.word}: {exc.detail}")
     try:
-        asyncio.run(_revoke(settings, url, token.jti, token.exp))
+        asyncio.run(_revoke(settings, url, token))
     except StoreUnavailable as exc:
         _fail(f"nothing was revoked: {exc}")
     click.echo(f"revoked {token.jti} of {token.client_id}")
 
 
-async def _revoke(settings: Settings, url: str, jti: str, exp: int) -> None:
+async def _revoke(settings: Settings, url: str, token: AccessToken) -> None:
     store = open_store(
         url,
         prefix=settings.store.prefix,
@@ -191,7 +191,7 @@ async def _revoke(settings: Settings, url: str, jti: str, exp: int) -> None:
         emit=lambda _: None,
     )
     try:
-        await store.revoke(jti, exp)
+        await store.revoke(token.jti, token.remembered_until)
     finally:
         await store.close()
 

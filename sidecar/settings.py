@@ -8,8 +8,8 @@ import difflib
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -25,10 +25,12 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from sidecar.core import keys
 from sidecar.core.policy import Access, InvalidPattern, compile_pattern
 from sidecar.core.secrets import InvalidSecretHash, parse_secret_hash
 from sidecar.yamlfile import Fault, read_document
 
+_T = TypeVar("_T")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB)")
@@ -37,10 +39,11 @@ _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _IDENTIFIER = re.compile(r"[\x20-\x7e]+")
 _HS_MINIMUM = {"HS256": 32, "HS384": 48, "HS512": 64}
 _MAX_ACCESS_TOKEN_TTL = 86400.0
+_STORE_OPTIONS = ("db", "username", "password", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
 class SettingsError(Exception):
-    """The file is not usable: `faults` holds every reason, in the order of the file's keys."""
+    """The file is not usable: `faults` holds every reason."""
 
     def __init__(self, faults: list[Fault]) -> None:
         self.faults = faults
@@ -111,6 +114,24 @@ def _identifier(value: str) -> str:
     return value
 
 
+def _plain(value: str) -> str:
+    if not _SCOPE_TOKEN.fullmatch(value):
+        raise _fault('use printable ASCII characters without spaces, " and \\')
+    return value
+
+
+def _not_empty(value: tuple[_T, ...]) -> tuple[_T, ...]:
+    if not value:
+        raise _fault("name at least one")
+    return value
+
+
+def _role(value: str) -> str:
+    if "," in value:
+        raise _fault("must not hold a comma, which separates roles in X-Auth-Roles")
+    return value
+
+
 def _positive(value: float) -> float:
     if value <= 0:
         raise _fault("must be more than zero")
@@ -131,6 +152,7 @@ PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Scope = Annotated[tuple[str, ...], BeforeValidator(_scope)]
 Identifier = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_identifier)]
+Role = Annotated[Identifier, AfterValidator(_role)]
 Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
 ListenAddress = Annotated[Address, BeforeValidator(parse_address)]
 Place = Literal["bearer", "header", "query", "body"]
@@ -173,11 +195,20 @@ class Upstream(Model):
         return value
 
 
+def _check_store_options(query: str) -> None:
+    """redis-py takes every option from the address, also such as would undo our time limits or the check of a certificate."""
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in _STORE_OPTIONS:
+            raise _fault(f"only these options may follow the address: {', '.join(_STORE_OPTIONS)}")
+        if name.startswith("ssl_") and not Path(value).is_absolute():
+            raise _fault(f"{name} must be an absolute path")
+
+
 class Store(Model):
     """Where revocations are kept."""
 
     url: SecretStr = SecretStr("memory://")
-    prefix: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")] = "{sidecar}"
+    prefix: Annotated[str, Field(max_length=64), AfterValidator(_plain)] = "{sidecar}"
     timeout: PositiveDuration = 1.0
     max_staleness: PositiveDuration = 5.0
 
@@ -193,8 +224,14 @@ class Store(Model):
             raise _fault("Sentinel and Cluster are not supported yet: use redis://, rediss:// or unix://")
         if parts.scheme not in ("memory", "redis", "rediss", "unix"):
             raise _fault("write memory://, redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///path/to/redis.sock")
-        if parts.scheme in ("redis", "rediss") and not parts.hostname:
-            raise _fault("the host is missing")
+        if parts.scheme in ("redis", "rediss"):
+            if not parts.hostname:
+                raise _fault("the host is missing")
+            if not re.fullmatch(r"/?\d*", parts.path):  # redis-py would take any other for database 0
+                raise _fault("write the database as a number, such as redis://127.0.0.1:6379/0")
+        elif parts.scheme == "unix" and not parts.path:
+            raise _fault("write the socket's path, such as unix:///run/redis.sock")
+        _check_store_options(parts.query)
         return value
 
 
@@ -212,19 +249,23 @@ class SigningKey(Model):
         if len(value.get_secret_value().encode()) < minimum:
             # RFC 7518 section 3.2: a key of at least the size of the hash.
             raise _fault(f"must be at least {minimum} bytes long; make one with: openssl rand -hex {minimum}")
+        try:
+            keys.SigningKey.hmac("", "HS256", value.get_secret_value())
+        except keys.InvalidKey as exc:
+            raise _fault(str(exc)) from None
         return value
 
 
 class Tokens(Model):
     """What is issued and accepted."""
 
-    issuer: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")]
+    issuer: Annotated[str, Field(max_length=512), AfterValidator(_plain)]
     audience: Annotated[str, Field(min_length=1, max_length=512)]
     access_token_ttl: Annotated[Duration, _at_most(_MAX_ACCESS_TOKEN_TTL, "24h")] = 1800.0
     refresh_token_ttl: PositiveDuration = 14 * 86400.0
     leeway: Annotated[Duration, _at_most(30, "30s")] = 0.0
     cache_size: Annotated[int, Field(ge=0, le=10_000_000)] = 20_000
-    signing_keys: Annotated[tuple[SigningKey, ...], Field(min_length=1, strict=False)]
+    signing_keys: Annotated[tuple[SigningKey, ...], Field(strict=False), AfterValidator(_not_empty)]
 
     @field_validator("access_token_ttl")
     @classmethod
@@ -243,7 +284,7 @@ class Client(Model):
     client_secret_hash: SecretStr | None = None
     grant_types: Annotated[tuple[GrantType, ...], Field(strict=False)] = ("client_credentials",)
     scope: Scope = ()
-    roles: Annotated[tuple[Identifier, ...], Field(strict=False)] = ()
+    roles: Annotated[tuple[Role, ...], Field(strict=False)] = ()
     redirect_uris: Annotated[tuple[str, ...], Field(strict=False)] = ()
     disabled: bool = False
 
@@ -275,7 +316,7 @@ class Route(Model):
     """A rule for paths and methods: the first that matches decides."""
 
     path: str
-    methods: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
+    methods: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_not_empty)] | None = None
     access: Literal["public", "token", "deny"] = Access.TOKEN.value
     scope: Scope = ()
 
@@ -325,7 +366,12 @@ class Limits(Model):
 class Credentials(Model):
     """Where an access token is looked for, and how much of a body is read to find one."""
 
-    places: Annotated[tuple[Place, ...], Field(strict=False, min_length=1)] = ("bearer", "header", "query", "body")
+    places: Annotated[tuple[Place, ...], Field(strict=False), AfterValidator(_not_empty)] = (
+        "bearer",
+        "header",
+        "query",
+        "body",
+    )
     body_limit: Size = 64 * 1024
 
     @model_validator(mode="before")

@@ -11,6 +11,7 @@ the timeout or is tried twice: whoever asked is told at once.
 
 import asyncio
 import random
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
@@ -214,6 +215,7 @@ _FAULTS: Final[dict[type[BaseException], str]] = {
     ReadOnlyError: "the server is a read-only replica",
     OutOfMemoryError: "the server is out of memory",
     BusyLoadingError: "the server is loading its data",
+    ssl.SSLCertVerificationError: "the server's certificate is not trusted",
     RedisTimeoutError: "no answer in time",
     TimeoutError: "no answer in time",
     ResponseError: "the server refuses the command",
@@ -221,7 +223,9 @@ _FAULTS: Final[dict[type[BaseException], str]] = {
 
 
 def _describe(exc: BaseException) -> str:
-    for kind, text in _FAULTS.items():
-        if isinstance(exc, kind):
-            return text
+    # redis-py raises its ConnectionError while it handles what the socket raised.
+    for error in (exc, exc.__context__):
+        for kind, text in _FAULTS.items():
+            if isinstance(error, kind):
+                return text
     return "no connection"
