@@ -62,6 +62,7 @@ class Sidecar:
         path = folder / "sidecar.yaml"
         path.write_text(yaml.safe_dump(dict(config)))
         self.logs: list[str] = []
+        self.expected_code = 0
         self._lines: queue.Queue[str | None] = queue.Queue()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "sidecar", "serve", "--config", str(path)],
@@ -136,13 +137,20 @@ class Sidecar:
         return token
 
     def metric(self, name: str, **labels: str) -> float:
-        """The value of one sample of `/metrics`; 0 when there is none."""
+        """The sum of the samples of `/metrics` with these labels."""
         _, text = get(f"{self.admin}/metrics")
+        total = 0.0
         for line in text.splitlines():
             head, _, value = line.rpartition(" ")
             if head.partition("{")[0] == name and all(f'{key}="{wanted}"' in head for key, wanted in labels.items()):
-                return float(value)
-        return 0.0
+                total += float(value)
+        return total
+
+    def kill(self) -> None:
+        """`kill -9`; `stop` expects that end then."""
+        self.process.kill()
+        self.process.wait()
+        self.expected_code = -signal.SIGKILL
 
     def stop(self, *, expect: int | None = 0) -> None:
         """SIGTERM, and wait for the end."""
@@ -165,7 +173,7 @@ class Sidecar:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop(expect=0 if kind is None else None)
+        self.stop(expect=self.expected_code if kind is None else None)
 
 
 def get(url: str, form: Mapping[str, str] | None = None, **headers: str) -> tuple[int, str]:
