@@ -63,7 +63,7 @@ class Step:
         parts = ["curl", "-s" if self.filter or self.keeps_token else "-si"]
         if self.method not in ("GET", "POST"):
             parts += ["-X", self.method]
-        parts.append(shlex.quote(self.url))
+        parts.append(f'"{self.url}"' if _TOKEN in self.url else shlex.quote(self.url))
         for name, value in self.headers.items():
             parts += ["-H", f'"{name}: {value}"']
         for name, value in self.form.items():

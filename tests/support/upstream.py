@@ -56,15 +56,15 @@ def saying(data: bytes, *, keep: bool = True) -> Answer:
 class Upstream:
     """Listens on a free port of loopback, a thread per connection."""
 
-    def __init__(self, answer: Answer = echo) -> None:
+    def __init__(self, answer: Answer = echo, *, port: int = 0, listener: socket.socket | None = None) -> None:
         self.answer = answer
+        self.early = False  # answer at the head, without waiting for the body
         self.received: list[Received] = []
         self.connections = 0
         self.closed = 0
         self._sockets: set[socket.socket] = set()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self._listener = listener or socket.create_server(("127.0.0.1", port))
+        self.url = "" if listener else f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -98,12 +98,12 @@ class Upstream:
                 data = connection.recv(65536)
                 raw += data
                 parser.receive_data(data)
-            elif isinstance(event, h11.Request):
+            elif isinstance(event, h11.Request) and not self.early:
                 head = event
             elif isinstance(event, h11.Data):
                 body += bytes(event.data)
-            elif isinstance(event, h11.EndOfMessage):
-                assert head
+            elif isinstance(event, h11.EndOfMessage | h11.Request):
+                head = head or event
                 headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in head.headers.raw_items()]
                 received = Received(head.method.decode(), head.target.decode("latin-1"), headers, body, raw, number)
                 self.received.append(received)
