@@ -36,7 +36,7 @@ async def _answer(request: web.Request, status: int, **fields: object) -> web.Re
 
 
 async def _health(_: web.Request) -> web.Response:
-    return web.json_response({"status": "ok"})
+    return web.Response(text='{"status": "ok"}\n', content_type="application/json")
 
 
 async def _orders(request: web.Request) -> web.Response:

@@ -49,7 +49,7 @@ def json_reply(
     status: int, body: Mapping[str, object], *headers: tuple[str, str], client_id: str | None = None
 ) -> Reply:
     """A JSON answer that no cache may keep (RFC 6749 section 5.1)."""
-    return Reply(status, (JSON, NO_STORE, *headers), json.dumps(body).encode(), None, client_id)
+    return Reply(status, (JSON, NO_STORE, *headers), _encode(body), None, client_id)
 
 
 def refusal(
@@ -68,4 +68,9 @@ def refusal(
         "code": reason.status,
     }
     retry = (("Retry-After", "1"),) if reason.status in (429, 503) else ()
-    return Reply(reason.status, (JSON, NO_STORE, *retry, *headers), json.dumps(body).encode(), reason, client_id)
+    return Reply(reason.status, (JSON, NO_STORE, *retry, *headers), _encode(body), reason, client_id)
+
+
+def _encode(body: Mapping[str, object]) -> bytes:
+    """With a newline at its end, for a person at a terminal."""
+    return json.dumps(body).encode() + b"\n"
