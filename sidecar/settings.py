@@ -31,9 +31,9 @@ from sidecar.core.secrets import InvalidSecretHash, parse_secret_hash
 from sidecar.yamlfile import Fault, read_document
 
 _T = TypeVar("_T")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB)")
+_SIZE = re.compile(r"([0-9]+)(B|KiB|MiB|GiB)")
 _SIZE_UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _IDENTIFIER = re.compile(r"[\x20-\x7e]+")
@@ -227,7 +227,7 @@ class Store(Model):
         if parts.scheme in ("redis", "rediss"):
             if not parts.hostname:
                 raise _fault("the host is missing")
-            if not re.fullmatch(r"/?\d*", parts.path):  # redis-py would take any other for database 0
+            if not re.fullmatch(r"/?[0-9]*", parts.path):  # redis-py would take any other for database 0
                 raise _fault("write the database as a number, such as redis://127.0.0.1:6379/0")
         elif parts.scheme == "unix" and not parts.path:
             raise _fault("write the socket's path, such as unix:///run/redis.sock")
@@ -536,6 +536,8 @@ def _describe(error: ErrorDetails) -> Fault:
             return Fault(path, "must be a section with keys")
         case "tuple_type" | "list_type":
             return Fault(path, "must be a list")
+        case "setting":
+            return Fault(path, error["msg"])
         case _:
             return Fault(path, error["msg"][:1].lower() + error["msg"][1:])
 

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+_MOST_VALUES = 200_000
+_DEEPEST = 32
 _REFERENCE = re.compile(r"\$\{(env|file):([^}]*)\}")
 
 
@@ -61,29 +63,48 @@ def read_document(path: Path) -> tuple[dict[str, Any] | None, list[Fault]]:
         return None, [Fault("", f"{path}: not valid YAML")]
     if not isinstance(document, dict):
         return None, [Fault("", f"{path}: must hold keys such as listen, upstream and tokens")]
-    faults: list[Fault] = []
-    return _resolve(document, "", path.parent, faults), faults
+    resolver = _Resolver(path.parent)
+    try:
+        return resolver.resolve(document, "", 0), resolver.faults
+    except _TooLarge:
+        return None, [Fault("", f"{path}: holds too much, or an alias within what it stands for")]
 
 
-def _resolve(value: Any, where: str, folder: Path, faults: list[Fault]) -> Any:
-    if isinstance(value, dict):
-        return {
-            str(key): _resolve(item, f"{where}.{key}" if where else str(key), folder, faults)
-            for key, item in value.items()
-        }
-    if isinstance(value, list):
-        return [_resolve(item, f"{where}[{index}]", folder, faults) for index, item in enumerate(value)]
-    if not isinstance(value, str):
-        return value
+class _TooLarge(Exception):
+    """Aliases can make a small text stand for more than fits into memory, or for something without end."""
 
-    def replace(match: re.Match[str]) -> str:
-        try:
-            return _look_up(match[1], match[2], folder)
-        except LookupError as exc:
-            faults.append(Fault(where, str(exc.args[0])))
-            return match[0]
 
-    return _REFERENCE.sub(replace, value)
+class _Resolver:
+    """Copies a document with its references resolved; `faults` holds those that cannot be."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._values = 0
+        self.faults: list[Fault] = []
+
+    def resolve(self, value: Any, where: str, depth: int) -> Any:
+        """The value that is meant. Raises `_TooLarge`."""
+        self._values += 1
+        if self._values > _MOST_VALUES or depth > _DEEPEST:
+            raise _TooLarge
+        if isinstance(value, dict):
+            return {
+                str(key): self.resolve(item, f"{where}.{key}" if where else str(key), depth + 1)
+                for key, item in value.items()
+            }
+        if isinstance(value, list):
+            return [self.resolve(item, f"{where}[{index}]", depth + 1) for index, item in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+
+        def replace(match: re.Match[str]) -> str:
+            try:
+                return _look_up(match[1], match[2], self._folder)
+            except LookupError as exc:
+                self.faults.append(Fault(where, str(exc.args[0])))
+                return match[0]
+
+        return _REFERENCE.sub(replace, value)
 
 
 def _look_up(kind: str, name: str, folder: Path) -> str:

@@ -51,6 +51,9 @@ def compile_pattern(path: str) -> re.Pattern[str]:
         raise InvalidPattern("write a path that starts with / and has no query or encoding, such as /orders/**")
     if "//" in path or any(segment in (".", "..") for segment in path.split("/")):
         raise InvalidPattern("leave out empty and dot segments")
+    if path.count("**") > 1 or any(segment.replace("**", "").count("*") > 1 for segment in path.split("/")):
+        # Two that compete for the same text would take time that grows with its square, or worse.
+        raise InvalidPattern("use ** once, and * once in a segment")
     expression = ""
     for segment in path.strip("/").split("/") if path != "/" else ():
         if segment == "**":
