@@ -1,0 +1,162 @@
+"""Logs: one event, one line, nothing that opens a door and nothing that moves a cursor."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.core.events import Decision, RequestDone, StoreChanged, TokenIssued, TokenRevoked
+from sidecar.core.reasons import Reason
+from sidecar.ops.logs import AccessLog, JsonFormatter, TextFormatter, configure, redact
+
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    """What `configure` writes to; the root logger is as before afterwards."""
+    root = logging.getLogger()
+    handlers, level, ours = root.handlers[:], root.level, logging.getLogger("sidecar").level
+    yield io.StringIO()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.getLogger("sidecar").setLevel(ours)
+    logging.raiseExceptions = True
+
+
+def done(decision: Decision, reason: Reason | None = None, path: str = "/x") -> RequestDone:
+    status = reason.status if reason else 200
+    return RequestDone(decision, status, 0.0123, None, reason, "GET", path, "c", "10.0.0.1")
+
+
+def records(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+SECRETS = {
+    f"Authorization: Bearer {TOKEN}": TOKEN,
+    f"GET /x?access_token={TOKEN}&a=b": TOKEN,
+    "client_secret=canary&a=b": "canary",
+    '{"client_secret": "canary"}': "canary",
+    "Authorization: Basic Y2FuYXJ5OmNhbmFyeQ==": "Y2FuYXJ5OmNhbmFyeQ==",
+    "cannot connect to redis://user:canary@host:6379/0": "canary",
+    "password='canary'": "canary",
+    "refresh_token: canary": "canary",
+}
+
+
+@pytest.mark.parametrize("text", SECRETS)
+def test_what_opens_a_door_is_taken_out(text: str) -> None:
+    assert SECRETS[text] not in redact(text)
+
+
+def test_the_rest_stays() -> None:
+    text = "cannot connect to redis.example:6379: timed out (token endpoint)"
+    assert redact(text) == text
+
+
+def test_a_record_is_one_json_object_a_line(stream: io.StringIO) -> None:
+    configure("info", "json", stream)
+    logging.getLogger("sidecar").info("listening", extra={"public": "http://127.0.0.1:1"})
+    (record,) = records(stream)
+    assert (record["event"], record["level"], record["public"]) == ("listening", "info", "http://127.0.0.1:1")
+    assert record["time"].endswith("Z")
+
+
+@pytest.mark.parametrize("fmt", ["json", "text"])
+@pytest.mark.parametrize("value", ["a\nb", "a\r\nevil", "\x1b[31mred", "\x9b31m", "\u2028", "\x00", "\ud800", "a b"])
+def test_no_control_character_is_written(stream: io.StringIO, fmt: Any, value: str) -> None:
+    configure("info", fmt, stream)
+    AccessLog(logging.getLogger("sidecar.access"), "debug").on_event(done(Decision.REFUSED, Reason.EXPIRED, value))
+    text = stream.getvalue()
+    assert text.count("\n") == 1
+    assert all(" " <= character <= "~" for character in text.rstrip("\n"))
+
+
+@given(st.text())
+def test_any_text_is_one_line_in_either_format(value: str) -> None:
+    record = logging.makeLogRecord({"name": "sidecar", "msg": "event", "levelname": "INFO", "path": value})
+    for formatter in (JsonFormatter(), TextFormatter()):
+        line = formatter.format(record)
+        assert all(" " <= character <= "~" for character in line)
+
+
+def test_text_names_the_fields(stream: io.StringIO) -> None:
+    configure("info", "text", stream)
+    AccessLog(logging.getLogger("sidecar.access"), "off").on_event(done(Decision.REFUSED, Reason.EXPIRED))
+    line = stream.getvalue()
+    assert "info    request_refused reason=expired plane=protected status=401 method=GET path=/x" in line
+
+
+def test_a_traceback_is_kept_and_redacted(stream: io.StringIO) -> None:
+    configure("info", "json", stream)
+    try:
+        raise ValueError(f"no good: client_secret=canary {TOKEN}")
+    except ValueError:
+        logging.getLogger("sidecar").exception("internal_error")
+    (record,) = records(stream)
+    assert "ValueError: no good" in record["exception"]
+    assert "canary" not in record["exception"]
+    assert TOKEN not in record["exception"]
+
+
+def test_libraries_speak_from_warning_on_and_redacted(stream: io.StringIO) -> None:
+    configure("debug", "json", stream)
+    logging.getLogger("redis").info("not this")
+    logging.getLogger("redis").warning("password=canary")
+    (record,) = records(stream)
+    assert record["logger"] == "redis"
+    assert "canary" not in str(record)
+
+
+@pytest.mark.parametrize(("level", "shown"), [("off", 0), ("debug", 0), ("info", 1)])
+def test_admitted_requests_are_logged_at_the_level_that_was_chosen(stream: io.StringIO, level: Any, shown: int) -> None:
+    configure("info", "json", stream)
+    log = AccessLog(logging.getLogger("sidecar.access"), level)
+    log.on_event(done(Decision.ADMITTED))
+    assert len(records(stream)) == shown
+    assert all(record["event"] == "request_admitted" for record in records(stream))
+
+
+def test_refusals_and_upstream_faults_are_always_logged(stream: io.StringIO) -> None:
+    configure("info", "json", stream)
+    log = AccessLog(logging.getLogger("sidecar.access"), "off")
+    log.on_event(done(Decision.REFUSED, Reason.REVOKED))
+    log.on_event(done(Decision.ADMITTED, Reason.UPSTREAM_TIMEOUT))
+    log.on_event(done(Decision.LOCAL, Reason.BAD_CLIENT_SECRET))
+    assert [(r["level"], r["event"], r["reason"]) for r in records(stream)] == [
+        ("info", "request_refused", "revoked"),
+        ("warning", "request_admitted", "upstream_timeout"),
+        ("info", "request_local", "bad_client_secret"),
+    ]
+
+
+def test_what_happens_to_store_and_tokens_is_logged_without_a_token(stream: io.StringIO) -> None:
+    configure("info", "json", stream)
+    log = AccessLog(logging.getLogger("sidecar.access"), "off")
+    log.on_event(StoreChanged(up=False, detail="no connection"))
+    log.on_event(StoreChanged(up=True, detail="back"))
+    log.on_event(TokenIssued("client_credentials", "c", "j"))
+    log.on_event(TokenRevoked("c", "j"))
+    assert [(r["level"], r["event"]) for r in records(stream)] == [
+        ("warning", "store_down"), ("info", "store_up"), ("info", "token_issued"), ("info", "token_revoked"),
+    ]  # fmt: skip
+
+
+def test_a_long_value_is_cut(stream: io.StringIO) -> None:
+    configure("info", "json", stream)
+    AccessLog(logging.getLogger("sidecar.access"), "off").on_event(
+        done(Decision.REFUSED, Reason.EXPIRED, "/" * 100_000)
+    )
+    assert len(stream.getvalue()) < 2000
+
+
+def test_a_broken_stream_raises_nothing(stream: io.StringIO) -> None:
+    configure("info", "json", stream)
+    stream.close()
+    logging.getLogger("sidecar").info("listening")

@@ -1,0 +1,171 @@
+"""Counting and the exposition: bounded labels, everything present from the start, workers that add up."""
+
+import json
+import re
+import subprocess
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from sidecar.core.events import Decision, RequestDone, TokenIssued, TokenRevoked
+from sidecar.core.reasons import Plane, Reason
+from sidecar.ops.metrics import Accumulator, Gauges, Metrics, Snapshot, render
+
+
+def metrics(**gauges: Any) -> Metrics:
+    values = {"in_flight": 0, "cache_hits": 0, "cache_misses": 0, "store_up": True, "staleness": 0.0, "revocations": 0}
+    return Metrics(lambda: Gauges(**{**values, **gauges}))
+
+
+def done(
+    decision: Decision = Decision.ADMITTED,
+    status: int = 200,
+    reason: Reason | None = None,
+    seconds: float = 0.002,
+    upstream: float | None = None,
+) -> RequestDone:
+    return RequestDone(decision, status, seconds, upstream, reason, "GET", "/x", None, "127.0.0.1")
+
+
+def samples(*snapshots: Snapshot) -> dict[tuple[str, tuple[str, ...]], float]:
+    """Every sample: its name and its labels' values in the order of their names."""
+    through_json = [json.loads(json.dumps(snapshot)) for snapshot in snapshots]
+    text = render(through_json).decode()
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found[sample.name, tuple(value for _, value in sorted(sample.labels.items()))] = sample.value
+    return found
+
+
+def test_every_reason_is_there_from_the_start_at_zero() -> None:
+    found = samples(metrics().snapshot())
+    shown = {labels: value for (name, labels), value in found.items() if name == "sidecar_auth_failures_total"}
+    assert shown == {(r.plane.value, r.word): 0 for r in Reason if r.plane is not Plane.UPSTREAM}
+    assert found["sidecar_tokens_issued_total", ("client_credentials",)] == 0
+    assert found["sidecar_upstream_failures_total", ("upstream_unreachable",)] == 0
+
+
+def test_a_refusal_is_counted_by_plane_and_reason() -> None:
+    counter = metrics()
+    counter.on_event(done(Decision.REFUSED, 401, Reason.EXPIRED))
+    counter.on_event(done(Decision.REFUSED, 503, Reason.STORE_UNAVAILABLE))
+    counter.on_event(done(Decision.LOCAL, 503, Reason.TOKEN_STORE_UNAVAILABLE))
+    found = samples(counter.snapshot())
+    assert found["sidecar_auth_failures_total", ("protected", "expired")] == 1
+    assert found["sidecar_auth_failures_total", ("protected", "store_unavailable")] == 1
+    assert found["sidecar_auth_failures_total", ("token", "store_unavailable")] == 1
+    assert found["sidecar_requests_total", ("401", "refused")] == 1
+
+
+def test_an_upstreams_fault_is_no_authentication_failure() -> None:
+    counter = metrics()
+    counter.on_event(done(status=502, reason=Reason.UPSTREAM_INVALID))
+    found = samples(counter.snapshot())
+    assert found["sidecar_upstream_failures_total", ("upstream_invalid",)] == 1
+    assert not any(value for (name, _), value in found.items() if name == "sidecar_auth_failures_total")
+
+
+def test_statuses_that_http_does_not_know_are_one_label() -> None:
+    counter = metrics()
+    for status in (0, 99, 600, 999, 10**6):
+        counter.on_event(done(status=status))
+    assert samples(counter.snapshot())["sidecar_requests_total", ("other", "admitted")] == 5
+
+
+def test_tokens_are_counted() -> None:
+    counter = metrics()
+    counter.on_event(TokenIssued("client_credentials", "c", "j"))
+    counter.on_event(TokenRevoked("c", "j"))
+    found = samples(counter.snapshot())
+    assert found["sidecar_tokens_issued_total", ("client_credentials",)] == 1
+    assert found["sidecar_tokens_revoked_total", ()] == 1
+
+
+def test_buckets_are_cumulative_and_a_bound_belongs_to_its_bucket() -> None:
+    counter = metrics()
+    for seconds in (0.0, 0.001, 0.0011, 0.3, 99.0):
+        counter.on_event(done(seconds=seconds, upstream=seconds))
+    found = samples(counter.snapshot())
+    for name in ("request", "upstream"):
+        bucket = f"sidecar_{name}_duration_seconds_bucket"
+        assert [found[bucket, (bound,)] for bound in ("0.001", "0.0025", "0.25", "0.5", "30.0", "+Inf")] == [
+            2,
+            3,
+            3,
+            4,
+            4,
+            5,
+        ]
+        assert found[f"sidecar_{name}_duration_seconds_count", ()] == 5
+        assert abs(found[f"sidecar_{name}_duration_seconds_sum", ()] - 99.3021) < 1e-9
+
+
+def test_a_request_without_an_upstream_is_not_in_its_histogram() -> None:
+    counter = metrics()
+    counter.on_event(done())
+    assert samples(counter.snapshot())["sidecar_upstream_duration_seconds_count", ()] == 0
+
+
+def test_workers_add_up_and_the_worst_speaks_for_all() -> None:
+    first = metrics(in_flight=1, cache_hits=5, cache_misses=1, staleness=0.1, revocations=3)
+    second = metrics(in_flight=2, cache_hits=7, cache_misses=2, store_up=False, staleness=4.0, revocations=2)
+    for counter in (first, second, second):
+        counter.on_event(done())
+    found = samples(first.snapshot(), second.snapshot())
+    expected = {
+        ("sidecar_requests_total", ("200", "admitted")): 3,
+        ("sidecar_in_flight_requests", ()): 3,
+        ("sidecar_token_cache_hits_total", ()): 12,
+        ("sidecar_token_cache_misses_total", ()): 3,
+        ("sidecar_store_up", ()): 0,
+        ("sidecar_revocation_feed_staleness_seconds", ()): 4,
+        ("sidecar_revocations", ()): 3,
+        ("sidecar_workers", ()): 2,
+        ("sidecar_request_duration_seconds_count", ()): 3,
+    }
+    assert {key: found[key] for key in expected} == expected
+
+
+def test_what_dead_workers_counted_stays_counted_and_their_gauges_go() -> None:
+    past = Accumulator()
+    assert past.snapshots() == []
+    past.add(None)
+    for _ in range(2):
+        dead = metrics(in_flight=9, cache_hits=4)
+        dead.on_event(done())
+        past.add(dead.snapshot())
+    alive = metrics(in_flight=1, cache_hits=1)
+    found = samples(alive.snapshot(), *past.snapshots())
+    assert found["sidecar_requests_total", ("200", "admitted")] == 2
+    assert found["sidecar_token_cache_hits_total", ()] == 9
+    assert found["sidecar_in_flight_requests", ()] == 1
+    assert found["sidecar_workers", ()] == 1
+
+
+def test_without_any_worker_there_is_still_an_exposition() -> None:
+    assert set(samples()) == {(name, labels) for name, labels in samples() if name == "sidecar_build_info"}
+
+
+def test_a_view_that_was_never_loaded_is_infinitely_stale() -> None:
+    text = render([metrics(staleness=float("inf")).snapshot()]).decode()
+    assert re.search(r"^sidecar_revocation_feed_staleness_seconds \+Inf$", text, re.MULTILINE)
+
+
+def test_promtool_has_nothing_to_say() -> None:
+    counter = metrics()
+    counter.on_event(done(upstream=0.1))
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=render([counter.snapshot()]),
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+
+
+def test_the_representation_is_short() -> None:
+    counter = metrics()
+    counter.on_event(done())
+    assert repr(counter) == "<Metrics of 1 requests>"
