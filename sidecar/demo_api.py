@@ -3,6 +3,7 @@
 import json
 from typing import Final
 
+import click
 from aiohttp import web
 
 ORDERS: Final = {1: {"id": 1, "item": "lamp", "price": 30}, 2: {"id": 2, "item": "chair", "price": 80}}
@@ -60,3 +61,15 @@ async def _delete(_: web.Request) -> web.Response:
 
 async def _broken(request: web.Request) -> web.Response:
     return await _answer(request, 500, error="broken on purpose")
+
+
+@click.command()
+@click.option("--listen", default="127.0.0.1:3080", show_default=True, help="HOST:PORT")
+def main(listen: str) -> None:
+    """Run the API on its own: something to protect when there is nothing yet."""
+    host, _, port = listen.rpartition(":")
+    web.run_app(orders_api(), host=host, port=int(port), access_log=None, print=None)
+
+
+if __name__ == "__main__":
+    main()
