@@ -1,0 +1,6 @@
+"""CPU per request beside the proxies that people would use instead: `python -m benchmarks`, or `make bench`.
+
+All contenders run in turn on one core, behind the same upstream and under the same load from the other core, in rounds that
+alternate; machines are noisy, so what counts is the ratio within a round. CPU time is what the kernel accounts to the
+contender's processes (`/proc/PID/stat`), not what a clock shows.
+"""
