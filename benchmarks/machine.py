@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+SCRIPT = Path(__file__).with_name("orders.lua")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -82,8 +83,11 @@ class Process:
 
 
 def load(url: str, token: str, seconds: float, connections: int, core: int) -> tuple[int, float]:
-    """Run wrk: the number of requests and their rate. Raises `RuntimeError` for any answer but 2xx, or a broken socket."""
-    command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s"]
+    """Run wrk over a thousand paths: the number of requests and their rate.
+
+    Raises `RuntimeError` for any answer but 2xx, or a broken socket.
+    """
+    command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "-s", str(SCRIPT)]
     done = subprocess.run(
         [*command, "-H", f"Authorization: Bearer {token}", url], capture_output=True, text=True, check=True
     )

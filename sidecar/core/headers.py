@@ -249,9 +249,10 @@ def _host(values: list[bytes], *, http_1_0: bool) -> str | None:
 
 
 class ResponseHeaders(NamedTuple):
-    """The header section of an upstream's response: the fields that go on, and how the body is framed."""
+    """The header section of an upstream's response: the fields that go on, serialised in `pieces`, and how the body is
+    framed."""
 
-    lines: list[bytes]
+    pieces: list[bytes]
     length: int | None
     chunked: bool
 
@@ -262,8 +263,7 @@ class InvalidResponse(ValueError):
 
 def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders:
     """Read a response's fields. Raises `InvalidResponse` when the framing cannot be trusted."""
-    lines: list[bytes] = []
-    names: list[bytes] = []
+    pieces: list[bytes] = []
     length: int | None = None
     chunked = False
     options = b""
@@ -286,13 +286,13 @@ def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders
             continue
         else:
             continue
-        lines.append(b"%b: %b\r\n" % (name, value))
-        names.append(name)
+        pieces += (name, b": ", value, b"\r\n")
     if chunked and length is not None:
         raise InvalidResponse("Content-Length with Transfer-Encoding")
     if options not in _PLAIN_OPTIONS:
-        lines = [line for line, name in zip(lines, names, strict=True) if not _named(name, options)]
-    return ResponseHeaders(lines, length, chunked)
+        fields = [pieces[start : start + 4] for start in range(0, len(pieces), 4)]
+        pieces = [piece for field in fields if not _named(field[0], options) for piece in field]
+    return ResponseHeaders(pieces, length, chunked)
 
 
 def forwarded_block(

@@ -46,34 +46,25 @@ class Services(NamedTuple):
 class Exchange:
     """A request on a client connection, from its head to the end of its response."""
 
-    __slots__ = (
-        "_body_streams",
-        "_body_task",
-        "_chunked_out",
-        "_ends_by_close",
-        "_head_written",
-        "_out",
-        "_services",
-        "_upstream",
-        "_upstream_seconds",
-        "client_id",
-        "connection",
-        "decision",
-        "ended",
-        "expects_continue",
-        "head_request",
-        "keep_alive",
-        "message",
-        "path",
-        "payload",
-        "reason",
-        "resendable",
-        "sent_at",
-        "started",
-        "status",
-        "task",
-        "wanted",
-    )
+    # What most exchanges never change stands here once, instead of being written for each.
+    resendable = False
+    wanted = True
+    ended = False
+    expects_continue = False
+    decision = Decision.REFUSED
+    reason: Reason | None = None
+    client_id: str | None = None
+    path = ""
+    status = 0
+    task: asyncio.Task[None] | None = None
+    sent_at = 0.0
+    _body_streams = False
+    _body_task: asyncio.Task[None] | None = None
+    _upstream: UpstreamConnection | None = None
+    _upstream_seconds: float | None = None
+    _chunked_out = False
+    _ends_by_close = False  # the end of the connection is the end of the body
+    _head_written = False
 
     def __init__(
         self, connection: "ClientConnection", message: RawRequestMessage, payload: StreamReader, services: Services
@@ -82,28 +73,10 @@ class Exchange:
         self.message = message
         self.payload = payload
         self._services = services
-        self.started = services.monotonic()
+        self.started = connection.active_at
         self.head_request = message.method == "HEAD"
         # An upgrade that was asked for and not done leaves the parser unsure of what follows.
         self.keep_alive = not message.should_close and not message.upgrade
-        self.resendable = False
-        self.wanted = True
-        self.ended = False
-        self.expects_continue = False
-        self.decision = Decision.REFUSED
-        self.reason: Reason | None = None
-        self.client_id: str | None = None
-        self.path = ""
-        self.status = 0
-        self.task: asyncio.Task[None] | None = None
-        self.sent_at = 0.0
-        self._body_streams = False
-        self._body_task: asyncio.Task[None] | None = None
-        self._upstream: UpstreamConnection | None = None
-        self._upstream_seconds: float | None = None
-        self._chunked_out = False
-        self._ends_by_close = False  # the end of the connection is the end of the body
-        self._head_written = False
         self._out: list[bytes] = []
 
     def __repr__(self) -> str:
@@ -158,7 +131,7 @@ class Exchange:
 
     def forward(self, head: bytes, body: bytes | None = None) -> None:
         """Send the request on. `body` is the whole body when it was read already; else it is streamed."""
-        self.sent_at = self._services.monotonic()
+        self.sent_at = self.started if self.task is None else self._services.monotonic()
         payload = self.payload
         if body is not None:
             head += body
@@ -202,22 +175,24 @@ class Exchange:
                 return
             self.expects_continue = False
         if self.message.version >= (1, 1):
-            self._out += [b"HTTP/1.1 %d %b\r\n" % (status, reason), *headers.lines, b"\r\n"]
+            self._out += [b"HTTP/1.1 %d %b\r\n" % (status, reason), *headers.pieces, b"\r\n"]
 
     def on_head(self, status: int, reason: bytes, headers: ResponseHeaders) -> None:
         self.status = status
         bodyless = self.head_request or status in (204, 304)
-        lines = headers.lines
         if headers.chunked or (headers.length is None and not bodyless):
             if self.message.version >= (1, 1):
                 self._chunked_out = not bodyless
-                lines.append(b"Transfer-Encoding: chunked\r\n")
+                headers.pieces.append(b"Transfer-Encoding: chunked\r\n")
             else:
                 self.keep_alive = False
                 self._ends_by_close = True
         if not self.payload.is_eof():
             self._plan_rest_of_request()
-        self._out += [b"HTTP/1.1 %d %b\r\n" % (status, reason), *lines, self._connection_line(), b"\r\n"]
+        out = self._out
+        out.append(b"HTTP/1.1 %d %b\r\n" % (status, reason))
+        out += headers.pieces
+        out += (self._connection_line(), b"\r\n")
 
     def on_body(self, data: bytes) -> None:
         if self._chunked_out:
@@ -231,16 +206,16 @@ class Exchange:
             out, self._out = self._out, []
             self.connection.write(b"".join(out))
 
-    def on_complete(self) -> None:
+    def on_complete(self, now: float) -> None:
         if self.ended:
             return
         if self._chunked_out:
             self._out.append(b"0\r\n\r\n")
         self._upstream = None
-        self._upstream_seconds = self._services.monotonic() - self.sent_at
+        self._upstream_seconds = now - self.sent_at
         self.flush()
         self._stop_body()
-        self._end()
+        self._end(now)
 
     def on_failure(self, reason: Reason) -> None:
         self._upstream = None
@@ -301,10 +276,11 @@ class Exchange:
             return b"Connection: close\r\n"
         return b"" if self.message.version >= (1, 1) else b"Connection: keep-alive\r\n"
 
-    def _end(self) -> None:
+    def _end(self, now: float | None = None) -> None:
         self.ended = True
         self.wanted = False
-        now = self._services.monotonic()
+        if now is None:
+            now = self._services.monotonic()
         self._services.report(
             RequestDone(
                 self.decision,

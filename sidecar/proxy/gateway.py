@@ -23,6 +23,7 @@ from sidecar.proxy.exchange import BodyTooLarge, Exchange
 from sidecar.proxy.token_cache import TokenCache, Verified
 
 _ENDPOINT_BODY: Final = 64 * 1024
+_MOST_ROUTED: Final = 4096
 _FORM: Final = "application/x-www-form-urlencoded"
 
 
@@ -31,6 +32,13 @@ class CredentialRules(NamedTuple):
 
     places: Set[str]
     body_limit: int
+
+
+class Routed(NamedTuple):
+    """A request target, and the route that decides about it."""
+
+    target: Target
+    route: Route
 
 
 class Credential(NamedTuple):
@@ -64,7 +72,9 @@ class Gateway:
         self._cache = cache
         self._view = view
         self._places = credential_rules.places
+        self._everywhere = {"bearer", "header"} <= credential_rules.places
         self._body_limit = credential_rules.body_limit
+        self._routed: dict[tuple[str, str, object], Routed] = {}
         self._realm = realm
         self._default_host = default_host
         self._now = now
@@ -74,8 +84,7 @@ class Gateway:
     def handle(self, exchange: Exchange) -> None:
         """Answer the request, or start to. Never raises."""
         try:
-            target = self._read_target(exchange)
-            route = self._policy.decide(exchange.message.method, target.path)
+            target, route = self._route(exchange)
             headers = self._read_headers(exchange, target)
             if route.access is Access.LOCAL:
                 self._answer_locally(exchange, route, target)
@@ -99,6 +108,22 @@ class Gateway:
             exchange.refuse(Reason.INTERNAL)
 
     # The phases.
+
+    def _route(self, exchange: Exchange) -> Routed:
+        """What the request asks for, and the rule for it. Answers are remembered, within bounds, since targets repeat."""
+        message = exchange.message
+        key = (message.method, message.path, message.version)
+        routed = self._routed.get(key)
+        if routed is None:
+            target = self._read_target(exchange)
+            routed = Routed(target, self._policy.decide(message.method, target.path))
+            if target.query is None:  # a query varies, and may hold a token
+                if len(self._routed) >= _MOST_ROUTED:
+                    self._routed.clear()  # somebody walks random paths: start again, never grow
+                self._routed[key] = routed
+        else:
+            exchange.path = routed.target.path
+        return routed
 
     @staticmethod
     def _read_target(exchange: Exchange) -> Target:
@@ -132,6 +157,8 @@ class Gateway:
 
     def _find_credential(self, target: Target, headers: RequestHeaders) -> Credential:
         tokens = headers.tokens
+        if self._everywhere and len(tokens) == 1 and not target.query:
+            return Credential(tokens[0], target.query)
         if "bearer" not in self._places:
             tokens = tokens[headers.bearer :]
         if "header" not in self._places:

@@ -39,6 +39,7 @@ class Receiver(Protocol):
     head_request: bool
     resendable: bool
     wanted: bool  # somebody still waits for the answer
+    sent_at: float  # monotonic seconds
 
     def on_connected(self, connection: "UpstreamConnection") -> None:
         """The request's head was written to `connection`; the body may follow."""
@@ -52,8 +53,8 @@ class Receiver(Protocol):
     def on_body(self, data: bytes) -> None:
         """Bytes of its body."""
 
-    def on_complete(self) -> None:
-        """The response is whole; nothing was handed on since the last `flush`."""
+    def on_complete(self, now: float) -> None:
+        """The response is whole at `now` (monotonic seconds); nothing was handed on since the last `flush`."""
 
     def flush(self) -> None:
         """All that came with one read has been given: hand it on."""
@@ -121,13 +122,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     # Called by the exchange.
 
-    def send(self, receiver: Receiver, request: bytes) -> None:
+    def send(self, receiver: Receiver, request: bytes, now: float) -> None:
         """Begin an exchange by writing the head of its request, and the body when that is at hand."""
         transport = self.transport
         assert transport is not None  # noqa: S101  the pool hands out open connections only
         self.receiver = receiver
         self.request = request if receiver.resendable else b""
-        self._active_at = self._pool.monotonic()
+        self._active_at = now
         transport.write(request)
         receiver.on_connected(self)
 
@@ -185,7 +186,7 @@ class UpstreamConnection(asyncio.Protocol):
         if receiver is None:
             return
         if self._until_eof and exc is None and not self._invalid:
-            receiver.on_complete()
+            receiver.on_complete(self._pool.monotonic())
         elif self.seen:
             receiver.on_failure(Reason.UPSTREAM_INVALID)
         elif self.reused and self.request:
@@ -211,7 +212,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self.transport.abort()
             return
         self.seen = True
-        self._active_at = self._pool.monotonic()
+        now = self._active_at = self._pool.monotonic()
         if not self._final:
             self._head_bytes += len(data)
         try:
@@ -223,21 +224,21 @@ class UpstreamConnection(asyncio.Protocol):
             self.abandon()
             receiver.on_failure(Reason.UPSTREAM_INVALID)
         elif self._complete:
-            self._finish(receiver)
+            self._finish(receiver, now)
         else:
             receiver.flush()
 
-    def _finish(self, receiver: Receiver) -> None:
+    def _finish(self, receiver: Receiver, now: float) -> None:
         self.receiver = None
         if self._keep_alive and receiver.may_reuse():
             if receiver.head_request:
                 self._reset()  # the parser would wait for the body that HEAD announces
             else:
                 self._start()
-            self._pool.give_back(self)
+            self._pool.give_back(self, now)
         elif self.transport is not None:
             self.transport.close()
-        receiver.on_complete()
+        receiver.on_complete(now)
 
     # Called by httptools while it parses. An exception here would lose its type: faults set `_invalid` instead.
 
@@ -330,7 +331,7 @@ class UpstreamPool:
             transport = connection.transport
             if transport is not None and not transport.is_closing():
                 connection.reused = True
-                connection.send(receiver, request)
+                connection.send(receiver, request, receiver.sent_at)
                 return
         self.resend(receiver, request)
 
@@ -352,14 +353,14 @@ class UpstreamPool:
             if connection.transport is None:  # it was lost before this task went on
                 receiver.on_failure(Reason.UPSTREAM_UNREACHABLE)
             elif receiver.wanted:
-                connection.send(receiver, request)
+                connection.send(receiver, request, self.monotonic())
             else:
-                self.give_back(connection)
+                self.give_back(connection, self.monotonic())
 
-    def give_back(self, connection: UpstreamConnection) -> None:
-        """Keep an idle connection for the next request."""
+    def give_back(self, connection: UpstreamConnection, now: float) -> None:
+        """Keep a connection that is idle since `now` for the next request."""
         if len(self._idle) < self._max_idle:
-            self._idle.append((connection, self.monotonic()))
+            self._idle.append((connection, now))
         elif connection.transport is not None:
             connection.transport.close()
 

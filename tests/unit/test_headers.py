@@ -147,7 +147,7 @@ RESPONSES = {
 @pytest.mark.parametrize(("fields", "expected"), RESPONSES.items())
 def test_response(fields: tuple[tuple[bytes, bytes], ...], expected: tuple[bytes, int | None, bool]) -> None:
     headers = read_response_headers(fields)
-    assert (b"".join(headers.lines), headers.length, headers.chunked) == expected
+    assert (b"".join(headers.pieces), headers.length, headers.chunked) == expected
 
 
 @pytest.mark.parametrize(
