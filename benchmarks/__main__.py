@@ -158,7 +158,8 @@ def _lines(options: argparse.Namespace, results: dict[str, Result], notes: list[
         "",
         (
             f"GET of 42 bytes of JSON from a thousand paths through each proxy on one core, {options.connections} keep-alive"
-            " connections. Ours alone looks up revocations; ours and the last row of Envoy enforce a scope per route and set identity headers."
+            " connections. Ours alone looks up revocations; ours and the Envoy of the row with RBAC enforce a scope per route"
+            " and set identity headers."
         ),
         "",
         *table(results, SIDECAR.name),
