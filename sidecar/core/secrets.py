@@ -47,6 +47,8 @@ class SecretHash(NamedTuple):
 
     def matches(self, secret: str) -> bool:
         """Compare in constant time."""
+        if "\0" in secret:  # scrypt cannot tell NULs at the end (they pad an HMAC key), and RFC 6749 allows none
+            return False
         return hmac.compare_digest(_digest(secret, self.salt, self.cost, len(self.digest)), self.digest)
 
 
@@ -100,6 +102,8 @@ def _encode(data: bytes) -> str:
 
 def _decode(text: str) -> bytes:
     try:
+        if "=" in text:
+            raise ValueError("padding")
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raise InvalidSecretHash("was cut or changed: make it again with sidecar hash-secret") from None
