@@ -71,7 +71,7 @@ def serve(config: Path) -> None:
         _fail(str(exc))
 
 
-@main.command("check-config")
+@main.command("check-config", short_help="Check a configuration file and report every fault.")
 @click.argument("file", type=CONFIG)
 def check_config(file: Path) -> None:
     """Check FILE and report every fault at once, each with its path in the file.
@@ -82,7 +82,7 @@ def check_config(file: Path) -> None:
     click.echo(f"{file}: ok ({len(settings.clients)} clients, {len(settings.routes)} routes)")
 
 
-@main.command("hash-secret")
+@main.command("hash-secret", short_help="Print the client_secret_hash of a secret.")
 @click.option("--scheme", type=click.Choice(["sha256", "scrypt"]), help="Default: chosen by the secret's length.")
 def hash_secret_command(scheme: Scheme | None) -> None:
     """Print the client_secret_hash of a secret, which is read from stdin or asked for.
@@ -97,7 +97,7 @@ def hash_secret_command(scheme: Scheme | None) -> None:
     click.echo(hash_secret(secret, os.urandom(16), scheme or choose_scheme(secret)))
 
 
-@main.command()
+@main.command(short_help="Show the sidecar at work on loopback; --check: the smoke test.")
 @click.option("--check", is_flag=True, help="Run the steps and tick them off: exit code 0 or 1.")
 @click.option("--store", default="memory://", show_default=True, help="Such as redis://127.0.0.1:6379/0.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Default: 3030; 0 or --check: a free one.")

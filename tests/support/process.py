@@ -56,11 +56,17 @@ def configuration(upstream: str, **sections: Any) -> dict[str, Any]:
 
 
 class Sidecar:
-    """A running sidecar. `public` and `admin` are its URLs, `logs` every line that it wrote."""
+    """A running sidecar. `public` and `admin` are its URLs, `logs` every line that it wrote.
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], env: Mapping[str, str] | None = None) -> None:
-        path = folder / "sidecar.yaml"
-        path.write_text(yaml.safe_dump(dict(config)))
+    `config` is the path of a configuration file, or its content, which is written to `folder`.
+    """
+
+    def __init__(self, folder: Path, config: Path | Mapping[str, Any], env: Mapping[str, str] | None = None) -> None:
+        if isinstance(config, Path):
+            path = config
+        else:
+            path = folder / "sidecar.yaml"
+            path.write_text(yaml.safe_dump(dict(config)))
         self.logs: list[str] = []
         self.expected_code = 0
         self._lines: queue.Queue[str | None] = queue.Queue()
