@@ -10,6 +10,7 @@ import re
 import secrets
 import shlex
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -184,38 +185,38 @@ def demo(*, check: bool, store: str, port: int, admin_port: int) -> int:
 
 async def _demo(outcome: list[int], *, check: bool, store: str, port: int, admin_port: int) -> None:
     secret = secrets.token_urlsafe(24)
-    api = bind(Address("127.0.0.1", 0))
-    public, admin = bind(Address("127.0.0.1", port)), bind(Address("127.0.0.1", admin_port))
-    settings = demo_settings(Address(*public.getsockname()), Address(*admin.getsockname()), url_of(api), store, secret)
-    upstream = web.AppRunner(orders_api(), access_log=None, handle_signals=False)
-    await upstream.setup()
-    await web.SockSite(upstream, api).start()
-    worker = Worker(settings, public)
-    app = worker.app
+    async with AsyncExitStack() as stack:
+        ports = (0, port, admin_port)
+        api, public, admin = (stack.enter_context(bind(Address("127.0.0.1", number))) for number in ports)
+        listen, admin_listen = Address(*public.getsockname()), Address(*admin.getsockname())
+        settings = demo_settings(listen, admin_listen, url_of(api), store, secret)
+        upstream = web.AppRunner(orders_api(), access_log=None, handle_signals=False)
+        await upstream.setup()
+        stack.push_async_callback(upstream.cleanup)
+        await web.SockSite(upstream, api).start()
+        worker = Worker(settings, public)
+        app = worker.app
 
-    async def metrics() -> bytes:
-        return render([app.metrics.snapshot()])
+        async def metrics() -> bytes:
+            return render([app.metrics.snapshot()])
 
-    runner = await start_admin(admin_app(metrics=metrics, ready=app.readiness), admin)
-    tour = steps(url_of(public), url_of(admin), secret)
-    stop_on_signals(worker.stop)
+        runner = await start_admin(admin_app(metrics=metrics, ready=app.readiness), admin)
+        stack.push_async_callback(runner.cleanup)
+        tour = steps(url_of(public), url_of(admin), secret)
+        stop_on_signals(worker.stop)
 
-    async def guide() -> None:
-        if await _ready(url_of(admin)):
-            outcome.append(await _check(tour) if check else _print(tour, url_of(public)))
-        else:
-            click.echo("The sidecar did not become ready: is the store reachable?", err=True)
-            outcome.append(1)
-        if check or outcome == [1]:
-            worker.stop()
+        async def guide() -> None:
+            if await _ready(url_of(admin)):
+                outcome.append(await _check(tour) if check else _print(tour, url_of(public)))
+            else:
+                click.echo("The sidecar did not become ready: is the store reachable?", err=True)
+                outcome.append(1)
+            if check or outcome == [1]:
+                worker.stop()
 
-    try:
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.run())
             group.create_task(guide())
-    finally:
-        await runner.cleanup()
-        await upstream.cleanup()
 
 
 async def _ready(admin: str) -> bool:

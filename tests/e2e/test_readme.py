@@ -1,6 +1,7 @@
 """The README's commands, pasted."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def run(command: str, folder: Path, **env: str) -> str:
     """In bash, with this interpreter's `sidecar`."""
     path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
     done = subprocess.run(
-        ["bash", "-euc", command], cwd=folder, env={"PATH": path, **env}, capture_output=True, text=True, timeout=60, check=False
+        ["bash", "-euc", command], cwd=folder, env={**os.environ, "PATH": path, **env}, capture_output=True, text=True, timeout=60, check=False
     )  # fmt: skip
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout
