@@ -18,6 +18,7 @@ from sidecar.core.paths import readings
 from sidecar.core.reasons import Reason, Refused
 
 _MEMO_LIMIT: Final = 2048
+_LONGEST_MEMO: Final = 256
 
 
 class Access(StrEnum):
@@ -82,9 +83,10 @@ class RoutePolicy:
         route = self._memo.get((method, path))
         if route is None:
             route = self._decide(method, path)
-            if len(self._memo) >= _MEMO_LIMIT:
-                self._memo.clear()  # somebody walks random paths: start again, never grow
-            self._memo[method, path] = route
+            if len(path) <= _LONGEST_MEMO:
+                if len(self._memo) >= _MEMO_LIMIT:
+                    self._memo.clear()  # somebody walks random paths: start again, never grow
+                self._memo[method, path] = route
         return route
 
     def _decide(self, method: str, path: str) -> Route:

@@ -24,6 +24,7 @@ from sidecar.proxy.token_cache import TokenCache, Verified
 
 _ENDPOINT_BODY: Final = 64 * 1024
 _MOST_ROUTED: Final = 4096
+_LONGEST_ROUTED: Final = 256
 _FORM: Final = "application/x-www-form-urlencoded"
 
 
@@ -117,7 +118,7 @@ class Gateway:
         if routed is None:
             target = self._read_target(exchange)
             routed = Routed(target, self._policy.decide(message.method, target.path))
-            if target.query is None:  # a query varies, and may hold a token
+            if target.query is None and len(message.path) <= _LONGEST_ROUTED:  # a query varies, and may hold a token
                 if len(self._routed) >= _MOST_ROUTED:
                     self._routed.clear()  # somebody walks random paths: start again, never grow
                 self._routed[key] = routed
