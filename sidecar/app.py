@@ -25,9 +25,12 @@ from sidecar.ops.metrics import Gauges, Metrics
 from sidecar.proxy.exchange import Services
 from sidecar.proxy.gateway import CredentialRules, Gateway
 from sidecar.proxy.listener import ClientLimits, ClientTimeouts, Listener
+from sidecar.proxy.pool import PoolLimits, UpstreamPool
 from sidecar.proxy.token_cache import TokenCache
-from sidecar.proxy.upstream import UpstreamPool, UpstreamTimeouts
+from sidecar.proxy.tunnel import Tunnel
+from sidecar.proxy.upstream import UpstreamTimeouts
 from sidecar.stores import open_store
+from sidecar.tls import upstream_context
 
 log: Final = logging.getLogger("sidecar")
 
@@ -62,12 +65,17 @@ class App:
             emit=self.emit,
         )
         times = settings.timeouts
+        upstream = settings.upstream
         self.pool = UpstreamPool(
-            settings.upstream.url,
+            upstream.url,
             loop=loop,
             timeouts=UpstreamTimeouts(times.connect, times.response, times.stream),
+            limits=PoolLimits(upstream.max_connections, upstream.idle),
             monotonic=monotonic,
+            tls=upstream_context(upstream.tls.ca, upstream.tls.certificate, upstream.tls.key),
+            server_name=upstream.tls.server_name,
         )
+        self.tunnels: set[Tunnel] = set()
         self.cache = TokenCache(settings.tokens.cache_size)
         self.metrics = Metrics(self.gauges)
         self.access_log = AccessLog(logging.getLogger("sidecar.access"), settings.logging.admitted)
@@ -83,6 +91,8 @@ class App:
             credential_rules=CredentialRules(frozenset(settings.credentials.places), settings.credentials.body_limit),
             realm=settings.tokens.issuer,
             default_host=self.pool.authority,
+            tunnels=self.tunnels,
+            most_tunnels=settings.limits.tunnels,
             now=now,
             monotonic=monotonic,
             log_failure=log_failure,
@@ -90,11 +100,14 @@ class App:
         limits = settings.limits
         self.listener = Listener(
             gateway,
-            Services(self.pool, self._report(), monotonic),
+            Services(self.pool, self._report(), monotonic, self.tunnels, times.stream, settings.limits.body),
             loop=loop,
             timeouts=ClientTimeouts(times.request_header, times.idle),
-            limits=ClientLimits(limits.request_line, limits.headers, limits.header_count),
+            limits=ClientLimits(
+                limits.connections, limits.in_flight, limits.request_line, limits.headers, limits.header_count
+            ),
             trusted_proxies=settings.trusted_proxies,
+            end_with_token=settings.streams.end_with_token,
         )
 
     def _endpoints(self, rules: TokenRules) -> dict[str, Endpoint]:
@@ -140,6 +153,8 @@ class App:
         """The values that live in the parts, for the metrics."""
         return Gauges(
             in_flight=self.listener.in_flight,
+            connections=len(self.listener.connections),
+            tunnels=len(self.tunnels),
             cache_hits=self.cache.hits,
             cache_misses=self.cache.misses,
             store_up=self.store_up,

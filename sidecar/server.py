@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Callable, Coroutine
@@ -20,10 +21,12 @@ from sidecar.app import App
 from sidecar.ops.admin import admin_app
 from sidecar.ops.metrics import render
 from sidecar.settings import Address, Settings
+from sidecar.tls import CertificateWatch, server_context
 
 log: Final = logging.getLogger("sidecar")
 
 _BACKLOG: Final = 4096
+_CERTIFICATE_INTERVAL: Final = 2.0  # seconds between two looks at the files
 
 
 class StartError(Exception):
@@ -64,6 +67,12 @@ class Worker:
         self._stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         self.app = App(settings, loop)
+        tls = settings.tls
+        self._tls = server_context(tls.certificate, tls.key, tls.client_ca) if tls else None
+        self._certificates = (
+            CertificateWatch(self._tls, tls.certificate, tls.key, report=log_certificate) if tls and self._tls else None
+        )
+        self._look_again = 0.0
         self._background: list[asyncio.Task[None]] = []
 
     def stop(self) -> None:
@@ -76,7 +85,14 @@ class Worker:
         app = self.app
         self._keep(app.store.follow(app.view))
         self._keep(self._tick())
-        server = await loop.create_server(app.listener, sock=self._public, backlog=_BACKLOG)
+        server = await loop.create_server(
+            app.listener,
+            sock=self._public,
+            backlog=_BACKLOG,
+            ssl=self._tls,
+            # A handshake is part of what comes before a request.
+            ssl_handshake_timeout=self._settings.timeouts.request_header if self._tls else None,
+        )
         # What exists now lives until the end: keep the collector from walking it on every full collection.
         gc.collect()
         gc.freeze()
@@ -112,6 +128,9 @@ class Worker:
             now = app.monotonic()
             app.listener.check(now)
             app.pool.check(now)
+            if self._certificates is not None and now > self._look_again:
+                self._look_again = now + _CERTIFICATE_INTERVAL
+                self._certificates.check()
 
     async def _close(self) -> None:
         for task in self._background:
@@ -139,7 +158,7 @@ async def _serve_one(settings: Settings, ready: Callable[[str, str], None]) -> N
     runner = await start_admin(admin_app(metrics=metrics, ready=app.readiness), admin)
     stop_on_signals(worker.stop)
     try:
-        await worker.run(lambda: ready(url_of(public), url_of(admin)))
+        await worker.run(lambda: ready(url_of(public, secure=settings.tls is not None), url_of(admin)))
     finally:
         await runner.cleanup()
 
@@ -151,11 +170,20 @@ def stop_on_signals(stop: Callable[[], None]) -> None:
         loop.add_signal_handler(number, stop)
 
 
-def url_of(sock: socket.socket) -> str:
+def url_of(sock: socket.socket, *, secure: bool = False) -> str:
     """Where a listening socket is reached; a wildcard address as loopback."""
+    scheme = "https" if secure else "http"
     host, port = sock.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def log_certificate(fault: str | None) -> None:
+    """Tell the operator that the certificate was read again, or why not."""
+    if fault is None:
+        log.info("certificate_changed")
+    else:
+        log.error("certificate_unusable", extra={"detail": f"{fault}; the old one stays"})
 
 
 def log_ready(public: str, admin: str) -> None:
@@ -169,7 +197,15 @@ def run(main: Coroutine[Any, Any, None]) -> None:
         runner.run(main)
 
 
+def raise_descriptor_limit() -> None:
+    """Take all the file descriptors that we may have: each connection costs one or two, and 1024 are the usual start."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # some systems have a limit that they do not tell
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def serve(settings: Settings) -> None:
     """Run one worker in this process until SIGTERM or SIGINT. Raises `StartError`."""
     assert_c_parser()
+    raise_descriptor_limit()
     run(_serve_one(settings, log_ready))

@@ -28,6 +28,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from sidecar.core import keys
 from sidecar.core.policy import Access, InvalidPattern, compile_pattern
 from sidecar.core.secrets import InvalidSecretHash, parse_secret_hash
+from sidecar.tls import InvalidTls, server_context, upstream_context
 from sidecar.yamlfile import Fault, read_document
 
 _T = TypeVar("_T")
@@ -171,28 +172,82 @@ class Admin(Model):
     listen: ListenAddress = Address("127.0.0.1", 9464)
 
 
-class Upstream(Model):
-    """The API server that is protected."""
+def _local_file(value: object, info: ValidationInfo) -> Path:
+    folder: Path = (info.context or {}).get("folder", Path())
+    path = folder / value if isinstance(value, str) and value else None
+    if path is None or not path.is_file():
+        raise _fault("is no file that can be read; a relative path is taken from the configuration's folder")
+    return path
 
-    url: str
 
-    @field_validator("url")
-    @classmethod
-    def _url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme == "unix":
-            if parts.netloc or not parts.path:
-                raise _fault("write a Unix socket with three slashes, such as unix:///run/api.sock")
-            return value
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise _fault("write an address such as http://127.0.0.1:3080, https://api.internal or unix:///run/api.sock")
+LocalFile = Annotated[Path, BeforeValidator(_local_file)]
+
+
+class Tls(Model):
+    """TLS on the public listener. The files are read again when they change."""
+
+    certificate: LocalFile
+    key: LocalFile
+    client_ca: LocalFile | None = None
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
         try:
-            parts.port  # noqa: B018  raises for a port that is none
-        except ValueError:
-            raise _fault("the port must be a number from 1 to 65535") from None
-        if parts.username is not None or parts.path not in ("", "/") or parts.query or parts.fragment:
-            raise _fault("only scheme, host and port belong here: paths are forwarded as they come")
+            server_context(self.certificate, self.key, self.client_ca)
+        except InvalidTls as exc:
+            raise _fault(str(exc)) from None
+        return self
+
+
+class UpstreamTls(Model):
+    """How we speak TLS to an https upstream, whose certificate is always checked."""
+
+    ca: LocalFile | None = None
+    certificate: LocalFile | None = None
+    key: LocalFile | None = None
+    server_name: str | None = None
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise _fault("certificate and key belong together")
+        try:
+            upstream_context(self.ca, self.certificate, self.key)
+        except InvalidTls as exc:
+            raise _fault(str(exc)) from None
+        return self
+
+
+def _upstream_url(value: object) -> str:
+    if not isinstance(value, str):
+        raise _fault("must be an address, or a list of them")
+    parts = urlsplit(value)
+    if parts.scheme == "unix":
+        if parts.netloc or not parts.path:
+            raise _fault("write a Unix socket with three slashes, such as unix:///run/api.sock")
         return value
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise _fault("write an address such as http://127.0.0.1:3080, https://api.internal or unix:///run/api.sock")
+    try:
+        parts.port  # noqa: B018  raises for a port that is none
+    except ValueError:
+        raise _fault("the port must be a number from 1 to 65535") from None
+    if parts.username is not None or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise _fault("only scheme, host and port belong here: paths are forwarded as they come")
+    return value
+
+
+def _upstream_urls(value: object) -> tuple[str, ...]:
+    return tuple(_upstream_url(url) for url in (value if isinstance(value, list) else [value]))
+
+
+class Upstream(Model):
+    """The API server that is protected, or several servers of the same API."""
+
+    url: Annotated[tuple[str, ...], BeforeValidator(_upstream_urls), AfterValidator(_not_empty)]
+    tls: UpstreamTls = UpstreamTls()
+    max_connections: Annotated[int, Field(ge=1, le=65535)] = 1024
+    idle: PositiveDuration = 4.0
 
 
 def _check_store_options(query: str) -> None:
@@ -356,8 +411,12 @@ class Timeouts(Model):
 
 
 class Limits(Model):
-    """What a request may weigh."""
+    """How much a worker takes on (`connections`, `in_flight`, `tunnels`), and what a request may weigh."""
 
+    connections: Annotated[int, Field(ge=1)] = 20_000
+    in_flight: Annotated[int, Field(ge=1)] = 2000
+    tunnels: Annotated[int, Field(ge=0)] = 1000
+    body: Annotated[Size, Field(ge=1)] | None = None
     request_line: Annotated[Size, Field(ge=256, le=1024**2)] = 8 * 1024
     headers: Annotated[Size, Field(ge=1024, le=1024**2)] = 32 * 1024
     header_count: Annotated[int, Field(ge=8, le=1000)] = 128
@@ -378,6 +437,12 @@ class Credentials(Model):
     @classmethod
     def _bare_list(cls, value: Any) -> Any:
         return {"places": value} if isinstance(value, list) else value
+
+
+class Streams(Model):
+    """Responses that go on for long, and tunnels such as WebSocket."""
+
+    end_with_token: bool = True
 
 
 class Logging(Model):
@@ -404,6 +469,8 @@ class Settings(Model):
     credentials: Credentials = Credentials()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
+    streams: Streams = Streams()
+    tls: Tls | None = None
     logging: Logging = Logging()
 
     @field_validator("users")
@@ -421,7 +488,7 @@ def load(path: Path) -> Settings:
         raise SettingsError(faults)
     known = {fault.path for fault in faults}
     try:
-        settings = Settings.model_validate(document)
+        settings = Settings.model_validate(document, context={"folder": path.parent})
     except ValidationError as exc:
         details = exc.errors(include_url=False, include_context=True, include_input=False)
         # A value that could not be resolved was reported already, with the better reason.
@@ -475,27 +542,25 @@ def _workers_share_state(document: dict[str, Any]) -> list[Fault]:
 def _upstream_is_ourselves(document: dict[str, Any]) -> list[Fault]:
     upstream, admin = document.get("upstream"), document.get("admin") or {}
     url = upstream.get("url") if isinstance(upstream, dict) else None
-    try:
-        parts = urlsplit(url if isinstance(url, str) else "")
-        host, port = parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError:
-        return []
-    if host is None:
-        return []
     ours = {"listen": document.get("listen", "0.0.0.0:3030")}
     if isinstance(admin, dict):
         ours["admin.listen"] = admin.get("listen", "127.0.0.1:9464")
-    faults = []
-    for name, value in ours.items():
-        try:
-            address = parse_address(value)
-        except PydanticCustomError:
-            continue
-        if address.port == port and _same_host(host, address.host):
-            faults.append(
-                Fault("upstream.url", f"is the sidecar's own listener ({name}): name the API server's address")
-            )
-    return faults
+    return [
+        Fault("upstream.url", f"is the sidecar's own listener ({name}): name the API server's address")
+        for each in (url if isinstance(url, list) else [url])
+        for name, address in ours.items()
+        if _is_at(each, address)
+    ]
+
+
+def _is_at(url: object, listener: object) -> bool:
+    try:
+        parts = urlsplit(url if isinstance(url, str) else "")
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+        address = parse_address(listener)
+    except (ValueError, PydanticCustomError):
+        return False
+    return parts.hostname is not None and address.port == port and _same_host(parts.hostname, address.host)
 
 
 def _same_host(upstream: str, listener: str) -> bool:

@@ -19,7 +19,17 @@ from typing import Any, Final
 from sidecar.ops.admin import admin_app
 from sidecar.ops.logs import configure
 from sidecar.ops.metrics import Accumulator, render
-from sidecar.server import Worker, assert_c_parser, bind, log_ready, run, start_admin, stop_on_signals, url_of
+from sidecar.server import (
+    Worker,
+    assert_c_parser,
+    bind,
+    log_ready,
+    raise_descriptor_limit,
+    run,
+    start_admin,
+    stop_on_signals,
+    url_of,
+)
 from sidecar.settings import Settings
 
 log: Final = logging.getLogger("sidecar")
@@ -33,6 +43,7 @@ _STABLE: Final = 30.0  # a worker that lived this long was no failed start
 def serve(settings: Settings) -> None:
     """Run `settings.workers` workers until SIGTERM or SIGINT. Raises `StartError`."""
     assert_c_parser()
+    raise_descriptor_limit()
     run(Supervisor(settings).run())
 
 
@@ -51,7 +62,7 @@ class Supervisor:
         public, admin = bind(settings.listen), bind(settings.admin.listen)
         runner = await start_admin(admin_app(metrics=self._metrics, ready=self._ready), admin)
         stop_on_signals(self._stopping.set)
-        log_ready(url_of(public), url_of(admin))
+        log_ready(url_of(public, secure=settings.tls is not None), url_of(admin))
         try:
             async with asyncio.TaskGroup() as group:
                 for slot in range(settings.workers):

@@ -8,6 +8,7 @@ Rules:
   (CGI, WSGI, PHP) make one name of `-` and `_` and `.`, so names are compared with all of them folded.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from enum import IntEnum
 from typing import Final, NamedTuple
@@ -55,7 +56,12 @@ _REQUEST_KINDS: Final = {
     b"expect": Kind.EXPECT,
 }
 _OURS: Final = frozenset([b"x-auth-client-id", b"x-auth-subject", b"x-auth-scope", b"x-auth-roles"])
-_FORWARDED: Final = frozenset([b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"])
+_FORWARDED: Final = frozenset(
+    b"x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-client-cert forwarded".split()
+)
+# Protocols that carry further requests: through a tunnel they would pass by every check (request smuggling by h2c).
+_CARRY_REQUESTS: Final = frozenset([b"h2c", b"h2", b"http", b"tls"])
+_PROTOCOL: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?")
 _RESPONSE_KINDS: Final = {
     b"connection": Kind.CONNECTION,
     b"keep-alive": Kind.DROP,
@@ -112,7 +118,8 @@ class RequestHeaders(NamedTuple):
 
     `lines` are the fields that go on, serialised, without the token and without the framing field (`Content-Length` or
     `Transfer-Encoding`), which stands apart: `before` says how many of `lines` precede it, so that it goes back there.
-    `block` is all of it joined. The first `bearer` of `tokens` came as Bearer.
+    `block` is all of it joined. The first `bearer` of `tokens` came as Bearer. `upgrade` is the one protocol that may be
+    switched to, or empty.
     """
 
     lines: tuple[bytes, ...]
@@ -125,7 +132,7 @@ class RequestHeaders(NamedTuple):
     content_type: str
     content_coded: bool
     expects_continue: bool
-    upgrade: bool
+    upgrade: bytes
     block: bytes
 
     def resized(self, length: int) -> bytes:
@@ -159,7 +166,7 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
     others: list[str] = []
     forwarded: list[tuple[bytes, bytes]] = []
     options = b""
-    content_type, content_coded, expects, upgrade, authorizations = "", False, False, False, 0
+    content_type, content_coded, expects, upgrades, authorizations = "", False, False, b"", 0
     memo = _request_memo
     for name, value in raw:
         kind = memo[name]
@@ -197,7 +204,7 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
             forwarded.append((name, value))
             continue
         elif kind is Kind.UPGRADE:
-            upgrade = True
+            upgrades += b"," + value
             continue
         elif kind is Kind.CONTENT_TYPE:
             content_type = value.decode("latin-1")
@@ -229,9 +236,16 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
         content_type,
         content_coded,
         expects,
-        upgrade,
+        _protocol(upgrades) if upgrades else b"",
         b"".join(ordered),
     )
+
+
+def _protocol(upgrades: bytes) -> bytes:
+    """The one protocol asked for; empty when there are several, or none that may have a tunnel."""
+    protocol = upgrades[1:].strip(b" \t")
+    known = _PROTOCOL.fullmatch(protocol) and protocol.partition(b"/")[0].lower() not in _CARRY_REQUESTS
+    return protocol if known else b""
 
 
 def _named(name: bytes, options: bytes) -> bool:
@@ -255,6 +269,7 @@ class ResponseHeaders(NamedTuple):
     pieces: list[bytes]
     length: int | None
     chunked: bool
+    upgrade: bytes
 
 
 class InvalidResponse(ValueError):
@@ -266,7 +281,7 @@ def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders
     pieces: list[bytes] = []
     length: int | None = None
     chunked = False
-    options = b""
+    options = upgrade = b""
     memo = _response_memo
     for name, value in raw:
         kind = memo[name]
@@ -285,6 +300,8 @@ def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders
             options += b"," + value
             continue
         else:
+            if kind is Kind.UPGRADE:
+                upgrade = value
             continue
         pieces += (name, b": ", value, b"\r\n")
     if chunked and length is not None:
@@ -292,23 +309,32 @@ def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders
     if options not in _PLAIN_OPTIONS:
         fields = [pieces[start : start + 4] for start in range(0, len(pieces), 4)]
         pieces = [piece for field in fields if not _named(field[0], options) for piece in field]
-    return ResponseHeaders(pieces, length, chunked)
+    return ResponseHeaders(pieces, length, chunked, upgrade)
 
 
 def forwarded_block(
-    inbound: Iterable[tuple[bytes, bytes]], *, trusted: bool, peer: str, scheme: str, host: str
+    inbound: Iterable[tuple[bytes, bytes]],
+    *,
+    trusted: bool,
+    peer: str,
+    scheme: str,
+    host: str,
+    certificate: bytes = b"",
 ) -> bytes:
-    """`X-Forwarded-For`, `-Proto` and `-Host`. What came in counts only when the peer is a trusted proxy."""
+    """`X-Forwarded-For`, `-Proto` and `-Host`, and `-Client-Cert` when there was a `certificate`. What came in counts only
+    when the peer is a trusted proxy."""
     values: dict[bytes, list[bytes]] = {}
     extra = b""
     for name, value in inbound if trusted else ():
-        if name.lower() == b"forwarded":
+        if name.lower() == b"forwarded" or (name.lower() == b"x-forwarded-client-cert" and not certificate):
             extra += b"%b: %b\r\n" % (name, value)
         else:
             values.setdefault(name.lower(), []).append(value)
     chain = b", ".join([*values.get(b"x-forwarded-for", ()), peer.encode("latin-1")])
     proto = values.get(b"x-forwarded-proto", [scheme.encode()])[0]
     name = values.get(b"x-forwarded-host", [host.encode("latin-1")])[0]
+    if certificate:
+        extra += b"X-Forwarded-Client-Cert: %b\r\n" % certificate
     return extra + b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (chain, proto, name)
 
 

@@ -113,6 +113,13 @@ class Reason(Enum):
     # What happened behind the sidecar; no fault of the caller's credential.
     UPSTREAM_UNREACHABLE = (Plane.UPSTREAM, "upstream_unreachable", 502, "bad_gateway", "The API is not reachable.")
     UPSTREAM_INVALID = (Plane.UPSTREAM, "upstream_invalid", 502, "bad_gateway", "The API gave an invalid answer.")
+    OVERLOADED = (
+        Plane.UPSTREAM,
+        "overloaded",
+        503,
+        "temporarily_unavailable",
+        "There are too many requests; try again.",
+    )
     UPSTREAM_TIMEOUT = (Plane.UPSTREAM, "upstream_timeout", 504, "gateway_timeout", "The API did not answer in time.")
     INTERNAL = (Plane.UPSTREAM, "internal", 500, "server_error", "The sidecar failed; see its log.")
 

@@ -34,6 +34,8 @@ class Gauges(NamedTuple):
     """Values that live in other parts, read when they are asked for. `staleness` in seconds."""
 
     in_flight: int
+    connections: int
+    tunnels: int
     cache_hits: int
     cache_misses: int
     store_up: bool
@@ -195,6 +197,8 @@ class _Exposition(Collector):
         gauges = self._gauges
         for name, text, value in (
             ("in_flight_requests", "Requests being answered.", sum(g["in_flight"] for g in gauges)),
+            ("connections", "Open client connections.", sum(g["connections"] for g in gauges)),
+            ("tunnels", "Upgraded connections, such as WebSocket.", sum(g["tunnels"] for g in gauges)),
             ("store_up", "1 when every worker's store answers.", min(int(g["store_up"]) for g in gauges)),
             (
                 "revocation_feed_staleness_seconds",

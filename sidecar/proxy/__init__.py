@@ -3,7 +3,10 @@
 - `connection`  one client connection: aiohttp's parser in front, requests queued in order, slow clients closed.
 - `gateway`     decides each request; `Gateway.handle` is the list of phases.
 - `exchange`    one request and its response, whichever way it ends.
-- `upstream`    the pool of connections to the API server, parsed by httptools.
+- `upstream`    one connection to the API server, parsed by httptools.
+- `pool`        all of them: which one, how many, and which server when there are several.
+- `tunnel`      bytes both ways after an upgrade.
+- `certificate` what a client's certificate says.
 - `wire`        the bytes of our own replies.
 - `token_cache` tokens that were verified already.
 

@@ -11,6 +11,7 @@ States of a connection, and what ends each:
 - *busy*      an exchange: `timeouts.idle` without progress by the client while its bytes are waited for
 - *half-closed* the client will send no more but may wait for the answer: 1 s, then it counts as gone, and the upstream
               is told. Most clients that close their side have left.
+- *tunnel*    after 101: nothing said for `timeouts.stream` (`proxy.tunnel`)
 - *lingering* our last word was said, what still comes is dropped: the client's close, or 2 s. Closing at once would
               make the kernel reset the connection, and the client could lose the answer (RFC 9112 section 9.6).
 
@@ -35,8 +36,10 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from sidecar.core.headers import RequestHeaders
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import refusal
+from sidecar.proxy.certificate import forwarded_certificate
 from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.token_cache import Verified
+from sidecar.proxy.tunnel import Tunnel
 from sidecar.proxy.wire import encode_reply
 
 if TYPE_CHECKING:
@@ -90,10 +93,14 @@ class ClientConnection(BaseProtocol):
         "_repeatable",
         "_rest",
         "active_at",
+        "certificate",
         "exchange",
         "memo",
         "peer",
+        "scheme",
+        "spoke_early",
         "trusted",
+        "tunnel",
     )
 
     def __init__(self, listener: "Listener") -> None:
@@ -126,9 +133,13 @@ class ClientConnection(BaseProtocol):
         self._paused_at = 0.0
         self._linger_until = 0.0
         self.exchange: Exchange | None = None
+        self.tunnel: Tunnel | None = None
+        self.spoke_early = False  # bytes came after a request to upgrade, before its answer
         self.memo = Memo()
         self.peer = ""
         self.trusted = False
+        self.scheme = "http"
+        self.certificate = b""  # what the client showed, as `X-Forwarded-Client-Cert`
 
     def __repr__(self) -> str:
         state = "closed" if self.transport is None else "lingering" if self._linger_until else self.exchange or "idle"
@@ -157,6 +168,12 @@ class ClientConnection(BaseProtocol):
         peer = transport.get_extra_info("peername")
         self.peer = str(peer[0]) if isinstance(peer, tuple) else "unix"
         self.trusted = self._listener.trusts(self.peer)
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            self.scheme = "https"
+            self.certificate = forwarded_certificate(tls.getpeercert(binary_form=True))
+        if self._listener.crowded:
+            self._broken(Reason.OVERLOADED)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
@@ -167,6 +184,8 @@ class ClientConnection(BaseProtocol):
             self.exchange.client_left()
 
     def eof_received(self) -> bool:
+        if self.tunnel is not None:
+            return self.tunnel.client_ended()
         # A client may half-close after its request and still wait for the answer (RFC 9112 section 9.6).
         if self._linger_until or self.exchange is None or not self._body.is_eof():
             return False
@@ -191,7 +210,14 @@ class ClientConnection(BaseProtocol):
                 self.active_at = self._listener.monotonic()
                 self.exchange = self._listener.start_exchange(self, message, EMPTY_PAYLOAD)
                 return
-        if self._linger_until or self._fault or (self._deaf and self._body.is_eof()):
+        if self.tunnel is not None:
+            self.active_at = self._listener.monotonic()
+            self.tunnel.from_client(data)
+            return
+        if self._linger_until or self._fault:
+            return
+        if self._deaf and self._body.is_eof():
+            self.spoke_early = True
             return
         now = self.active_at = self._listener.monotonic()
         in_head = self._body.is_eof()
@@ -202,6 +228,10 @@ class ClientConnection(BaseProtocol):
             return
         clean, self._clean = self._clean, False
         if messages:
+            if messages[-1][0].upgrade:
+                # Only what ends with the head, or with the rest of its end, holds nothing more.
+                end = data.find(_HEAD_END)
+                self.spoke_early = end != len(data) - len(_HEAD_END) if end >= 0 else len(data) > 3
             if clean and len(messages) == 1:
                 self._note_end(data, *messages[0])
             self._accept(messages, len(data))
@@ -307,12 +337,37 @@ class ClientConnection(BaseProtocol):
         self.exchange = None
         self._pump()
 
+    def start_tunnel(self, tunnel: "Tunnel") -> None:
+        """From here on, what the client sends is the tunnel's."""
+        self.tunnel = tunnel
+        self._rest = b""
+        self._upgraded = True  # flow control leaves the parser alone
+        self._queue.clear()
+
     # Writing and closing.
 
     def write(self, data: bytes) -> None:
         """Write bytes of a response."""
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(data)
+
+    def end_writing(self) -> bool:
+        """Say no more; whether the client's bytes can still come."""
+        if self.transport is None or not self.transport.can_write_eof():
+            self.close()
+            return False
+        self.transport.write_eof()
+        return True
+
+    def close(self) -> None:
+        """Close once what was written is delivered."""
+        if self.transport is not None:
+            self.transport.close()
+
+    def close_lingering(self) -> None:
+        """Close so that the client gets our last bytes though it may still be sending."""
+        self.tunnel = None
+        self._close()
 
     def abort(self, *, reset: bool = False) -> None:
         """Cut the connection, so that a response which is not whole cannot be taken for one. `reset`: with a TCP reset,
@@ -370,6 +425,8 @@ class ClientConnection(BaseProtocol):
         if self._linger_until:
             if now > self._linger_until:
                 self.transport.abort()
+        elif self.tunnel is not None:
+            self.tunnel.check(now)
         elif self._paused:
             if now - self._paused_at > timeouts.idle:
                 self.transport.abort()

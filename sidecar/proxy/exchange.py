@@ -19,7 +19,10 @@ from sidecar.core.events import Decision, RequestDone
 from sidecar.core.headers import ResponseHeaders
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import Reply, refusal
-from sidecar.proxy.upstream import UpstreamConnection, UpstreamPool
+from sidecar.proxy.pool import UpstreamPool
+from sidecar.proxy.token_cache import Verified
+from sidecar.proxy.tunnel import Tunnel
+from sidecar.proxy.upstream import UpstreamConnection
 from sidecar.proxy.wire import encode_reply
 
 if TYPE_CHECKING:
@@ -36,11 +39,14 @@ class BodyTooLarge(Exception):
 
 
 class Services(NamedTuple):
-    """What every exchange of a worker shares."""
+    """What every exchange of a worker shares. `tunnel_idle` in seconds, `body_limit` in bytes."""
 
     pool: UpstreamPool
     report: Callable[[RequestDone], None]
     monotonic: Callable[[], float]
+    tunnels: set[Tunnel]
+    tunnel_idle: float
+    body_limit: int | None
 
 
 class Exchange:
@@ -58,6 +64,9 @@ class Exchange:
     status = 0
     task: asyncio.Task[None] | None = None
     sent_at = 0.0
+    upgrade = b""  # the protocol that the upstream is asked to switch to
+    verified: Verified | None = None  # what the request was admitted by
+    tunnel: Tunnel | None = None
     _body_streams = False
     _body_task: asyncio.Task[None] | None = None
     _upstream: UpstreamConnection | None = None
@@ -86,6 +95,16 @@ class Exchange:
     def answer_begun(self) -> bool:
         """Whether a byte of the response was written."""
         return self._head_written
+
+    @property
+    def streaming(self) -> bool:
+        """Whether bytes flow for as long as they like: a response, an upload or a tunnel."""
+        return self._head_written or self._body_streams
+
+    @property
+    def awaits_switch(self) -> bool:
+        """Whether 101 would be an answer: never when the client has sent more than its request already."""
+        return bool(self.upgrade) and not self.connection.spoke_early
 
     # Answered by us.
 
@@ -131,12 +150,19 @@ class Exchange:
 
     def forward(self, head: bytes, body: bytes | None = None) -> None:
         """Send the request on. `body` is the whole body when it was read already; else it is streamed."""
+        limit = self._services.body_limit
+        if limit is not None and (self.connection.declared_length(self.message) or 0) > limit:
+            self.refuse(Reason.BODY_TOO_LARGE)
+            return
         self.sent_at = self.started if self.task is None else self._services.monotonic()
         payload = self.payload
         if body is not None:
             head += body
         elif payload.is_eof():
             rest = payload.read_nowait() if not payload.at_eof() else b""
+            if limit is not None and len(rest) > limit:
+                self.refuse(Reason.BODY_TOO_LARGE)
+                return
             if self.message.chunked:
                 rest = (b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest)) if rest else b"0\r\n\r\n"
             head += rest
@@ -154,8 +180,15 @@ class Exchange:
 
     async def _send_body(self, upstream: UpstreamConnection) -> None:
         chunked = self.message.chunked
+        left = self._services.body_limit
         try:
             while data := await self.payload.readany():
+                if left is not None:
+                    left -= len(data)
+                    if left < 0:
+                        upstream.abandon()
+                        self.on_failure(Reason.BODY_TOO_LARGE)
+                        return
                 upstream.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
                 await upstream.drain()
             if chunked:
@@ -167,6 +200,8 @@ class Exchange:
                 self.on_failure(Reason.MALFORMED_REQUEST)
 
     def may_reuse(self) -> bool:
+        if self.upgrade:
+            return False  # who knows what it would do with the next request
         return not self._body_streams or (self._body_task is not None and self._body_task.done())
 
     def on_informational(self, status: int, reason: bytes, headers: ResponseHeaders) -> None:
@@ -206,6 +241,47 @@ class Exchange:
             out, self._out = self._out, []
             self.connection.write(b"".join(out))
 
+    def on_switch(self, connection: UpstreamConnection, reason: bytes, headers: ResponseHeaders) -> Tunnel:
+        self.status = 101
+        self.keep_alive = False
+        self._head_written = True
+        head = [b"HTTP/1.1 101 %b\r\n" % reason, *headers.pieces, b"Connection: Upgrade\r\n"]
+        self.connection.write(b"".join([*self._out, *head, b"Upgrade: %b\r\n\r\n" % headers.upgrade]))
+        self._out = []
+        self.tunnel = Tunnel(
+            self,
+            self.connection,
+            connection,
+            websocket=headers.upgrade.lower() == b"websocket",
+            idle=self._services.tunnel_idle,
+            now=self._services.monotonic(),
+        )
+        self._services.tunnels.add(self.tunnel)
+        self.connection.start_tunnel(self.tunnel)
+        return self.tunnel
+
+    def tunnel_ended(self) -> None:
+        """The tunnel is over; it has closed both sides."""
+        if self.tunnel is not None:
+            self._services.tunnels.discard(self.tunnel)
+        self._upstream = None
+        if not self.ended:
+            self._end()
+
+    def lapse(self, reason: Reason) -> None:
+        """The token that admitted this ended while bytes were flowing."""
+        if self.ended:
+            return
+        self.reason = reason
+        if self.tunnel is not None:
+            self.tunnel.lapse(reason, self._services.monotonic())
+        elif self._head_written:
+            self._abort()
+        else:
+            self._release_upstream()
+            self.keep_alive = False
+            self.respond(refusal(reason))
+
     def on_complete(self, now: float) -> None:
         if self.ended:
             return
@@ -243,6 +319,8 @@ class Exchange:
 
     def client_left(self) -> None:
         """The connection is gone: the upstream is told by closing its connection; our own endpoints finish their work."""
+        if self.tunnel is not None:
+            self.tunnel.finish()
         if self.ended:
             return
         self.status = self.status or _CLIENT_LEFT

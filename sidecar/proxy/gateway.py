@@ -6,7 +6,7 @@ Everything is decided from memory. A request whose token stands in its body is t
 is read, within bounds, and the phases go on from there.
 """
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Set, Sized
 from typing import Final, NamedTuple
 
 from sidecar.core import credentials
@@ -63,6 +63,8 @@ class Gateway:
         credential_rules: CredentialRules,
         realm: str,
         default_host: bytes,
+        tunnels: Sized,
+        most_tunnels: int,
         now: Callable[[], float],
         monotonic: Callable[[], float],
         log_failure: Callable[[str, Exception], None],
@@ -78,6 +80,8 @@ class Gateway:
         self._routed: dict[tuple[str, str, object], Routed] = {}
         self._realm = realm
         self._default_host = default_host
+        self._tunnels = tunnels
+        self._most_tunnels = most_tunnels
         self._now = now
         self._monotonic = monotonic
         self._log_failure = log_failure
@@ -205,6 +209,7 @@ class Gateway:
     ) -> None:
         exchange.decision = Decision.ADMITTED
         exchange.client_id = verified.client_id
+        exchange.verified = verified
         memo = exchange.connection.memo
         if body is not None or memo.headers is not headers:
             fields = headers.block if body is None else headers.resized(len(body))
@@ -214,6 +219,8 @@ class Gateway:
         else:
             block = memo.block = headers.block + self._forwarded(exchange, headers) + verified.identity
             memo.verified = verified
+        if headers.upgrade:
+            block += self._upgrade(exchange, headers)
         exchange.forward(_request_line(exchange, path, query) + block + b"\r\n", body)
 
     # Routes that need no token.
@@ -228,6 +235,8 @@ class Gateway:
             headers = self._read_headers(exchange, target, strip=False)
         exchange.decision = Decision.PUBLIC
         block = headers.block + self._forwarded(exchange, headers)
+        if headers.upgrade:
+            block += self._upgrade(exchange, headers)
         exchange.forward(_request_line(exchange, target.path, query) + block + b"\r\n")
 
     def _answer_locally(self, exchange: Exchange, route: Route, target: Target) -> None:
@@ -280,12 +289,36 @@ class Gateway:
             self._log_failure("gateway", exc)
             exchange.refuse(Reason.INTERNAL)
 
+    # What is long.
+
+    def _upgrade(self, exchange: Exchange, headers: RequestHeaders) -> bytes:
+        """Ask the upstream to switch, if the request can: without a body there is no doubt where the tunnel begins."""
+        message = exchange.message
+        plain = message.upgrade and message.version == (1, 1) and not headers.framing and not headers.expects_continue
+        if not plain or exchange.connection.spoke_early:
+            return b""
+        if len(self._tunnels) >= self._most_tunnels:
+            raise Refused(Reason.OVERLOADED, "There are too many tunnels; try again.")
+        exchange.upgrade = headers.upgrade
+        return b"Connection: Upgrade\r\nUpgrade: %b\r\n" % headers.upgrade
+
+    def lapsed(self, verified: Verified) -> Reason | None:
+        """Why a token that was admitted would be refused now."""
+        if self._now() >= verified.exp + self._rules.leeway:
+            return Reason.EXPIRED
+        return Reason.REVOKED if verified.jti in self._view else None
+
     # Helpers.
 
     def _forwarded(self, exchange: Exchange, headers: RequestHeaders) -> bytes:
         connection = exchange.connection
         return forwarded_block(
-            headers.forwarded, trusted=connection.trusted, peer=connection.peer, scheme="http", host=headers.host
+            headers.forwarded,
+            trusted=connection.trusted,
+            peer=connection.peer,
+            scheme=connection.scheme,
+            host=headers.host,
+            certificate=connection.certificate,
         )
 
     def _refuse(self, exchange: Exchange, refused: Refused) -> None:

@@ -25,8 +25,10 @@ class ClientTimeouts(NamedTuple):
 
 
 class ClientLimits(NamedTuple):
-    """In bytes, and a count."""
+    """Counts (`connections`, `in_flight`, `header_count`) and bytes."""
 
+    connections: int
+    in_flight: int
     request_line: int
     headers: int
     header_count: int
@@ -44,6 +46,7 @@ class Listener:
         timeouts: ClientTimeouts,
         limits: ClientLimits,
         trusted_proxies: Sequence[Network] = (),
+        end_with_token: bool = True,
     ) -> None:
         self.loop = loop
         self.timeouts = timeouts
@@ -55,6 +58,7 @@ class Listener:
         self._gateway = gateway
         self._services = services
         self._trusted = trusted_proxies
+        self._end_with_token = end_with_token
 
     def __repr__(self) -> str:
         return f"<Listener {len(self.connections)} connections, {self.in_flight} requests>"
@@ -73,6 +77,11 @@ class Listener:
         mapped = getattr(address, "ipv4_mapped", None) or address
         return any(mapped in network for network in self._trusted)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether there are more connections than we take on."""
+        return len(self.connections) > self.limits.connections
+
     def opened(self, connection: ClientConnection) -> None:
         """A connection was accepted."""
         self.connections.add(connection)
@@ -87,7 +96,10 @@ class Listener:
         """Begin to handle a request; `None` when it is over already."""
         self.in_flight += 1
         exchange = connection.exchange = Exchange(connection, message, payload, self._services)
-        self._gateway.handle(exchange)
+        if self.in_flight > self.limits.in_flight:
+            exchange.refuse(Reason.OVERLOADED)
+        else:
+            self._gateway.handle(exchange)
         return connection.exchange
 
     def exchange_ended(self) -> None:
@@ -100,15 +112,23 @@ class Listener:
         self._services.report(event)
 
     def check(self, now: float) -> None:
-        """Close the connections of clients that are too slow; to be called about once a second."""
+        """Close the connections of clients that are too slow, and end what outlived its token; to be called about once a
+        second."""
         for connection in list(self.connections):
             connection.check(now)
+            exchange = connection.exchange
+            if exchange is not None and exchange.verified is not None and exchange.streaming and self._end_with_token:
+                reason = self._gateway.lapsed(exchange.verified)
+                if reason is not None:
+                    exchange.lapse(reason)
 
     async def drain(self, seconds: float) -> int:
         """Let requests finish, at most for `seconds`; idle connections close now. Returns how many were cut."""
         self.draining = True
         for connection in list(self.connections):
             connection.close_if_idle()
+        for tunnel in list(self._services.tunnels):
+            tunnel.leave(self.monotonic())
         deadline = self.monotonic() + seconds
         while self.in_flight and self.monotonic() < deadline:  # noqa: ASYNC110  once in a worker's life, and bounded
             await asyncio.sleep(0.02)

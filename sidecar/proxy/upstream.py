@@ -1,4 +1,4 @@
-"""The connections to the API server: a pool of protocol objects over httptools.
+"""One connection to the API server: a protocol object over httptools.
 
 Rules:
 - A connection carries one exchange at a time and goes back to the pool only when its response ended exactly where its
@@ -11,10 +11,8 @@ Rules:
 """
 
 import asyncio
-import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
-from urllib.parse import unquote, urlsplit
 
 import httptools
 
@@ -41,6 +39,10 @@ class Receiver(Protocol):
     wanted: bool  # somebody still waits for the answer
     sent_at: float  # monotonic seconds
 
+    @property
+    def awaits_switch(self) -> bool:
+        """Whether 101 would be an answer."""
+
     def on_connected(self, connection: "UpstreamConnection") -> None:
         """The request's head was written to `connection`; the body may follow."""
 
@@ -49,6 +51,9 @@ class Receiver(Protocol):
 
     def on_head(self, status: int, reason: bytes, headers: ResponseHeaders) -> None:
         """The head of the final response."""
+
+    def on_switch(self, connection: "UpstreamConnection", reason: bytes, headers: ResponseHeaders) -> "Switched":
+        """101: the connection is a tunnel from here on."""
 
     def on_body(self, data: bytes) -> None:
         """Bytes of its body."""
@@ -66,8 +71,47 @@ class Receiver(Protocol):
         """Whether the request was sent whole."""
 
 
+class Switched(Protocol):
+    """What takes over a connection after 101. See `tunnel.Tunnel`."""
+
+    def from_upstream(self, data: bytes, now: float) -> None:
+        """Bytes that came."""
+
+    def upstream_full(self, *, full: bool) -> None:
+        """The upstream takes no more for now, or does again."""
+
+    def upstream_ended(self) -> bool:
+        """The upstream will send no more; whether its side stays open."""
+
+    def finish(self) -> None:
+        """The connection is gone."""
+
+
+class Owner(Protocol):
+    """The pool that a connection belongs to. See `pool.UpstreamPool`."""
+
+    loop: asyncio.AbstractEventLoop
+    timeouts: UpstreamTimeouts
+    monotonic: Callable[[], float]
+
+    def resend(self, receiver: Receiver, request: bytes) -> None:
+        """Send a request again, on a new connection."""
+
+    def give_back(self, connection: "UpstreamConnection", now: float) -> None:
+        """An exchange is over, and the connection can carry another."""
+
+    def failed(self, connection: "UpstreamConnection") -> None:
+        """The upstream gave no proper answer."""
+
+    def forget(self, connection: "UpstreamConnection") -> None:
+        """The connection is gone."""
+
+    def opened(self, connection: "UpstreamConnection") -> None:
+        """The connection is there."""
+
+
 class UpstreamConnection(asyncio.Protocol):
-    """One connection to the upstream."""
+    """One connection to the upstream. `address` says which of the pool's."""
 
     __slots__ = (
         "_active_at",
@@ -82,7 +126,11 @@ class UpstreamConnection(asyncio.Protocol):
         "_pool",
         "_reading_paused",
         "_reason",
+        "_switch",
+        "_tunnel",
         "_until_eof",
+        "address",
+        "busy",
         "receiver",
         "request",
         "reused",
@@ -90,13 +138,17 @@ class UpstreamConnection(asyncio.Protocol):
         "transport",
     )
 
-    def __init__(self, pool: "UpstreamPool") -> None:
+    def __init__(self, pool: Owner, address: int) -> None:
         self._pool = pool
+        self.address = address
         self.transport: asyncio.Transport | None = None
         self.receiver: Receiver | None = None
         self.request = b""
         self.reused = False
+        self.busy = False  # it carries an exchange, or the rest of one
         self._drained: asyncio.Future[None] | None = None
+        self._switch: tuple[bytes, ResponseHeaders] | None = None  # a 101 that was read and is valid
+        self._tunnel: Switched | None = None
         self._reading_paused = False
         self._active_at = 0.0
         self._reset()
@@ -127,6 +179,7 @@ class UpstreamConnection(asyncio.Protocol):
         transport = self.transport
         assert transport is not None  # noqa: S101  the pool hands out open connections only
         self.receiver = receiver
+        self.busy = True
         self.request = request if receiver.resendable else b""
         self._active_at = now
         transport.write(request)
@@ -156,6 +209,20 @@ class UpstreamConnection(asyncio.Protocol):
             self._active_at = self._pool.monotonic()
             self.transport.resume_reading()
 
+    def end_writing(self) -> bool:
+        """Say no more; whether the upstream's answer can still come."""
+        transport = self.transport
+        if transport is None or not transport.can_write_eof():
+            self.close()
+            return False
+        transport.write_eof()
+        return True
+
+    def close(self) -> None:
+        """Close once what was written is delivered."""
+        if self.transport is not None:
+            self.transport.close()
+
     def abandon(self) -> None:
         """Nobody wants the answer: close at once, so that the upstream sees it and nobody else gets it."""
         self.receiver = None
@@ -170,35 +237,47 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if now - self._active_at > (timeouts.stream if self._final else timeouts.response):
             self.abandon()
+            self._pool.failed(self)
             receiver.on_failure(Reason.UPSTREAM_TIMEOUT)
 
     # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # stream transports are what is asked for
-        self._pool.connections.add(self)
+        self._pool.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
         self._pool.forget(self)
         self._wake()
+        if self._tunnel is not None:
+            self._tunnel.finish()
+            return
         receiver, self.receiver = self.receiver, None
         if receiver is None:
             return
         if self._until_eof and exc is None and not self._invalid:
             receiver.on_complete(self._pool.monotonic())
-        elif self.seen:
-            receiver.on_failure(Reason.UPSTREAM_INVALID)
-        elif self.reused and self.request:
+        elif self.reused and self.request and not self.seen:
             self._pool.resend(receiver, self.request)
         else:
-            receiver.on_failure(Reason.UPSTREAM_UNREACHABLE)
+            self._pool.failed(self)
+            receiver.on_failure(Reason.UPSTREAM_INVALID if self.seen else Reason.UPSTREAM_UNREACHABLE)
+
+    def eof_received(self) -> bool:
+        return self._tunnel is not None and self._tunnel.upstream_ended()
 
     def pause_writing(self) -> None:
-        self._drained = self._pool.loop.create_future()
+        if self._tunnel is not None:
+            self._tunnel.upstream_full(full=True)
+        else:
+            self._drained = self._pool.loop.create_future()
 
     def resume_writing(self) -> None:
-        self._wake()
+        if self._tunnel is not None:
+            self._tunnel.upstream_full(full=False)
+        else:
+            self._wake()
 
     def _wake(self) -> None:
         drained, self._drained = self._drained, None
@@ -206,6 +285,9 @@ class UpstreamConnection(asyncio.Protocol):
             drained.set_result(None)
 
     def data_received(self, data: bytes) -> None:
+        if self._tunnel is not None:
+            self._tunnel.from_upstream(data, self._pool.monotonic())
+            return
         receiver = self.receiver
         if receiver is None:
             if self.transport is not None:
@@ -217,16 +299,31 @@ class UpstreamConnection(asyncio.Protocol):
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        except httptools.HttpParserUpgrade as exc:
+            if self._switch is not None and receiver.awaits_switch and not self._invalid:
+                self._start_tunnel(receiver, data[exc.args[0] :], now)
+                return
             self._invalid = True
+        except httptools.HttpParserError:
+            self._invalid = True
+        else:
+            self._invalid = self._invalid or self._switch is not None  # 101 without Connection: upgrade
         if self._invalid or (not self._final and self._head_bytes > _MAX_HEAD):
             self._invalid = True
             self.abandon()
+            self._pool.failed(self)
             receiver.on_failure(Reason.UPSTREAM_INVALID)
         elif self._complete:
             self._finish(receiver, now)
         else:
             receiver.flush()
+
+    def _start_tunnel(self, receiver: Receiver, data: bytes, now: float) -> None:
+        assert self._switch is not None  # noqa: S101  the caller checked it
+        self.receiver = None
+        self._tunnel = receiver.on_switch(self, *self._switch)
+        if data:
+            self._tunnel.from_upstream(data, now)
 
     def _finish(self, receiver: Receiver, now: float) -> None:
         self.receiver = None
@@ -266,7 +363,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._invalid = True
             return
         if status < 200:
-            if status == 101 or status < 100:
+            if status == 101 and receiver.awaits_switch and headers.upgrade:
+                self._switch = (self._reason, headers)
+            elif status == 101 or status < 100:
                 self._invalid = True
             else:
                 receiver.on_informational(status, self._reason, headers)
@@ -292,134 +391,3 @@ class UpstreamConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._final:
             self._complete = True
-
-
-class UpstreamPool:
-    """Connections to one upstream: idle ones are used again, the last one first, for it is the least likely to be stale.
-
-    `monotonic` gives seconds. `check` is to be called now and then.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        loop: asyncio.AbstractEventLoop,
-        timeouts: UpstreamTimeouts,
-        monotonic: Callable[[], float],
-        idle_expiry: float = 30.0,
-        max_idle: int = 256,
-    ) -> None:
-        self.loop = loop
-        self.timeouts = timeouts
-        self.monotonic = monotonic
-        self.connections: set[UpstreamConnection] = set()
-        self.authority = authority_of(url)
-        self._open_connection = _opener(url, loop)
-        self._idle: list[tuple[UpstreamConnection, float]] = []
-        self._idle_expiry = idle_expiry
-        self._max_idle = max_idle
-        self._opening: set[asyncio.Task[None]] = set()
-
-    def __repr__(self) -> str:
-        return f"<UpstreamPool {len(self.connections)} open, {len(self._idle)} idle, {len(self._opening)} opening>"
-
-    def dispatch(self, receiver: Receiver, request: bytes) -> None:
-        """Send a request on an idle connection, or on a new one; the outcome comes to `receiver`."""
-        while self._idle:
-            connection, _ = self._idle.pop()
-            transport = connection.transport
-            if transport is not None and not transport.is_closing():
-                connection.reused = True
-                connection.send(receiver, request, receiver.sent_at)
-                return
-        self.resend(receiver, request)
-
-    def resend(self, receiver: Receiver, request: bytes) -> None:
-        """Send a request on a new connection."""
-        task = self.loop.create_task(self._open(receiver, request))
-        self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
-
-    async def _open(self, receiver: Receiver, request: bytes) -> None:
-        try:
-            async with asyncio.timeout(self.timeouts.connect):
-                connection = await self._open_connection(lambda: UpstreamConnection(self))
-        except TimeoutError:
-            receiver.on_failure(Reason.UPSTREAM_TIMEOUT)
-        except OSError:
-            receiver.on_failure(Reason.UPSTREAM_UNREACHABLE)
-        else:
-            if connection.transport is None:  # it was lost before this task went on
-                receiver.on_failure(Reason.UPSTREAM_UNREACHABLE)
-            elif receiver.wanted:
-                connection.send(receiver, request, self.monotonic())
-            else:
-                self.give_back(connection, self.monotonic())
-
-    def give_back(self, connection: UpstreamConnection, now: float) -> None:
-        """Keep a connection that is idle since `now` for the next request."""
-        if len(self._idle) < self._max_idle:
-            self._idle.append((connection, now))
-        elif connection.transport is not None:
-            connection.transport.close()
-
-    def forget(self, connection: UpstreamConnection) -> None:
-        """A connection is gone."""
-        self.connections.discard(connection)
-        if connection.receiver is None and self._idle:
-            self._idle = [entry for entry in self._idle if entry[0] is not connection]
-
-    def check(self, now: float) -> None:
-        """Close connections idle for too long and fail exchanges whose upstream is silent."""
-        while self._idle and now - self._idle[0][1] > self._idle_expiry:
-            connection, _ = self._idle.pop(0)
-            if connection.transport is not None:
-                connection.transport.close()
-        for connection in list(self.connections):
-            connection.check(now)
-
-    async def probe(self) -> bool:
-        """Whether the upstream accepts connections (for readiness)."""
-        if self._idle:
-            return True
-        try:
-            async with asyncio.timeout(self.timeouts.connect):
-                connection = await self._open_connection(lambda: UpstreamConnection(self))
-        except (OSError, TimeoutError):
-            return False
-        if connection.transport is not None:
-            connection.transport.close()
-        return True
-
-    async def close(self) -> None:
-        """Close every connection, and wait for those being opened to be given up."""
-        opening = list(self._opening)
-        for task in opening:
-            task.cancel()
-        await asyncio.gather(*opening, return_exceptions=True)
-        for connection in list(self.connections):
-            connection.abandon()
-
-
-def authority_of(url: str) -> bytes:
-    """What to send as `Host` when the client gave none."""
-    parts = urlsplit(url)
-    return b"localhost" if parts.scheme == "unix" else parts.netloc.encode()
-
-
-def _opener(
-    url: str, loop: asyncio.AbstractEventLoop
-) -> Callable[[Callable[[], UpstreamConnection]], Awaitable[UpstreamConnection]]:
-    parts = urlsplit(url)
-    tls = ssl.create_default_context() if parts.scheme == "https" else None
-    host, port = parts.hostname or "", parts.port or (443 if tls else 80)
-
-    async def connect(factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:
-        if parts.scheme == "unix":
-            _, protocol = await loop.create_unix_connection(factory, unquote(parts.path))
-        else:
-            _, protocol = await loop.create_connection(factory, host, port, ssl=tls)
-        return protocol
-
-    return connect

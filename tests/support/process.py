@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import queue
 import signal
 import subprocess
@@ -11,7 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,14 +22,16 @@ AUDIENCE = "api"
 KEY = "0123456789abcdef0123456789abcdef"
 KID = "k1"
 SECRET = "reporting-secret"
+COMMAND = (sys.executable, "-m", "sidecar")
 
 
-def configuration(upstream: str, **sections: Any) -> dict[str, Any]:
-    """A small whole configuration on free ports; `sections` replace or add top-level keys."""
+def configuration(upstream: str | Mapping[str, Any], **sections: Any) -> dict[str, Any]:
+    """A small whole configuration on free ports, for an upstream's address or whole section; `sections` replace or add
+    top-level keys."""
     return {
         "listen": "127.0.0.1:0",
         "admin": {"listen": "127.0.0.1:0"},
-        "upstream": {"url": upstream},
+        "upstream": {"url": upstream} if isinstance(upstream, str) else dict(upstream),
         "tokens": {
             "issuer": ISSUER,
             "audience": AUDIENCE,
@@ -61,7 +62,7 @@ class Sidecar:
     `config` is the path of a configuration file, or its content, which is written to `folder`.
     """
 
-    def __init__(self, folder: Path, config: Path | Mapping[str, Any], env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, config: Path | Mapping[str, Any], command: Sequence[str] = COMMAND) -> None:
         if isinstance(config, Path):
             path = config
         else:
@@ -70,12 +71,7 @@ class Sidecar:
         self.logs: list[str] = []
         self.expected_code = 0
         self._lines: queue.Queue[str | None] = queue.Queue()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "sidecar", "serve", "--config", str(path)],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **(env or {})},
-        )
+        self.process = subprocess.Popen([*command, "serve", "--config", str(path)], stderr=subprocess.PIPE, text=True)
         self._pump = threading.Thread(target=self._read, daemon=True)
         self._pump.start()
         self.public, self.admin = self._wait_for_start()
@@ -102,7 +98,7 @@ class Sidecar:
     @property
     def address(self) -> tuple[str, int]:
         """Host and port of the public listener."""
-        host, _, port = self.public.removeprefix("http://").rpartition(":")
+        host, _, port = self.public.partition("://")[2].rpartition(":")
         return host, int(port)
 
     def records(self, event: str) -> list[dict[str, Any]]:
@@ -195,7 +191,7 @@ def get(url: str, form: Mapping[str, str] | None = None, **headers: str) -> tupl
 
 
 @contextlib.contextmanager
-def running(folder: Path, upstream: str, **sections: Any) -> Iterator[Sidecar]:
+def running(folder: Path, upstream: str | Mapping[str, Any], **sections: Any) -> Iterator[Sidecar]:
     """A sidecar that is ready, with `configuration(upstream, **sections)`."""
     with Sidecar(folder, configuration(upstream, **sections)) as sidecar:
         yield sidecar.ready()

@@ -7,7 +7,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from sidecar.settings import Settings, load
+from sidecar.settings import Limits, Settings, load
+from tests.support.certificates import Authority
 
 CONFIG = Path(__file__).parents[2] / "config"
 EXAMPLE = CONFIG / "sidecar.example.yaml"
@@ -21,6 +22,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "keys").mkdir()
     for key in ("keys/2026-11", "signing-key"):
         (tmp_path / key).write_text("0123456789abcdef" * 4 + "\n")
+    authority = Authority(tmp_path / "tls")
+    authority.issue("server", "server")
+    authority.issue("client", "client")
     monkeypatch.setenv("SIDECAR_STORE_URL", "redis://127.0.0.1:6379/0")
     monkeypatch.setenv("BILLING_SECRET", "b" * 32)
     monkeypatch.setenv("REPORTING_SECRET", "r" * 32)
@@ -63,8 +67,11 @@ def test_the_example_shows_every_key() -> None:
 def test_the_examples_defaults_are_the_programs(folder: Path) -> None:
     """What the example shows beside "default" values is what leaving the key out means."""
     example = load(folder / EXAMPLE.name)
-    for section in ("admin", "credentials", "timeouts", "limits", "logging"):
+    for section in ("admin", "credentials", "timeouts", "streams", "logging"):
         assert getattr(example, section) == Settings.model_fields[section].default, section
+    assert example.limits.model_copy(update={"body": None}) == Limits()
+    for name in ("max_connections", "idle"):
+        assert getattr(example.upstream, name) == type(example.upstream).model_fields[name].default, name
     for name in ("access_token_ttl", "refresh_token_ttl", "leeway", "cache_size"):
         assert getattr(example.tokens, name) == type(example.tokens).model_fields[name].default, name
     for name in ("prefix", "timeout", "max_staleness"):

@@ -108,7 +108,7 @@ def test_its_configuration_is_accepted_and_its_secrets_are_those_of_the_readme(t
     ports = {port["name"]: port["containerPort"] for port in the("sidecar")["ports"]}
     assert ports == {"http": settings.listen.port, "metrics": settings.admin.listen.port}
     listen = the("api")["command"][-1]
-    assert settings.upstream.url == f"http://{listen}"
+    assert settings.upstream.url == (f"http://{listen}",)
     grace = of("Deployment", plain())["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
     assert grace > settings.timeouts.drain + the("api")["lifecycle"]["preStop"]["sleep"]["seconds"]
 

@@ -13,7 +13,16 @@ from sidecar.ops.metrics import Accumulator, Gauges, Metrics, Snapshot, render
 
 
 def metrics(**gauges: Any) -> Metrics:
-    values = {"in_flight": 0, "cache_hits": 0, "cache_misses": 0, "store_up": True, "staleness": 0.0, "revocations": 0}
+    values = {
+        "in_flight": 0,
+        "connections": 0,
+        "tunnels": 0,
+        "cache_hits": 0,
+        "cache_misses": 0,
+        "store_up": True,
+        "staleness": 0.0,
+        "revocations": 0,
+    }
     return Metrics(lambda: Gauges(**{**values, **gauges}))
 
 

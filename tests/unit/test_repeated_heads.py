@@ -17,7 +17,8 @@ from sidecar.proxy.listener import ClientLimits, ClientTimeouts
 class Recorder:
     """A listener that notes what it is given and ends every exchange at once."""
 
-    limits = ClientLimits(1024, 4096, 32)
+    limits = ClientLimits(10, 10, 1024, 4096, 32)
+    crowded = False
     timeouts = ClientTimeouts(10, 10)
     draining = False
 

@@ -6,6 +6,12 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from pydantic_core import PydanticCustomError
 
 from sidecar.core.secrets import hash_secret
@@ -18,6 +24,7 @@ from sidecar.settings import (
     parse_duration,
     parse_size,
 )
+from tests.support.certificates import Authority
 
 KEY = "0123456789abcdef" * 2
 MINIMAL: dict[str, Any] = {
@@ -222,6 +229,17 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a network that is none": (changed(trusted_proxies=["10.0.0.1/8"]), "trusted_proxies[0]: write a network"),
     "an unknown place": (changed(credentials=["cookie"]), "credentials.places[0]: must be one of 'bearer'"),
     "no place": (changed(credentials=[]), "credentials.places: name at least one"),
+    "no upstream": (changed(upstream__url=[]), "upstream.url: name at least one"),
+    "a number for an upstream": (changed(upstream__url=5), "upstream.url: must be an address"),
+    "one of several upstreams": (changed(upstream__url=["http://h", "h"]), "upstream.url: write an address such as"),
+    "ourselves among others": (changed(upstream__url=["http://h", "http://localhost:3030"]), "upstream.url: is the sidecar's"),
+    "a certificate that is not there": (changed(tls={"certificate": "none.pem", "key": __file__}), "tls.certificate: is no file"),
+    "a certificate alone": (changed(tls={"certificate": __file__}), "tls.key: is required"),
+    "a certificate that is none": (
+        changed(tls={"certificate": __file__, "key": __file__}), "tls: certificate and key cannot be used together",
+    ),
+    "half a pair for the upstream": (changed(upstream__tls={"key": __file__}), "upstream.tls: certificate and key belong"),
+    "a CA that is none": (changed(upstream__tls={"ca": __file__}), "upstream.tls: the CA file cannot be used"),
     "a tiny limit": (changed(limits__headers="1B"), "limits.headers: "),
 }  # fmt: skip
 
@@ -284,3 +302,20 @@ def test_a_file_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
         load(tmp_path / "none.yaml")
     with pytest.raises(SettingsError, match="cannot be read"):
         load(tmp_path)
+
+
+def test_files_are_found_beside_the_configuration(file: Path) -> None:
+    pair = Authority(file.parent / "tls").issue("server", "server")
+    tls = {"certificate": "tls/server.pem", "key": "tls/server.key", "client_ca": "tls/ca.pem"}
+    settings = settings_of(file, changed(tls=tls))
+    assert settings.tls
+    assert settings.tls.certificate == pair.certificate
+
+
+def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked(file: Path) -> None:
+    pair = Authority(file.parent / "tls").issue("server", "server")
+    key = load_pem_private_key(pair.key.read_bytes(), None)
+    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"passphrase"))
+    pair.key.write_bytes(locked)
+    (fault,) = faults_of(file, changed(tls={"certificate": "tls/server.pem", "key": "tls/server.key"}))
+    assert fault.startswith("tls: certificate and key cannot be used together")

@@ -1,0 +1,259 @@
+"""The connections to the API server, or to several servers of the same API.
+
+Rules:
+- Idle connections are used again, the last one first: it is the least likely to be stale. One that was idle for longer than
+  the upstream may keep it is closed, not used.
+- Never more than `max_connections`: beyond that a request is refused at once, for a queue would only hide the overload.
+- Of several upstreams the one with the fewest exchanges gets the next. One that cannot be reached is passed over, and so is
+  one that gave no proper answer several times in a row, for a time that doubles; when none is left, all are tried.
+- A request whose connection could not be opened goes to the next upstream: nothing of it was sent.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from sidecar.core.reasons import Reason
+from sidecar.proxy.upstream import Receiver, UpstreamConnection, UpstreamTimeouts
+
+_FAILURES: Final = 3  # improper answers in a row before an upstream is passed over
+_PASSED_OVER: Final = (1.0, 30.0)  # seconds: at first, at most
+
+Opener = Callable[[Callable[[], UpstreamConnection]], Awaitable[UpstreamConnection]]
+
+
+class PoolLimits(NamedTuple):
+    """`idle` in seconds: for how long an unused connection is kept."""
+
+    max_connections: int
+    idle: float
+
+
+class _Upstream:
+    """One server: its idle connections, and how it has been doing."""
+
+    __slots__ = ("connect", "exchanges", "failures", "idle", "passed_over_until", "pause")
+
+    def __init__(self, connect: Opener) -> None:
+        self.connect = connect
+        self.idle: list[tuple[UpstreamConnection, float]] = []
+        self.exchanges = 0
+        self.failures = 0
+        self.passed_over_until = 0.0
+        self.pause = _PASSED_OVER[0]
+
+
+class UpstreamPool:
+    """Sends requests to the upstreams at `urls`. `monotonic` gives seconds; `check` is to be called now and then."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        loop: asyncio.AbstractEventLoop,
+        timeouts: UpstreamTimeouts,
+        limits: PoolLimits,
+        monotonic: Callable[[], float],
+        tls: ssl.SSLContext | None = None,
+        server_name: str | None = None,
+    ) -> None:
+        self.loop = loop
+        self.timeouts = timeouts
+        self.monotonic = monotonic
+        self.authority = authority_of(urls[0])
+        self.connections: set[UpstreamConnection] = set()
+        self._limits = limits
+        self._upstreams = [_Upstream(_opener(url, loop, tls, server_name)) for url in urls]
+        self._opening: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        idle = sum(len(upstream.idle) for upstream in self._upstreams)
+        return f"<UpstreamPool {len(self.connections)} open, {idle} idle, {len(self._opening)} opening>"
+
+    # Called by exchanges.
+
+    def dispatch(self, receiver: Receiver, request: bytes) -> None:
+        """Send a request on an idle connection, or on a new one; the outcome comes to `receiver`."""
+        upstreams = self._upstreams
+        address = 0 if len(upstreams) == 1 else self._choose(())
+        upstream = upstreams[address]
+        idle, now = upstream.idle, receiver.sent_at
+        while idle:
+            connection, since = idle.pop()
+            transport = connection.transport
+            if transport is None or transport.is_closing():
+                continue
+            if now - since > self._limits.idle:
+                transport.close()
+                continue
+            upstream.exchanges += 1
+            connection.reused = True
+            connection.send(receiver, request, now)
+            return
+        self._open(receiver, request, address)
+
+    # Called by connections.
+
+    def resend(self, receiver: Receiver, request: bytes) -> None:
+        """Send a request again, on a new connection."""
+        self._open(receiver, request, self._choose(()))
+
+    def opened(self, connection: UpstreamConnection) -> None:
+        """A connection is there."""
+        self.connections.add(connection)
+
+    def give_back(self, connection: UpstreamConnection, now: float) -> None:
+        """An exchange is over, with a proper answer; keep the connection, idle since `now`, for the next."""
+        upstream = self._upstreams[connection.address]
+        connection.busy = False
+        upstream.exchanges -= 1
+        upstream.failures = 0
+        upstream.pause = _PASSED_OVER[0]
+        upstream.idle.append((connection, now))
+
+    def failed(self, connection: UpstreamConnection) -> None:
+        """The upstream of this connection gave no proper answer."""
+        upstream = self._upstreams[connection.address]
+        upstream.failures += 1
+        if upstream.failures >= _FAILURES:
+            self._pass_over(upstream)
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """A connection is gone."""
+        self.connections.discard(connection)
+        upstream = self._upstreams[connection.address]
+        if any(entry[0] is connection for entry in upstream.idle):
+            upstream.idle = [entry for entry in upstream.idle if entry[0] is not connection]
+        elif connection.busy:
+            upstream.exchanges -= 1
+
+    # Which upstream, and getting there.
+
+    def _choose(self, tried: Sequence[int]) -> int:
+        now = self.monotonic()
+        left = [address for address in range(len(self._upstreams)) if address not in tried]
+        good = [address for address in left if self._upstreams[address].passed_over_until <= now]
+        return min(good or left, key=lambda address: (self._upstreams[address].exchanges, address))
+
+    def _pass_over(self, upstream: _Upstream) -> None:
+        upstream.failures = 0
+        upstream.passed_over_until = self.monotonic() + upstream.pause
+        upstream.pause = min(2 * upstream.pause, _PASSED_OVER[1])
+
+    def _open(self, receiver: Receiver, request: bytes, address: int) -> None:
+        if len(self.connections) + len(self._opening) >= self._limits.max_connections and not self._spare():
+            receiver.on_failure(Reason.OVERLOADED)
+            return
+        self._upstreams[address].exchanges += 1  # at once, for the next choice
+        task = self.loop.create_task(self._connect(receiver, request, address))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    def _spare(self) -> bool:
+        """Make room by closing an idle connection to another upstream."""
+        for upstream in self._upstreams:
+            if upstream.idle:
+                connection, _ = upstream.idle.pop(0)
+                self.connections.discard(connection)
+                if connection.transport is not None:
+                    connection.transport.close()
+                return True
+        return False
+
+    async def _connect(self, receiver: Receiver, request: bytes, address: int) -> None:
+        tried: list[int] = []
+        while True:
+            upstream = self._upstreams[address]
+            fault = Reason.UPSTREAM_UNREACHABLE
+            try:
+                async with asyncio.timeout(self.timeouts.connect):
+                    connection = await upstream.connect(self._factory(address))
+                break
+            except TimeoutError:
+                fault = Reason.UPSTREAM_TIMEOUT
+            except OSError:
+                pass
+            upstream.exchanges -= 1
+            self._pass_over(upstream)
+            tried.append(address)
+            if len(tried) == len(self._upstreams) or not receiver.wanted:
+                receiver.on_failure(fault)
+                return
+            address = self._choose(tried)
+            self._upstreams[address].exchanges += 1
+        self._use(connection, receiver, request)
+
+    def _use(self, connection: UpstreamConnection, receiver: Receiver, request: bytes) -> None:
+        upstream = self._upstreams[connection.address]
+        if connection.transport is not None and receiver.wanted:
+            connection.send(receiver, request, self.monotonic())
+            return
+        upstream.exchanges -= 1
+        if connection.transport is None:  # it was lost before this task went on
+            receiver.on_failure(Reason.UPSTREAM_UNREACHABLE)
+        else:
+            upstream.idle.append((connection, self.monotonic()))
+
+    def _factory(self, address: int) -> Callable[[], UpstreamConnection]:
+        return lambda: UpstreamConnection(self, address)
+
+    # Called by the worker.
+
+    def check(self, now: float) -> None:
+        """Close connections idle for too long and fail exchanges whose upstream is silent."""
+        for upstream in self._upstreams:
+            while upstream.idle and now - upstream.idle[0][1] > self._limits.idle:
+                connection, _ = upstream.idle.pop(0)
+                if connection.transport is not None:
+                    connection.transport.close()
+        for connection in list(self.connections):
+            connection.check(now)
+
+    async def probe(self) -> bool:
+        """Whether an upstream accepts connections (for readiness)."""
+        for address, upstream in enumerate(self._upstreams):
+            if upstream.idle:
+                return True
+            try:
+                async with asyncio.timeout(self.timeouts.connect):
+                    connection = await upstream.connect(self._factory(address))
+            except (OSError, TimeoutError):
+                continue
+            if connection.transport is not None:
+                connection.transport.close()
+            return True
+        return False
+
+    async def close(self) -> None:
+        """Close every connection, and wait for those being opened to be given up."""
+        opening = list(self._opening)
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
+        for connection in list(self.connections):
+            connection.abandon()
+
+
+def authority_of(url: str) -> bytes:
+    """What to send as `Host` when the client gave none."""
+    parts = urlsplit(url)
+    return b"localhost" if parts.scheme == "unix" else parts.netloc.encode()
+
+
+def _opener(url: str, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | None, server_name: str | None) -> Opener:
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    context = (tls or ssl.create_default_context()) if secure else None
+    host, port = parts.hostname or "", parts.port or (443 if secure else 80)
+
+    async def connect(factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:
+        if parts.scheme == "unix":
+            _, protocol = await loop.create_unix_connection(factory, unquote(parts.path))
+        else:
+            name = server_name if secure else None
+            _, protocol = await loop.create_connection(factory, host, port, ssl=context, server_hostname=name)
+        return protocol
+
+    return connect

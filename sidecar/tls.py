@@ -1,0 +1,85 @@
+"""TLS contexts: modern defaults of the standard library, and certificates that are read again when their files change."""
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+
+class InvalidTls(ValueError):
+    """Certificate, key or CA cannot be used; the text says which."""
+
+
+def _load(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    try:
+        # A key with a passphrase would be asked for on the terminal otherwise.
+        context.load_cert_chain(certificate, key, password=lambda: "")
+    except OSError as exc:
+        reason = exc.reason if isinstance(exc, ssl.SSLError) and exc.reason else exc.strerror
+        raise InvalidTls(f"certificate and key cannot be used together: {reason}") from None
+
+
+def _trust(context: ssl.SSLContext, ca: Path) -> None:
+    try:
+        context.load_verify_locations(ca)
+    except OSError as exc:
+        raise InvalidTls(f"the CA file cannot be used: {exc.strerror or 'no certificate in it'}") from None
+
+
+def server_context(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
+    """For the public listener: TLS 1.2 or later, HTTP/1.1. With `client_ca` a client may show a certificate that it signed,
+    and a wrong one ends the handshake. Raises `InvalidTls`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    _load(context, certificate, key)
+    if client_ca is not None:
+        _trust(context, client_ca)
+        context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
+def upstream_context(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
+    """For connections to the upstream, whose certificate is always checked: against `ca`, or the system's CAs. With
+    `certificate` and `key` we show one too. Raises `InvalidTls`."""
+    context = ssl.create_default_context()
+    if ca is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        _trust(context, ca)
+    if certificate is not None and key is not None:
+        _load(context, certificate, key)
+    return context
+
+
+class CertificateWatch:
+    """Reads certificate and key again when their files change, into a context that is in use: new handshakes get the new
+    certificate, connections stay. Kubernetes changes files by moving a symlink, so content is compared, not times."""
+
+    def __init__(
+        self, context: ssl.SSLContext, certificate: Path, key: Path, *, report: Callable[[str | None], None]
+    ) -> None:
+        self._context = context
+        self._certificate = certificate
+        self._key = key
+        self._report = report
+        self._seen = self._contents()
+
+    def _contents(self) -> tuple[bytes, ...]:
+        try:
+            return (self._certificate.read_bytes(), self._key.read_bytes())
+        except OSError:
+            return ()
+
+    def check(self) -> None:
+        """To be called now and then. `report` is told `None` after a change, or why the new files cannot be used: then the
+        old certificate stays."""
+        contents = self._contents()
+        if not contents or contents == self._seen:
+            return
+        self._seen = contents
+        try:
+            _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self._certificate, self._key)  # never half-load the live one
+            _load(self._context, self._certificate, self._key)
+        except InvalidTls as exc:
+            self._report(str(exc))
+        else:
+            self._report(None)
