@@ -15,6 +15,9 @@ test: $(STAMP) system  ## every test, with the coverage gate
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
+test-nightly: $(STAMP) system  ## the property tests and the fuzzers, for longer
+	HYPOTHESIS_PROFILE=nightly $(BIN)/pytest tests/e2e/test_fidelity.py tests/fuzz tests/unit
+
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

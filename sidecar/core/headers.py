@@ -312,6 +312,12 @@ def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders
     return ResponseHeaders(pieces, length, chunked, upgrade)
 
 
+def trailer_pieces(raw: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+    """The fields after a response's body that go on, serialised; none that frame or control (RFC 9110 section 6.5.1)."""
+    kept = [(name, value) for name, value in raw if _response_memo[name] is Kind.KEEP]
+    return [piece for name, value in kept for piece in (name, b": ", value, b"\r\n")]
+
+
 def forwarded_block(
     inbound: Iterable[tuple[bytes, bytes]],
     *,

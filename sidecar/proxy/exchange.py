@@ -9,7 +9,7 @@ Rules:
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiohttp.http_parser import RawRequestMessage
@@ -72,6 +72,7 @@ class Exchange:
     _upstream: UpstreamConnection | None = None
     _upstream_seconds: float | None = None
     _chunked_out = False
+    _trailers: Sequence[bytes] = ()
     _ends_by_close = False  # the end of the connection is the end of the body
     _head_written = False
 
@@ -235,6 +236,9 @@ class Exchange:
         else:
             self._out.append(data)
 
+    def on_trailers(self, pieces: list[bytes]) -> None:
+        self._trailers = pieces
+
     def flush(self) -> None:
         if self._out:
             self._head_written = self.status != 0
@@ -286,7 +290,7 @@ class Exchange:
         if self.ended:
             return
         if self._chunked_out:
-            self._out.append(b"0\r\n\r\n")
+            self._out += (b"0\r\n", *self._trailers, b"\r\n")
         self._upstream = None
         self._upstream_seconds = now - self.sent_at
         self.flush()

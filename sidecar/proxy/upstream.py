@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 import httptools
 
-from sidecar.core.headers import InvalidResponse, ResponseHeaders, read_response_headers
+from sidecar.core.headers import InvalidResponse, ResponseHeaders, read_response_headers, trailer_pieces
 from sidecar.core.reasons import Reason
 
 _MAX_HEAD = 256 * 1024  # a response head beyond this is no HTTP server's
@@ -57,6 +57,9 @@ class Receiver(Protocol):
 
     def on_body(self, data: bytes) -> None:
         """Bytes of its body."""
+
+    def on_trailers(self, pieces: list[bytes]) -> None:
+        """Fields after the body, serialised."""
 
     def on_complete(self, now: float) -> None:
         """The response is whole at `now` (monotonic seconds); nothing was handed on since the last `flush`."""
@@ -127,6 +130,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_reading_paused",
         "_reason",
         "_switch",
+        "_trailers",
         "_tunnel",
         "_until_eof",
         "address",
@@ -167,6 +171,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.seen = False
         self._final = False
         self._complete = False
+        self._trailers: list[tuple[bytes, bytes]] = []
         self._keep_alive = False
         self._until_eof = False
         self._invalid = False
@@ -349,7 +354,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._final:  # fields after the body are trailers
+        if self._final:
+            self._trailers.append((name, value))  # what comes after the body
+        else:
             self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -391,3 +398,5 @@ class UpstreamConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._final:
             self._complete = True
+            if self._trailers and self.receiver is not None:
+                self.receiver.on_trailers(trailer_pieces(self._trailers))
