@@ -33,7 +33,10 @@ class RevocationView:
 
     def add(self, revocations: Iterable[tuple[str, int]]) -> None:
         """Refuse these tokens from now on: `jti` and the second until which that is to be remembered."""
-        self._revoked.update(revocations)
+        revoked = self._revoked
+        for jti, until in revocations:
+            if until > revoked.get(jti, -1):
+                revoked[jti] = until
 
     def live(self, now: float) -> dict[str, int]:
         """The revocations whose tokens have not expired at `now`."""

@@ -83,7 +83,8 @@ def parse_secret_hash(text: str) -> SecretHash:
 def _cost(text: str) -> tuple[int, int, int]:
     match = _PARAMETERS.fullmatch(text)
     ln, r, p = map(int, match.groups()) if match else (0, 0, 0)
-    if not (10 <= ln <= 20 and r >= 1 and 1 <= p <= 4 and 128 * r * 2**ln <= _MAX_MEMORY // 2):
+    # RFC 7914 section 2: N is less than 2^(128 r / 8).
+    if not (10 <= ln < min(21, 16 * r) and 1 <= p <= 4 and 128 * r * 2**ln <= _MAX_MEMORY // 2):
         raise InvalidSecretHash("has scrypt parameters out of bounds: ln=10 or more, p up to 4, 32 MiB at most")
     return ln, r, p
 

@@ -187,8 +187,12 @@ class ClientConnection(BaseProtocol):
         if self.tunnel is not None:
             return self.tunnel.client_ended()
         # A client may half-close after its request and still wait for the answer (RFC 9112 section 9.6).
-        if self._linger_until or self.exchange is None or not self._body.is_eof():
+        if self._linger_until or self.exchange is None:
             return False
+        if not self._body.is_eof():
+            if self._queue and self._queue[-1][1] is self._body:
+                self._queue.pop()  # its body will never come: it is not begun
+            self._break_body()
         self._eof_at = self._listener.monotonic()
         return True
 
