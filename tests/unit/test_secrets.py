@@ -177,9 +177,6 @@ def test_any_text_is_read_or_refused(written: str) -> None:
     assert len(parsed.digest) == 32
 
 
-@pytest.mark.xfail(
-    reason="r=1 with ln=16 to 18 is read, and then scrypt refuses to compute it (RFC 7914: N < 2^(128 r / 8))"
-)
 @pytest.mark.parametrize("cost", ["ln=16,r=1,p=1", "ln=17,r=1,p=1", "ln=18,r=1,p=1"])
 def test_a_hash_that_was_read_can_be_computed(cost: str) -> None:
     try:

@@ -1,0 +1,89 @@
+"""core.grants: what a client may be granted."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.core.clients import Client
+from sidecar.core.grants import SUPPORTED, check_grant, narrow_scope
+from sidecar.core.reasons import Reason, Refused
+from sidecar.core.secrets import SecretHash
+
+
+def client(scope: tuple[str, ...] = (), grants: frozenset[str] = SUPPORTED) -> Client:
+    return Client("c", SecretHash(bytes(16), bytes(32), None), grants, scope)
+
+
+def refused(ask: Callable[[], object]) -> Reason:
+    with pytest.raises(Refused) as caught:
+        ask()
+    assert caught.value.client_id == "c"
+    return caught.value.reason
+
+
+@pytest.mark.parametrize("grant", sorted(SUPPORTED))
+def test_a_grant_is_for_the_clients_that_name_it(grant: str) -> None:
+    assert check_grant(grant, client()) == grant
+    others = client(grants=frozenset(["implicit"]))
+    assert refused(lambda: check_grant(grant, others)) is Reason.UNAUTHORIZED_GRANT
+
+
+@pytest.mark.parametrize(
+    ("grant", "reason"),
+    [
+        (None, Reason.INVALID_REQUEST),
+        ("", Reason.UNSUPPORTED_GRANT),
+        ("password", Reason.UNSUPPORTED_GRANT),
+        ("implicit", Reason.UNSUPPORTED_GRANT),
+        ("Client_Credentials", Reason.UNSUPPORTED_GRANT),
+        ("client_credentials ", Reason.UNSUPPORTED_GRANT),
+        ("client_credentials refresh_token", Reason.UNSUPPORTED_GRANT),
+    ],
+)
+def test_no_client_gets_another_grant(grant: str | None, reason: Reason) -> None:
+    assert refused(lambda: check_grant(grant, client(grants=SUPPORTED | {str(grant)}))) is reason
+
+
+HAS = ("b", "a", "c:d")
+
+
+@pytest.mark.parametrize(
+    ("asked", "given_scope"),
+    [
+        (None, HAS),
+        ("b a c:d", HAS),
+        ("a b", ("a", "b")),
+        ("a", ("a",)),
+        ("a a b a", ("a", "b")),
+        ("  a  b ", ("a", "b")),
+    ],
+)
+def test_scopes_come_in_the_order_asked_each_once(asked: str | None, given_scope: tuple[str, ...]) -> None:
+    assert narrow_scope(client(HAS), asked) == given_scope
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["x", "a x", "A", "c", "c:", "", " ", "a,b", "a\tb", "a\nb", "a\xa0b", "a%20b", "*", "\ud800", "a " * 5000 + "x"],
+)
+def test_what_the_client_has_not_is_refused_as_a_whole(asked: str) -> None:
+    assert refused(lambda: narrow_scope(client(HAS), asked)) is Reason.INVALID_SCOPE
+
+
+@pytest.mark.parametrize("asked", ["a", "", " "])
+def test_a_client_without_scopes_may_ask_for_none(asked: str) -> None:
+    assert narrow_scope(client(), None) == ()
+    assert refused(lambda: narrow_scope(client(), asked)) is Reason.INVALID_SCOPE
+
+
+@given(st.lists(st.sampled_from("abcdef"), unique=True), st.lists(st.sampled_from("abcdefg ")))
+def test_a_scope_never_widens(has: list[str], asked: list[str]) -> None:
+    try:
+        scope = narrow_scope(client(tuple(has)), " ".join(asked))
+    except Refused:
+        assert not set(asked) - {" "} or set(asked) - {" "} - set(has)
+        return
+    assert set(scope) == set(asked) - {" "} <= set(has)
+    assert len(set(scope)) == len(scope)

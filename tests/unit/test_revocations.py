@@ -1,0 +1,118 @@
+"""core.revocations: what is revoked, and how long that may be relied on."""
+
+import math
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.core.revocations import RevocationView
+
+ENTRIES = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), max_size=12)
+
+
+def remembered(entries: list[tuple[str, int]]) -> dict[str, int]:
+    """The longest that each was asked to be remembered."""
+    return {jti: max(exp for other, exp in entries if other == jti) for jti, _ in entries}
+
+
+@pytest.mark.parametrize(
+    ("confirmed", "moment", "staleness", "usable"),
+    [
+        ([], 0, math.inf, False),
+        ([], math.inf, math.inf, False),
+        ([100], 100, 0, True),
+        ([100], 105, 5, True),
+        ([100], 105.001, 5.001, False),
+        ([100], 99, 0, True),
+        ([100, 90], 101, 1, True),
+        ([90, 100], 105, 5, True),
+        ([0], 0, 0, True),
+        ([-100], -96, 4, True),
+        ([math.inf], 1e12, 0, True),
+        ([math.inf, 1], 1e12, 0, True),
+    ],
+)
+def test_a_view_may_be_used_for_a_while_after_it_was_current(
+    confirmed: list[float], moment: float, staleness: float, usable: bool
+) -> None:
+    view = RevocationView(5)
+    for when in confirmed:
+        view.confirm(when)
+    assert view.staleness(moment) == pytest.approx(staleness)
+    assert view.usable(moment) is usable
+
+
+def test_with_no_staleness_allowed_a_view_is_good_for_its_own_moment() -> None:
+    view = RevocationView(0)
+    view.confirm(7)
+    assert (view.usable(7), view.usable(7.001)) == (True, False)
+
+
+def test_what_is_revoked_does_not_make_a_view_current() -> None:
+    view = RevocationView(5)
+    view.add([("a", 10)])
+    assert not view.usable(0)
+    assert "a" in view
+
+
+@given(st.lists(st.integers(-9, 9)), st.integers(-9, 20))
+def test_time_alone_makes_a_view_stale_and_a_confirmation_never_does(moments: list[int], moment: int) -> None:
+    view = RevocationView(5)
+    ages = [view.staleness(moment)]
+    for when in moments:
+        view.confirm(when)
+        ages.append(view.staleness(moment))
+    assert all(later <= earlier for earlier, later in pairwise(ages))
+    assert view.usable(moment) is (bool(moments) and moment - max(moments) <= 5)
+
+
+@given(ENTRIES)
+def test_all_that_was_told_is_refused_in_whatever_order_and_twice(entries: list[tuple[str, int]]) -> None:
+    view = RevocationView(5)
+    view.add(iter(entries))
+    view.add(reversed(entries))
+    assert {jti for jti in "abcd" if jti in view} == {jti for jti, _ in entries}
+    assert len(view) == len({jti for jti, _ in entries})
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), st.integers(0, 9)), st.integers(0, 9))
+def test_what_has_ended_is_forgotten_and_nothing_else(entries: dict[str, int], now: int) -> None:
+    """An entry that is to be remembered until now has ended."""
+    view = RevocationView(5)
+    view.add(entries.items())
+    live = {jti: exp for jti, exp in entries.items() if exp > now}
+    assert view.live(now) == live
+    assert len(view) == len(entries), "looking forgets nothing"
+    view.purge(now)
+    assert {jti for jti in "abcd" if jti in view} == live.keys()
+
+
+def test_purging_leaves_the_view_as_current_as_it_was() -> None:
+    view = RevocationView(5)
+    view.confirm(100)
+    view.purge(1e12)
+    assert view.staleness(103) == 3
+
+
+@given(ENTRIES, st.integers(0, 9))
+def test_out_of_order_a_view_can_only_refuse_more(entries: list[tuple[str, int]], now: int) -> None:
+    view = RevocationView(5)
+    for entry in entries:
+        view.add([entry])
+    view.purge(now)
+    assert {jti for jti in "abc" if jti in view} == {jti for jti, exp in remembered(entries).items() if exp > now}
+
+
+@pytest.mark.parametrize("jti", ["", "A", "a ", "a\0"])
+def test_a_token_is_revoked_by_its_exact_id(jti: str) -> None:
+    view = RevocationView(5)
+    view.add([("a", 10)])
+    assert jti not in view
+
+
+def test_the_representation_counts_and_shows_no_id() -> None:
+    view = RevocationView(5)
+    view.add([("canary", 10), ("other", 10)])
+    assert repr(view) == "<RevocationView 2 revoked>"
