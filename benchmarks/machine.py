@@ -9,9 +9,15 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-SCRIPT = Path(__file__).with_name("orders.lua")
+THEIR_CORE, OTHER_CORE = 0, 1  # that of the contender; that of wrk, the upstream and Redis
 _TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Invalid(Exception):
+    """The measurement cannot be made, or would say nothing. The text says why."""
 
 
 def free_port() -> int:
@@ -27,72 +33,84 @@ def find(program: str) -> str | None:
 
 
 class Process:
-    """A process and its children, on one core."""
+    """A process on one core, leader of a session of its own: Ctrl-C reaches the harness alone, which then ends it."""
 
     def __init__(self, command: Sequence[str], core: int, log: Path) -> None:
         self._log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                ["taskset", "-c", str(core), *command], stdout=output, stderr=output, stdin=subprocess.DEVNULL
+                ["taskset", "-c", str(core), *command],  # which becomes the command: the same process id
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
 
     def wait_for_port(self, port: int) -> None:
-        """Return when something listens. Raises `RuntimeError` with the process's output when it ends instead."""
+        """Return when something listens there. Raises `Invalid` with the end of its output when nothing does."""
         deadline = time.monotonic() + 30
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                 return
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(self._log.read_text(errors="replace")[-2000:])
+                output = self._log.read_text(errors="replace")[-2000:]
+                raise Invalid(f"{self._process.args!r} does not listen:\n{output}")
             time.sleep(0.05)
 
-    def _family(self) -> Iterator[int]:
-        wanted = {self._process.pid}
-        yield self._process.pid
-        parents = {}
+    def _stats(self) -> Iterator[tuple[int, list[str]]]:
+        """Each living process of the session, with its fields of `/proc/PID/stat` from the state on."""
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-        while children := {pid for pid, parent in parents.items() if parent in wanted} - wanted:
-            wanted |= children
-            yield from children
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if int(fields[3]) == self._process.pid:
+                    yield int(entry.name), fields
 
     def cpu_seconds(self) -> float:
-        """User and system time of the process and its living children."""
-        ticks = 0
-        for pid in self._family():
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / _TICKS
+        """User and system time of the process and its living children, in steps of the kernel's tick (10 ms)."""
+        return sum(int(fields[11]) + int(fields[12]) for _, fields in self._stats()) / _TICKS
 
     def resident_mib(self) -> float:
         """Resident memory of the largest of its processes, in MiB."""
-        texts = [Path(f"/proc/{pid}/status").read_text() for pid in self._family()]
+        texts = [Path(f"/proc/{pid}/status").read_text() for pid, _ in self._stats()]
         lines = [line for text in texts for line in text.splitlines() if line.startswith("VmRSS:")]
         return max(int(line.split()[1]) / 1024 for line in lines)
 
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL when that is not enough."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            try:
+        """SIGTERM to the leader; SIGKILL to whatever of its session is left then."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if self._process.poll() is None:
+                self._process.send_signal(signal.SIGTERM)
                 self._process.wait(10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        for pid, _ in list(self._stats()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
 
 
-def load(url: str, token: str, seconds: float, connections: int, core: int) -> tuple[int, float]:
-    """Run wrk over a thousand paths: the number of requests and their rate.
+class Processes:
+    """Everything that the harness starts. Leaving it ends all of them, whatever happened, the last started first."""
 
-    Raises `RuntimeError` for any answer but 2xx, or a broken socket.
-    """
-    command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "-s", str(SCRIPT)]
-    done = subprocess.run(
-        [*command, "-H", f"Authorization: Bearer {token}", url], capture_output=True, text=True, check=True
-    )
-    if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
-        raise RuntimeError(f"not every request was answered well:\n{done.stdout}")
-    lines = {line.split(":")[0].strip(): line for line in done.stdout.splitlines()}
-    requests = next(int(line.split()[0]) for line in done.stdout.splitlines() if " requests in " in line)
-    return requests, float(lines["Requests/sec"].split(":")[1])
+    def __init__(self) -> None:
+        self._started: list[Process] = []
+
+    def start(self, command: Sequence[str], core: int, log: Path) -> Process:
+        """Start one; `log` is the file for its output."""
+        process = Process(command, core, log)
+        self._started.append(process)
+        return process
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)  # all unwind, as Ctrl-C does
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of them
+        while self._started:
+            self._started.pop().stop()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
