@@ -9,11 +9,15 @@ States of a connection, and what ends each:
 - *idle*      no byte of a request: `timeouts.idle`, or `timeouts.request_header` before the first request
 - *head*      part of a request head: `timeouts.request_header`, then 408
 - *busy*      an exchange: `timeouts.idle` without progress by the client while its bytes are waited for
-- *half-closed* the client will send no more but may wait for the answer: 1 s, then it counts as gone, and the upstream
-              is told. Most clients that close their side have left.
+- *half-closed* the client will send no more but may wait for the answer: 1 s until that begins, then it counts as gone,
+              and the upstream is told. Most clients that close their side have left.
 - *tunnel*    after 101: nothing said for `timeouts.stream` (`proxy.tunnel`)
-- *lingering* our last word was said, what still comes is dropped: the client's close, or 2 s. Closing at once would
-              make the kernel reset the connection, and the client could lose the answer (RFC 9112 section 9.6).
+- *lingering* our last word was said, what still comes is dropped: the client's close, or 2 s after all was delivered.
+              Closing at once would make the kernel reset the connection, and the client could lose the answer
+              (RFC 9112 section 9.6).
+
+In every state but the tunnel, a client that takes nothing of what waits for it for `timeouts.idle` is cut. While one does not
+read its answers, no further request of its is begun; and after a queue full of them, the others have their turn.
 
 Most clients keep a connection and repeat their header section on it with every request. So the *rest* of a head, all of it
 after the request line, is remembered together with what the parser made of it, and when it comes again in one read,
@@ -22,9 +26,13 @@ ones, and everything else goes to the parser. `tests/unit/test_repeated_heads.py
 """
 
 import asyncio
+import contextlib
+import fcntl
 import re
 import socket
 import struct
+import sys
+import termios
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -55,6 +63,7 @@ _PLAIN_LINE: Final = re.compile(
     rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*) HTTP/1\.1"
 )
 _HEAD_END: Final = b"\r\n\r\n"
+_INT: Final = bytes(4)
 
 
 class RequestBroken(Exception):
@@ -84,14 +93,17 @@ class ClientConnection(BaseProtocol):
         "_fault",
         "_full",
         "_head_bytes",
+        "_head_end",
         "_head_since",
+        "_incomplete",
         "_linger_until",
         "_listener",
-        "_paused_at",
+        "_moved_at",
         "_pumping",
         "_queue",
         "_repeatable",
         "_rest",
+        "_undelivered",
         "active_at",
         "certificate",
         "exchange",
@@ -126,11 +138,14 @@ class ClientConnection(BaseProtocol):
         self._repeatable: RawRequestMessage | None = None  # what the parser made of it
         self._deaf = False  # an upgrade was asked for: what follows the request is not ours to parse
         self._eof_at = 0.0
-        self._full = False
+        self._full = False  # the parser holds back what follows a full queue
+        self._incomplete: StreamReader | None = None  # the body, not yet whole, of a message that left the queue
         self._pumping = False
         self.active_at = self._head_since = listener.monotonic()
-        self._head_bytes = 0
-        self._paused_at = 0.0
+        self._head_bytes = 0  # of a head that is not whole yet
+        self._head_end = b""  # the last three of them
+        self._undelivered = 0
+        self._moved_at = 0.0  # when that last changed
         self._linger_until = 0.0
         self.exchange: Exchange | None = None
         self.tunnel: Tunnel | None = None
@@ -160,6 +175,10 @@ class ClientConnection(BaseProtocol):
         """The request's `Content-Length` in bytes; `None` when it is chunked."""
         return None if message.chunked else int(message.headers.get("Content-Length", "0"))
 
+    def waiting_for_body(self, exchange: Exchange) -> contextlib.AbstractAsyncContextManager[None]:
+        """What encloses the reading of a body by ourselves. Raises `Refused`; see `Listener.waiting_for_body`."""
+        return self._listener.waiting_for_body(exchange)
+
     # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -187,7 +206,7 @@ class ClientConnection(BaseProtocol):
         if self.tunnel is not None:
             return self.tunnel.client_ended()
         # A client may half-close after its request and still wait for the answer (RFC 9112 section 9.6).
-        if self._linger_until or self.exchange is None:
+        if self._linger_until or (self.exchange is None and not self._queue and not self._full):
             return False
         if not self._body.is_eof():
             if self._queue and self._queue[-1][1] is self._body:
@@ -198,7 +217,6 @@ class ClientConnection(BaseProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._paused_at = self._listener.monotonic()
         if self.exchange is not None:
             self.exchange.client_paused()
 
@@ -206,13 +224,15 @@ class ClientConnection(BaseProtocol):
         super().resume_writing()
         if self.exchange is not None:
             self.exchange.client_resumed()
+        else:
+            self._pump()
 
     def data_received(self, data: bytes) -> None:
-        if self._rest and data.endswith(self._rest) and self.exchange is None and not self._queue:
+        if self._rest and data.endswith(self._rest) and self.exchange is None and not self._queue and not self._paused:
             message = self._repeated(data)
             if message is not None:
-                self.active_at = self._listener.monotonic()
-                self.exchange = self._listener.start_exchange(self, message, EMPTY_PAYLOAD)
+                now = self.active_at = self._listener.monotonic()
+                self.exchange = self._listener.start_exchange(self, message, EMPTY_PAYLOAD, now)
                 return
         if self.tunnel is not None:
             self.active_at = self._listener.monotonic()
@@ -225,25 +245,29 @@ class ClientConnection(BaseProtocol):
             return
         now = self.active_at = self._listener.monotonic()
         in_head = self._body.is_eof()
+        clean, self._clean = self._clean, False
         try:
             messages, _, _ = self._parser.feed_data(data)  # type: ignore[union-attr]  # set until connection_lost
         except Exception as exc:  # noqa: BLE001  aiohttp raises ValueError too for what it cannot read
             self._broken(_reason_of(exc, self._listener.limits.request_line))
             return
-        clean, self._clean = self._clean, False
+        finished = self._finish_message()
         if messages:
-            if messages[-1][0].upgrade:
-                # Only what ends with the head, or with the rest of its end, holds nothing more.
-                end = data.find(_HEAD_END)
-                self.spoke_early = end != len(data) - len(_HEAD_END) if end >= 0 else len(data) > 3
-            if clean and len(messages) == 1:
-                self._note_end(data, *messages[0])
-            self._accept(messages, len(data))
+            self._accept(messages, data, now, finished, clean=clean)
         elif in_head and data:
             self._head_bytes += len(data)
+            self._head_end = (self._head_end + data)[-3:]
             self._head_since = self._head_since or now
             if self._head_bytes > self._listener.limits.headers + self._listener.limits.request_line:
                 self._broken(Reason.HEADERS_TOO_LARGE)
+
+    def _finish_message(self) -> int:
+        # The parser counts a message when it is whole, and only then can be told that it left the queue.
+        if self._incomplete is None or not self._incomplete.is_eof():
+            return 0
+        self._incomplete = None
+        self._parser.message_consumed()  # type: ignore[union-attr]  # set until connection_lost
+        return 1
 
     def _note_end(self, data: bytes, message: RawRequestMessage, payload: StreamReader) -> None:
         """Find out whether `data`, which made one message, ends with it, and whether its head can be repeated."""
@@ -251,7 +275,8 @@ class ClientConnection(BaseProtocol):
         end = data.find(_HEAD_END) + len(_HEAD_END) + (length or 0)
         self._rest = b""
         self._clean = length is not None and payload.is_eof() and not message.upgrade and end == len(data)
-        if self._clean and payload is EMPTY_PAYLOAD and message.version == (1, 1) and not message.should_close:
+        plain = payload is EMPTY_PAYLOAD and message.version == (1, 1) and not message.should_close
+        if self._clean and plain and data[:1] not in (b"\r", b"\n"):  # llhttp passes over empty lines before a request
             self._rest = data[data.index(b"\r\n") :]
             self._repeatable = message
 
@@ -278,21 +303,44 @@ class ClientConnection(BaseProtocol):
             last.url,
         )
 
-    def _accept(self, messages: list[tuple[RawRequestMessage, StreamReader]], size: int) -> None:
-        limit = self._listener.limits.headers
-        oversized = self._head_bytes + size > limit  # a head within one small read need not be measured
-        self._head_bytes = 0
-        self._head_since = 0.0
+    def _accept(
+        self,
+        messages: list[tuple[RawRequestMessage, StreamReader]],
+        data: bytes,
+        now: float,
+        finished: int,
+        *,
+        clean: bool,
+    ) -> None:
+        limits = self._listener.limits
+        last, body = messages[-1]
+        joined = self._head_end + data
+        # A head that came alone, in small reads, need not be measured.
+        measured = not clean or len(messages) > 1 or self._head_bytes + len(data) > limits.headers
+        if last.upgrade:
+            # Only what ends with the head holds nothing more.
+            self.spoke_early = joined.find(_HEAD_END) != len(joined) - len(_HEAD_END)
+        if clean and len(messages) == 1:
+            self._note_end(data, last, body)
+        another = body is EMPTY_PAYLOAD and not joined.endswith(_HEAD_END)  # the next head has begun
+        self._head_bytes = int(another)
+        self._head_since = now if another else 0.0
+        self._head_end = b""
+        # The parser goes no further than this until some were consumed; what is not whole yet does not count.
+        full = len(self._queue) + len(messages) + finished - (not body.is_eof()) >= _MAX_PIPELINED
         for message, payload in messages:
-            if len(message.raw_headers) > self._listener.limits.header_count or (
-                oversized and sum(len(n) + len(v) + 4 for n, v in message.raw_headers) > limit
+            if payload is EMPTY_PAYLOAD and self.declared_length(message) != 0:
+                self._broken(Reason.MALFORMED_REQUEST)  # aiohttp takes the largest length for none
+                return
+            if len(message.raw_headers) > limits.header_count or (
+                measured and sum(len(n) + len(v) + 4 for n, v in message.raw_headers) > limits.headers
             ):
                 self._broken(Reason.HEADERS_TOO_LARGE)
                 return
             self._queue.append((message, payload))
             self._body = payload
             self._deaf = message.upgrade
-        if len(messages) >= _MAX_PIPELINED or len(self._queue) >= _MAX_PIPELINED:
+        if full:
             self._full = True
             self._pause_reading_for_buffer()
         self._pump()
@@ -305,18 +353,21 @@ class ClientConnection(BaseProtocol):
             return
         self._pumping = True
         try:
-            while self.exchange is None and not self._linger_until and self.transport is not None:
+            while self._may_go_on():
                 if self._queue:
                     message, payload = self._queue.popleft()
-                    self._parser.message_consumed()  # type: ignore[union-attr]  # set until connection_lost
-                    self.exchange = self._listener.start_exchange(self, message, payload)
+                    if payload.is_eof():
+                        self._parser.message_consumed()  # type: ignore[union-attr]  # set until connection_lost
+                    else:
+                        self._incomplete = payload
+                    now = self._listener.monotonic()
+                    self.exchange = self._listener.start_exchange(self, message, payload, now)
                 elif self._fault is not None:
                     self._say_last(self._fault)
                 elif self._full:
-                    self._full = False
-                    self._resume_reading_for_buffer()
-                    self.data_received(b"")  # what the parser held back
-                elif self._eof_at:
+                    self._loop.call_soon(self._read_on)  # not at once: others wait for their turn
+                    return
+                elif self._eof_at and self.transport is not None:
                     self.transport.close()
                     return
                 else:
@@ -324,9 +375,20 @@ class ClientConnection(BaseProtocol):
         finally:
             self._pumping = False
 
-    def exchange_ended(self, exchange: Exchange) -> None:
+    def _may_go_on(self) -> bool:
+        # A client that does not read its answers gets no more of them.
+        return self.exchange is None and not self._paused and not self._linger_until and self.transport is not None
+
+    def _read_on(self) -> None:
+        if self._full and not self._queue and self._may_go_on():
+            self._full = False
+            self._resume_reading_for_buffer()
+            self.data_received(b"")  # what the parser held back
+
+    def exchange_ended(self, exchange: Exchange, now: float) -> None:
         """The response is written (or never will be): go on with the next request, or close."""
-        self._listener.exchange_ended()
+        self._listener.exchange_ended(exchange)
+        self.active_at = now
         if self.transport is None or self.transport.is_closing():
             return
         if not exchange.keep_alive:
@@ -382,10 +444,24 @@ class ClientConnection(BaseProtocol):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             self.transport.abort()
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether a response is due, or not yet delivered."""
+        if self.transport is None:
+            return False
+        return self.exchange is not None or bool(self._queue) or self._full or self._unsent(self.transport) > 0
+
     def close_if_idle(self) -> None:
         """The worker is going away: close unless a response is due."""
-        if self.exchange is None and not self._queue and self.transport is not None:
+        if self.exchange is None and not self._queue and not self._full and self.transport is not None:
             self.transport.close()
+
+    def _unsent(self, transport: asyncio.Transport) -> int:
+        """How many bytes the client has yet to take. TLS hides some of ours, but not what the kernel holds of them."""
+        size = transport.get_write_buffer_size()
+        if size or self._paused or self._linger_until or self.draining:
+            size += _kernel_holds(transport.get_extra_info("socket"))
+        return size
 
     def _close(self) -> None:
         transport = self.transport
@@ -421,39 +497,56 @@ class ClientConnection(BaseProtocol):
 
     # Called about once a second.
 
-    def check(self, now: float) -> None:  # noqa: C901, PLR0912  a branch per state of the head of this file
+    def check(self, now: float) -> None:
         """Close the connection of a client that is too slow."""
-        timeouts = self._listener.timeouts
-        if self.transport is None:
+        transport = self.transport
+        if transport is None:
             return
-        if self._linger_until:
-            if now > self._linger_until:
-                self.transport.abort()
-        elif self.tunnel is not None:
+        if self.tunnel is not None:
             self.tunnel.check(now)
-        elif self._paused:
-            if now - self._paused_at > timeouts.idle:
-                self.transport.abort()
+            return
+        unsent = self._unsent(transport)
+        if unsent != self._undelivered:
+            self._undelivered, self._moved_at = unsent, now
+        if unsent:
+            if now - self._moved_at > self._listener.timeouts.idle:
+                self.abort(reset=True)
+            elif self._linger_until:
+                self._linger_until = now + _LINGER
+        elif self._linger_until:
+            if now > self._linger_until:
+                transport.abort()
         elif self.exchange is not None:
-            if self._eof_at and now - self._eof_at > _HALF_CLOSED:
-                self.transport.abort()
-            elif not self._body.is_eof() and not self._reading_paused and now - self.active_at > timeouts.idle:
-                self._stalled(self.exchange)
-        elif self._head_since:
-            if now - self._head_since > timeouts.request_header:
-                if self._head_bytes:
-                    self._broken(Reason.REQUEST_TIMEOUT)
-                else:
-                    self.transport.close()  # connected and said nothing
+            self._check_exchange(self.exchange, now)
+        else:
+            self._check_waiting(transport, now)
+
+    def _check_exchange(self, exchange: Exchange, now: float) -> None:
+        if self._eof_at and not exchange.answer_begun and now - max(self._eof_at, exchange.started) > _HALF_CLOSED:
+            self.abort()
+        elif (
+            not self._body.is_eof() and not self._reading_paused and now - self.active_at > self._listener.timeouts.idle
+        ):
+            self._stalled(exchange)
+
+    def _check_waiting(self, transport: asyncio.Transport, now: float) -> None:
+        timeouts = self._listener.timeouts
+        if self._head_since:
+            if now - self._head_since <= timeouts.request_header:
+                return
+            if self._head_bytes:
+                self._broken(Reason.REQUEST_TIMEOUT)
+            else:
+                transport.close()  # connected and said nothing
         elif now - self.active_at > timeouts.idle:
-            self.transport.close()
+            transport.close()
 
     def _stalled(self, exchange: Exchange) -> None:
         if exchange.ended:
             self.abort()
         elif not exchange.answer_begun:
             self._fault = Reason.REQUEST_TIMEOUT
-            exchange.on_failure(Reason.REQUEST_TIMEOUT)
+            exchange.give_up(Reason.REQUEST_TIMEOUT)
 
 
 def _reason_of(exc: Exception, request_line: int) -> Reason:
@@ -461,3 +554,12 @@ def _reason_of(exc: Exception, request_line: int) -> Reason:
     if isinstance(exc, LineTooLong):
         return Reason.REQUEST_LINE_TOO_LONG if exc.args[1] == request_line else Reason.HEADERS_TOO_LARGE
     return Reason.MALFORMED_REQUEST
+
+
+def _kernel_holds(sock: socket.socket | None) -> int:
+    """How many bytes of a connection the peer has not acknowledged; 0 where the system does not tell."""
+    try:
+        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, _INT) if sock is not None else _INT
+    except OSError:
+        return 0
+    return int.from_bytes(answer, sys.byteorder)

@@ -55,6 +55,7 @@ class Exchange:
     # What most exchanges never change stands here once, instead of being written for each.
     resendable = False
     wanted = True
+    waiting = False  # for its own body, which we read before it goes on
     ended = False
     expects_continue = False
     decision = Decision.REFUSED
@@ -77,13 +78,18 @@ class Exchange:
     _head_written = False
 
     def __init__(
-        self, connection: "ClientConnection", message: RawRequestMessage, payload: StreamReader, services: Services
+        self,
+        connection: "ClientConnection",
+        message: RawRequestMessage,
+        payload: StreamReader,
+        services: Services,
+        now: float,
     ) -> None:
         self.connection = connection
         self.message = message
         self.payload = payload
         self._services = services
-        self.started = connection.active_at
+        self.started = now
         self.head_request = message.method == "HEAD"
         # An upgrade that was asked for and not done leaves the parser unsure of what follows.
         self.keep_alive = not message.should_close and not message.upgrade
@@ -123,8 +129,6 @@ class Exchange:
             self.reason = reply.reason
             self._abort()
             return
-        if self.expects_continue and not self.payload.is_eof():
-            self.keep_alive = False  # the client may send its body or not: we cannot know what comes next
         self._plan_rest_of_request()
         self.status = reply.status
         self.reason = reply.reason
@@ -133,26 +137,36 @@ class Exchange:
         self._end()
 
     async def read_body(self, limit: int) -> bytes:
-        """The whole body of the request. Raises `BodyTooLarge` beyond `limit` bytes, as soon as that is known."""
+        """The whole body of the request. Raises `BodyTooLarge` beyond `limit` bytes, as soon as that is known,
+        `RequestBroken`, and `Refused` when it does not come in time or too many are waited for."""
         length = self.connection.declared_length(self.message)
         if length is not None and length > limit:
             raise BodyTooLarge
         if self.expects_continue and not self.payload.is_eof():
             self.connection.write(_CONTINUE)
             self.expects_continue = False
+        if self.payload.is_eof():
+            return bytes(self._within(self.payload.read_nowait(), limit))
         body = bytearray()
-        while data := await self.payload.readany():
-            body += data
-            if len(body) > limit:
-                raise BodyTooLarge
+        async with self.connection.waiting_for_body(self):
+            while data := await self.payload.readany():
+                body += data
+                self._within(body, limit)
         return bytes(body)
+
+    @staticmethod
+    def _within(body: bytes | bytearray, limit: int) -> bytes | bytearray:
+        if len(body) > limit:
+            raise BodyTooLarge
+        return body
 
     # Carried to the upstream.
 
     def forward(self, head: bytes, body: bytes | None = None) -> None:
         """Send the request on. `body` is the whole body when it was read already; else it is streamed."""
         limit = self._services.body_limit
-        if limit is not None and (self.connection.declared_length(self.message) or 0) > limit:
+        length = self.connection.declared_length(self.message) if body is None else len(body)
+        if limit is not None and (length or 0) > limit:
             self.refuse(Reason.BODY_TOO_LARGE)
             return
         self.sent_at = self.started if self.task is None else self._services.monotonic()
@@ -282,9 +296,14 @@ class Exchange:
         elif self._head_written:
             self._abort()
         else:
-            self._release_upstream()
-            self.keep_alive = False
-            self.respond(refusal(reason))
+            self.give_up(reason)
+
+    def give_up(self, reason: Reason) -> None:
+        """End this without the upstream's answer, of which nothing was passed on yet."""
+        self._release_upstream()
+        self._out = []
+        self.keep_alive = False
+        self.respond(refusal(reason))
 
     def on_complete(self, now: float) -> None:
         if self.ended:
@@ -349,7 +368,8 @@ class Exchange:
         """The response comes before the end of the request: a small rest is read and dropped, a large one is not."""
         if not self.payload.is_eof():
             length = self.connection.declared_length(self.message)
-            if length is None or length > _SMALL_REST:
+            # Without 100 the client may send its body or not: nobody can know what comes next.
+            if self.expects_continue or length is None or length > _SMALL_REST:
                 self.keep_alive = False
 
     def _connection_line(self) -> bytes:
@@ -376,4 +396,4 @@ class Exchange:
                 self.connection.peer,
             )
         )
-        self.connection.exchange_ended(self)
+        self.connection.exchange_ended(self, now)

@@ -251,6 +251,8 @@ class Gateway:
                     exchange.message.method, target.path, target.query or "", raw, body, exchange.connection.peer
                 )
                 exchange.respond(await endpoint(request))
+            except Refused as exc:
+                self._refuse(exchange, exc)
             except BodyTooLarge:
                 exchange.refuse(Reason.BODY_TOO_LARGE)
             except RequestBroken:

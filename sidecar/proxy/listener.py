@@ -1,15 +1,16 @@
 """All client connections of a worker: makes them, watches the slow ones, lets them finish when the worker goes."""
 
 import asyncio
+import contextlib
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple
 
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from sidecar.core.events import Decision, RequestDone
-from sidecar.core.reasons import Reason
+from sidecar.core.reasons import Reason, Refused
 from sidecar.proxy.connection import ClientConnection
 from sidecar.proxy.exchange import Exchange, Services
 from sidecar.proxy.gateway import Gateway
@@ -54,6 +55,7 @@ class Listener:
         self.monotonic: Callable[[], float] = services.monotonic
         self.draining = False
         self.in_flight = 0
+        self.waiting = 0  # requests whose body is read before anything is done
         self.connections: set[ClientConnection] = set()
         self._gateway = gateway
         self._services = services
@@ -91,20 +93,46 @@ class Listener:
         self.connections.discard(connection)
 
     def start_exchange(
-        self, connection: ClientConnection, message: RawRequestMessage, payload: StreamReader
+        self, connection: ClientConnection, message: RawRequestMessage, payload: StreamReader, now: float
     ) -> Exchange | None:
-        """Begin to handle a request; `None` when it is over already."""
+        """Begin to handle a request; `None` when it is over already. `now` in monotonic seconds."""
         self.in_flight += 1
-        exchange = connection.exchange = Exchange(connection, message, payload, self._services)
+        exchange = connection.exchange = Exchange(connection, message, payload, self._services, now)
         if self.in_flight > self.limits.in_flight:
             exchange.refuse(Reason.OVERLOADED)
         else:
             self._gateway.handle(exchange)
         return connection.exchange
 
-    def exchange_ended(self) -> None:
+    def exchange_ended(self, exchange: Exchange) -> None:
         """A request was answered."""
-        self.in_flight -= 1
+        if exchange.waiting:
+            self.waiting -= 1
+        else:
+            self.in_flight -= 1
+
+    @contextlib.asynccontextmanager
+    async def waiting_for_body(self, exchange: Exchange) -> AsyncIterator[None]:
+        """While a request waits for its own body, which a stranger may never send, it takes no place of those that can be
+        answered. Raises `Refused` when it takes longer than a head may, or when as many are waiting as may be answered."""
+        if self.waiting >= self.limits.in_flight:
+            raise Refused(Reason.OVERLOADED)
+        self._wait(exchange, waiting=True)
+        try:
+            async with asyncio.timeout(self.timeouts.request_header):
+                yield
+        except TimeoutError:
+            raise Refused(Reason.REQUEST_TIMEOUT) from None
+        finally:
+            if not exchange.ended:
+                self._wait(exchange, waiting=False)
+        if self.in_flight > self.limits.in_flight:
+            raise Refused(Reason.OVERLOADED)
+
+    def _wait(self, exchange: Exchange, *, waiting: bool) -> None:
+        exchange.waiting = waiting
+        self.waiting += 1 if waiting else -1
+        self.in_flight += -1 if waiting else 1
 
     def report_unparsed(self, connection: ClientConnection, reason: Reason) -> None:
         """A request was refused before it could be read."""
@@ -123,16 +151,19 @@ class Listener:
                     exchange.lapse(reason)
 
     async def drain(self, seconds: float) -> int:
-        """Let requests finish, at most for `seconds`; idle connections close now. Returns how many were cut."""
+        """Let requests finish and responses be delivered, at most for `seconds`; idle connections close now. Returns how
+        many were cut."""
         self.draining = True
         for connection in list(self.connections):
             connection.close_if_idle()
         for tunnel in list(self._services.tunnels):
             tunnel.leave(self.monotonic())
         deadline = self.monotonic() + seconds
-        while self.in_flight and self.monotonic() < deadline:  # noqa: ASYNC110  once in a worker's life, and bounded
+        while (unfinished := self._unfinished()) and self.monotonic() < deadline:  # noqa: ASYNC110  once in a worker's life
             await asyncio.sleep(0.02)
-        cut = self.in_flight
         for connection in list(self.connections):
-            connection.abort()
-        return cut
+            connection.abort(reset=connection in unfinished)
+        return len(unfinished)
+
+    def _unfinished(self) -> set[ClientConnection]:
+        return {connection for connection in self.connections if connection.unfinished}
