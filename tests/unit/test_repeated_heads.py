@@ -36,7 +36,9 @@ class Recorder:
     def trusts(self, peer: str) -> bool:
         return False
 
-    def start_exchange(self, connection: ClientConnection, message: RawRequestMessage, payload: StreamReader) -> None:
+    def start_exchange(
+        self, connection: ClientConnection, message: RawRequestMessage, payload: StreamReader, now: float
+    ) -> None:
         fields = (message.method, message.path, message.version, message.raw_headers, message.should_close)
         self.seen.append((*fields, message.upgrade, message.chunked, payload))
 
@@ -91,6 +93,7 @@ def seen(kind: type[ClientConnection], chunks: list[bytes]) -> tuple[list[Any], 
         connection.connection_made(Sink())
         for chunk in chunks:
             connection.data_received(chunk)
+            await asyncio.sleep(0)  # what is held back comes in its turn
         found: list[Any] = []
         for item in recorder.seen:
             if isinstance(item, tuple):
