@@ -108,6 +108,7 @@ class App:
             ),
             trusted_proxies=settings.trusted_proxies,
             end_with_token=settings.streams.end_with_token,
+            log_failure=log_failure,
         )
 
     def _endpoints(self, rules: TokenRules) -> dict[str, Endpoint]:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import uvloop
 from aiohttp import http_parser, web
 
-from sidecar.app import App
+from sidecar.app import App, log_failure
 from sidecar.ops.admin import admin_app
 from sidecar.ops.metrics import render
 from sidecar.settings import Address, Settings
@@ -126,11 +126,16 @@ class Worker:
         while True:
             await asyncio.sleep(interval)
             now = app.monotonic()
-            app.listener.check(now)
-            app.pool.check(now)
-            if self._certificates is not None and now > self._look_again:
-                self._look_again = now + _CERTIFICATE_INTERVAL
-                self._certificates.check()
+            for check in (app.listener.check, app.pool.check, self._check_certificates):
+                try:
+                    check(now)
+                except Exception as exc:  # noqa: BLE001  a defect in one look must not end the clock
+                    log_failure("check", exc)
+
+    def _check_certificates(self, now: float) -> None:
+        if self._certificates is not None and now > self._look_again:
+            self._look_again = now + _CERTIFICATE_INTERVAL
+            self._certificates.check()
 
     async def _close(self) -> None:
         for task in self._background:

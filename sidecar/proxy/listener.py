@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ipaddress
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from aiohttp.http_parser import RawRequestMessage
@@ -48,6 +49,7 @@ class Listener:
         limits: ClientLimits,
         trusted_proxies: Sequence[Network] = (),
         end_with_token: bool = True,
+        log_failure: Callable[[str, Exception], None],
     ) -> None:
         self.loop = loop
         self.timeouts = timeouts
@@ -61,6 +63,7 @@ class Listener:
         self._services = services
         self._trusted = trusted_proxies
         self._end_with_token = end_with_token
+        self._log_failure = log_failure
 
     def __repr__(self) -> str:
         return f"<Listener {len(self.connections)} connections, {self.in_flight} requests>"
@@ -142,28 +145,44 @@ class Listener:
     def check(self, now: float) -> None:
         """Close the connections of clients that are too slow, and end what outlived its token; to be called about once a
         second."""
+        check = partial(self._check_one, now=now)
         for connection in list(self.connections):
-            connection.check(now)
-            exchange = connection.exchange
-            if exchange is not None and exchange.verified is not None and exchange.streaming and self._end_with_token:
-                reason = self._gateway.lapsed(exchange.verified)
-                if reason is not None:
-                    exchange.lapse(reason)
+            self._guard(connection, check)
+
+    def _check_one(self, connection: ClientConnection, *, now: float) -> None:
+        connection.check(now)
+        exchange = connection.exchange
+        if exchange is not None and exchange.verified is not None and exchange.streaming and self._end_with_token:
+            reason = self._gateway.lapsed(exchange.verified)
+            if reason is not None:
+                exchange.lapse(reason)
+
+    def _guard(self, connection: ClientConnection, work: Callable[[ClientConnection], None]) -> None:
+        """What goes wrong with one connection ends that one, and never the work on the others."""
+        try:
+            work(connection)
+        except Exception as exc:  # noqa: BLE001  a defect of ours
+            self._log_failure("connection", exc)
+            connection.abort()
 
     async def drain(self, seconds: float) -> int:
         """Let requests finish and responses be delivered, at most for `seconds`; idle connections close now. Returns how
         many were cut."""
         self.draining = True
         for connection in list(self.connections):
-            connection.close_if_idle()
-        for tunnel in list(self._services.tunnels):
-            tunnel.leave(self.monotonic())
+            self._guard(connection, self._send_away)
         deadline = self.monotonic() + seconds
         while (unfinished := self._unfinished()) and self.monotonic() < deadline:  # noqa: ASYNC110  once in a worker's life
             await asyncio.sleep(0.02)
         for connection in list(self.connections):
-            connection.abort(reset=connection in unfinished)
+            self._guard(connection, partial(ClientConnection.abort, reset=connection in unfinished))
         return len(unfinished)
 
     def _unfinished(self) -> set[ClientConnection]:
         return {connection for connection in self.connections if connection.unfinished}
+
+    def _send_away(self, connection: ClientConnection) -> None:
+        if connection.tunnel is not None:
+            connection.tunnel.leave(self.monotonic())
+        else:
+            connection.close_if_idle()

@@ -209,7 +209,11 @@ class UpstreamPool:
                 if connection.transport is not None:
                     connection.transport.close()
         for connection in list(self.connections):
-            connection.check(now)
+            try:
+                connection.check(now)
+            except Exception:
+                connection.abandon()  # what goes wrong with one is not met again at the next look
+                raise
 
     async def probe(self) -> bool:
         """Whether an upstream accepts connections (for readiness)."""

@@ -5,6 +5,7 @@ Rules:
   one is lost, so is the tunnel.
 - It ends when nothing was said for too long, when its token ends, and when the worker goes away. A WebSocket is told why
   by a close frame (RFC 6455 section 5.5.1), between two frames; whatever else it carries is cut.
+- To a side whose end was passed on nothing more can be said: it ends with the connection.
 """
 
 import os
@@ -105,7 +106,8 @@ class Tunnel:
         self._active_at = now
         self._last = b""  # the close frame that the client is still owed
         self._ends_by = 0.0
-        self._ended_sides = 0
+        self._client_ended = False  # it has said all, and the upstream was told so
+        self._upstream_ended = False  # and the other way round
         self.over = False
 
     def __repr__(self) -> str:
@@ -145,15 +147,16 @@ class Tunnel:
 
     def client_ended(self) -> bool:
         """The client will say no more; whether its side stays open for the answer."""
+        self._client_ended = True
         return self._half_closed() and self._upstream.end_writing()
 
     def upstream_ended(self) -> bool:
         """The upstream will say no more; whether its side stays open for the answer."""
+        self._upstream_ended = True
         return self._half_closed() and self._client.end_writing()
 
     def _half_closed(self) -> bool:
-        self._ended_sides += 1
-        if self._ended_sides < 2 and not self._last:
+        if not (self._client_ended and self._upstream_ended) and not self._last:
             return True
         self.finish()
         return False
@@ -175,16 +178,21 @@ class Tunnel:
             return
         self._last = close_frame(code, text, masked=False)
         self._ends_by = now + _TO_END
-        if self._up.between:
+        if self._up.between and not self._client_ended:
             self._upstream.write(close_frame(code, text, masked=True))
-        if self._down.between:
+        if self._upstream_ended:
+            self.finish()  # the client was told that nothing more comes
+        elif self._down.between:
             self._say_last()
 
     def _say_last(self) -> None:
         self.over = True
         self._upstream.close()
         self._client.write(self._last)
-        self._client.close_lingering()
+        if self._client_ended:
+            self._client.close()
+        else:
+            self._client.close_lingering()
         self._exchange.tunnel_ended()
 
     def _cut(self) -> None:

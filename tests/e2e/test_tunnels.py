@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, Inv
 
 from tests.support.process import SECRET, Sidecar, configuration, get, running
 from tests.support.raw import exchange, read_all, read_response
-from tests.support.upstream import Received, Upstream, reply
+from tests.support.upstream import Received, Upstream, echo, reply
 from tests.support.waiting import eventually, wait_until
 
 UPGRADE = "Connection: Upgrade\r\nUpgrade: {protocol}\r\n"
@@ -255,6 +256,73 @@ def test_any_other_protocol_is_a_byte_tunnel(sidecar: Sidecar, upstream: Upstrea
     (received,) = upstream.take()
     assert (received.values("connection"), received.values("upgrade")) == (["Upgrade"], ["custom/1"])
     wait_until(lambda: sidecar.metric("sidecar_tunnels") == 0)
+
+
+class HalfClosing:
+    """Answers 101 to a WebSocket and says no more; the one of `side` "upstream" also ends its own direction."""
+
+    def __init__(self, side: str) -> None:
+        self.side = side
+        self.heard = b""
+        self.done = threading.Event()
+
+    def __call__(self, received: Received, connection: socket.socket) -> bool:
+        connection.sendall(b"HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        if self.side == "upstream":
+            connection.shutdown(socket.SHUT_WR)
+        self.heard = read_all(connection)
+        self.done.wait(10)
+        return False
+
+
+@contextlib.contextmanager
+def half_closed(sidecar: Sidecar, upstream: Upstream, token: str, side: str) -> Iterator[socket.socket]:
+    """The client's end of a WebSocket of which one side has ended its direction, and the other has been told."""
+    answer = upstream.answer = HalfClosing(side)
+    with socket.create_connection(sidecar.address, timeout=10) as connection:
+        connection.sendall(head_of(token, "websocket"))
+        seen = b""
+        while not seen.endswith(b"\r\n\r\n"):
+            seen += connection.recv(1)
+        if side == "client":
+            connection.shutdown(socket.SHUT_WR)
+            begun = time.monotonic()
+            wait_until(lambda: time.monotonic() - begun > 0.2)
+        else:
+            assert connection.recv(1) == b""
+        yield connection
+        answer.done.set()
+
+
+@pytest.mark.parametrize("side", ["client", "upstream"])
+def test_a_half_closed_websocket_ends_with_its_token_and_harms_nobody(
+    sidecar: Sidecar, upstream: Upstream, token: str, side: str
+) -> None:
+    own = sidecar.token()
+    with half_closed(sidecar, upstream, own, side) as connection:
+        form = {"token": own, "client_id": "reporting", "client_secret": SECRET}
+        assert get(f"{sidecar.public}/oauth/revoke", form)[0] == 200
+        if side == "client":
+            assert read_all(connection, 5) == b"\x88\x0f\x03\xf0token revoked"
+        wait_until(lambda: sidecar.metric("sidecar_tunnels") == 0, within=5)
+    wait_until(lambda: sidecar.metric("sidecar_connections") <= 1, within=5)
+    upstream.answer = echo
+    assert get(f"{sidecar.public}/x", Authorization=f"Bearer {token}")[0] == 200
+    assert not sidecar.records("internal_error")
+    assert not sidecar.records("background_task_ended")
+
+
+@pytest.mark.parametrize("side", ["client", "upstream"])
+def test_a_half_closed_websocket_does_not_stop_the_drain(tmp_path: Path, side: str) -> None:
+    with (
+        Upstream() as upstream,
+        running(tmp_path, upstream.url) as sidecar,
+        half_closed(sidecar, upstream, sidecar.token(), side) as connection,
+    ):
+        sidecar.process.send_signal(signal.SIGTERM)
+        assert read_all(connection, 5) == (b"\x88\x0c\x03\xe9going away" if side == "client" else b"")
+        assert sidecar.process.wait(10) == 0
+        assert sidecar.record("stopped")["requests_cut"] == 0
 
 
 @pytest.mark.parametrize("protocol", ["h2c", "H2C", "HTTP/2.0", "TLS/1.0", "websocket, h2c", "h2c, websocket", ""])
