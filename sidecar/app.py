@@ -22,7 +22,7 @@ from sidecar.oauth.revoke import RevokeEndpoint
 from sidecar.oauth.token import TokenEndpoint
 from sidecar.ops.logs import AccessLog
 from sidecar.ops.metrics import Gauges, Metrics
-from sidecar.proxy.exchange import Services
+from sidecar.proxy.exchange import Exchange, Services
 from sidecar.proxy.gateway import CredentialRules, Gateway
 from sidecar.proxy.listener import ClientLimits, ClientTimeouts, Listener
 from sidecar.proxy.pool import PoolLimits, UpstreamPool
@@ -76,6 +76,7 @@ class App:
             server_name=upstream.tls.server_name,
         )
         self.tunnels: set[Tunnel] = set()
+        switching: set[Exchange] = set()
         self.cache = TokenCache(settings.tokens.cache_size)
         self.metrics = Metrics(self.gauges)
         self.access_log = AccessLog(logging.getLogger("sidecar.access"), settings.logging.admitted)
@@ -91,7 +92,7 @@ class App:
             credential_rules=CredentialRules(frozenset(settings.credentials.places), settings.credentials.body_limit),
             realm=settings.tokens.issuer,
             default_host=self.pool.authority,
-            tunnels=self.tunnels,
+            switching=switching,
             most_tunnels=settings.limits.tunnels,
             now=now,
             monotonic=monotonic,
@@ -100,7 +101,7 @@ class App:
         limits = settings.limits
         self.listener = Listener(
             gateway,
-            Services(self.pool, self._report(), monotonic, self.tunnels, times.stream, settings.limits.body),
+            Services(self.pool, self._report(), monotonic, self.tunnels, switching, times.stream, limits.body),
             loop=loop,
             timeouts=ClientTimeouts(times.request_header, times.idle),
             limits=ClientLimits(

@@ -39,12 +39,14 @@ class BodyTooLarge(Exception):
 
 
 class Services(NamedTuple):
-    """What every exchange of a worker shares. `tunnel_idle` in seconds, `body_limit` in bytes."""
+    """What every exchange of a worker shares. `switching` are those that may become a tunnel or are one; `tunnel_idle` in
+    seconds, `body_limit` in bytes."""
 
     pool: UpstreamPool
     report: Callable[[RequestDone], None]
     monotonic: Callable[[], float]
     tunnels: set[Tunnel]
+    switching: set["Exchange"]
     tunnel_idle: float
     body_limit: int | None
 
@@ -229,6 +231,8 @@ class Exchange:
 
     def on_head(self, status: int, reason: bytes, headers: ResponseHeaders) -> None:
         self.status = status
+        if self.upgrade:
+            self._services.switching.discard(self)  # it was not 101
         bodyless = self.head_request or status in (204, 304)
         if headers.chunked or (headers.length is None and not bodyless):
             if self.message.version >= (1, 1):
@@ -381,6 +385,8 @@ class Exchange:
     def _end(self, now: float | None = None) -> None:
         self.ended = True
         self.wanted = False
+        if self.upgrade:
+            self._services.switching.discard(self)
         if now is None:
             now = self._services.monotonic()
         self._services.report(

@@ -6,7 +6,7 @@ Everything is decided from memory. A request whose token stands in its body is t
 is read, within bounds, and the phases go on from there.
 """
 
-from collections.abc import Callable, Mapping, Set, Sized
+from collections.abc import Callable, Mapping, Set
 from typing import Final, NamedTuple
 
 from sidecar.core import credentials
@@ -63,7 +63,7 @@ class Gateway:
         credential_rules: CredentialRules,
         realm: str,
         default_host: bytes,
-        tunnels: Sized,
+        switching: set[Exchange],
         most_tunnels: int,
         now: Callable[[], float],
         monotonic: Callable[[], float],
@@ -80,7 +80,7 @@ class Gateway:
         self._routed: dict[tuple[str, str, object], Routed] = {}
         self._realm = realm
         self._default_host = default_host
-        self._tunnels = tunnels
+        self._switching = switching
         self._most_tunnels = most_tunnels
         self._now = now
         self._monotonic = monotonic
@@ -299,9 +299,10 @@ class Gateway:
         plain = message.upgrade and message.version == (1, 1) and not headers.framing and not headers.expects_continue
         if not plain or exchange.connection.spoke_early:
             return b""
-        if len(self._tunnels) >= self._most_tunnels:
+        if len(self._switching) >= self._most_tunnels:
             raise Refused(Reason.OVERLOADED, "There are too many tunnels; try again.")
         exchange.upgrade = headers.upgrade
+        self._switching.add(exchange)  # from now on: the answers to any number of them may come at the same time
         return b"Connection: Upgrade\r\nUpgrade: %b\r\n" % headers.upgrade
 
     def lapsed(self, verified: Verified) -> Reason | None:

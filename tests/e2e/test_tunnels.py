@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import threading
@@ -177,6 +178,54 @@ async def test_tunnels_have_a_limit(ws_sidecar: Sidecar) -> None:
         plain = await asyncio.to_thread(get, f"{ws_sidecar.public}/x", Authorization=f"Bearer {token}")
         assert plain[0] != 503, "other requests go on"
     await eventually(lambda: ws_sidecar.metric("sidecar_tunnels") == 0)
+
+
+@pytest.mark.parametrize("end", ["101", "200", "leave", "fail"])
+def test_an_upgrade_that_was_asked_for_counts_until_its_answer(tmp_path: Path, end: str) -> None:
+    """Asked for all at once, no more than the limit become tunnels; and what came to nothing counts no longer."""
+    release = threading.Event()
+
+    def late(received: Received, connection: socket.socket) -> bool:
+        release.wait(10)
+        if end == "200":  # that goes on for as long as it likes
+            connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
+            return bool(connection.recv(1))
+        return end == "101" and switching(received, connection)
+
+    with (
+        Upstream(late) as upstream,
+        running(tmp_path, upstream.url, limits={"tunnels": 5}) as sidecar,
+        contextlib.ExitStack() as stack,
+    ):
+        token = sidecar.token()
+        clients = [stack.enter_context(socket.create_connection(sidecar.address, timeout=10)) for _ in range(40)]
+        for client in clients:
+            client.sendall(head_of(token))
+        wait_until(lambda: sidecar.metric("sidecar_in_flight_requests") == 5 and len(upstream.received) == 5)
+        waiting = [client for client in clients if not _readable(client)]
+        assert len(waiting) == 5
+        assert {read_response(client).status for client in clients if client not in waiting} == {503}
+        if end == "leave":
+            for client in waiting:
+                client.close()
+            wait_until(lambda: sidecar.metric("sidecar_in_flight_requests") == 0)
+        release.set()
+        if end == "101":
+            assert {client.recv(12) for client in waiting} == {b"HTTP/1.1 101"}
+            assert exchange(sidecar.address, head_of(token)).status == 503
+            for client in waiting:
+                client.close()
+            wait_until(lambda: sidecar.metric("sidecar_tunnels") == 0)
+        elif end != "leave":
+            assert {client.recv(12) for client in waiting} == {b"HTTP/1.1 200" if end == "200" else b"HTTP/1.1 502"}
+        upstream.answer = switching
+        with socket.create_connection(sidecar.address, timeout=10) as client:
+            client.sendall(head_of(token))
+            assert client.recv(12) == b"HTTP/1.1 101"
+
+
+def _readable(connection: socket.socket) -> bool:
+    return bool(select.select([connection], [], [], 0.05)[0])
 
 
 async def test_a_client_that_vanishes_ends_the_tunnel(ws_sidecar: Sidecar) -> None:
