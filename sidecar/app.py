@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import secrets
+import socket
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -22,6 +24,7 @@ from sidecar.oauth.revoke import RevokeEndpoint
 from sidecar.oauth.token import TokenEndpoint
 from sidecar.ops.logs import AccessLog
 from sidecar.ops.metrics import Gauges, Metrics
+from sidecar.proxy.acceptor import Acceptor
 from sidecar.proxy.exchange import Exchange, Services
 from sidecar.proxy.gateway import CredentialRules, Gateway
 from sidecar.proxy.listener import ClientLimits, ClientTimeouts, Listener
@@ -36,6 +39,7 @@ log: Final = logging.getLogger("sidecar")
 
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105  a path
 REVOKE_PATH: Final = "/oauth/revoke"
+_PAUSES_LOGGED_EVERY: Final = 60.0  # seconds
 
 
 class App:
@@ -53,6 +57,7 @@ class App:
         self.now = now
         self.monotonic = monotonic
         self.store_up = False
+        self._quiet_until = 0.0  # monotonic
         self._listeners: list[Callable[[Event], None]] = []
         self.view = RevocationView(settings.store.max_staleness)
         self.store: RevocationStore = open_store(
@@ -155,7 +160,7 @@ class App:
         """The values that live in the parts, for the metrics."""
         return Gauges(
             in_flight=self.listener.in_flight,
-            connections=len(self.listener.connections),
+            connections=self.listener.present,
             tunnels=len(self.tunnels),
             cache_hits=self.cache.hits,
             cache_misses=self.cache.misses,
@@ -163,6 +168,23 @@ class App:
             staleness=self.view.staleness(self.monotonic()),
             revocations=len(self.view),
         )
+
+    def acceptor(self, sock: socket.socket, tls: ssl.SSLContext | None) -> Acceptor:
+        """What hands the connections of a listening socket to the listener, once it is started."""
+        return Acceptor(
+            self.listener,
+            sock,
+            tls=tls,
+            handshake=self.settings.timeouts.request_header,  # it is part of what comes before a request
+            on_pause=self._accept_paused,
+            log_failure=log_failure,
+        )
+
+    def _accept_paused(self, fault: str) -> None:
+        now = self.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + _PAUSES_LOGGED_EVERY
+            log.error("accept_paused", extra={"detail": fault, "connections": self.listener.present})
 
     async def readiness(self) -> Mapping[str, str | None]:
         """Each check with `None`, or with what is wrong."""

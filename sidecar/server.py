@@ -63,7 +63,6 @@ class Worker:
 
     def __init__(self, settings: Settings, public: socket.socket) -> None:
         self._settings = settings
-        self._public = public
         self._stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         self.app = App(settings, loop)
@@ -72,6 +71,7 @@ class Worker:
         self._certificates = (
             CertificateWatch(self._tls, tls.certificate, tls.key, report=log_certificate) if tls and self._tls else None
         )
+        self._acceptor = self.app.acceptor(public, self._tls)
         self._look_again = 0.0
         self._background: list[asyncio.Task[None]] = []
 
@@ -81,18 +81,10 @@ class Worker:
 
     async def run(self, started: Callable[[], None] = lambda: None) -> None:
         """Serve until `stop`, then drain."""
-        loop = asyncio.get_running_loop()
         app = self.app
         self._keep(app.store.follow(app.view))
         self._keep(self._tick())
-        server = await loop.create_server(
-            app.listener,
-            sock=self._public,
-            backlog=_BACKLOG,
-            ssl=self._tls,
-            # A handshake is part of what comes before a request.
-            ssl_handshake_timeout=self._settings.timeouts.request_header if self._tls else None,
-        )
+        self._acceptor.start()
         # What exists now lives until the end: keep the collector from walking it on every full collection.
         gc.collect()
         gc.freeze()
@@ -101,11 +93,11 @@ class Worker:
             await self._stop.wait()
             log.info("draining", extra={"in_flight": app.listener.in_flight})
             app.listener.draining = True
-            server.close()
+            self._acceptor.close()
             cut = await app.listener.drain(self._settings.timeouts.drain)
             log.info("stopped", extra={"requests_cut": cut})
         finally:
-            server.close()
+            self._acceptor.close()
             await self._close()
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:

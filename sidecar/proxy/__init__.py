@@ -1,5 +1,6 @@
 """The data path: bytes of a request in, an admission decision, bytes to the upstream and back.
 
+- `acceptor`    accepts connections, TLS handshakes included, up to a bound; `listener` keeps them.
 - `connection`  one client connection: aiohttp's parser in front, requests queued in order, slow clients closed.
 - `gateway`     decides each request; `Gateway.handle` is the list of phases.
 - `exchange`    one request and its response, whichever way it ends.

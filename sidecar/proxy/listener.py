@@ -10,6 +10,7 @@ from typing import NamedTuple
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
+from sidecar.core.capacity import told_beyond
 from sidecar.core.events import Decision, RequestDone
 from sidecar.core.reasons import Reason, Refused
 from sidecar.proxy.connection import ClientConnection
@@ -37,7 +38,7 @@ class ClientLimits(NamedTuple):
 
 
 class Listener:
-    """Calling it makes the protocol object of a new connection."""
+    """`expect` makes the protocol object of a new connection; `arriving` are those without a transport yet."""
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class Listener:
         self.in_flight = 0
         self.waiting = 0  # requests whose body is read before anything is done
         self.connections: set[ClientConnection] = set()
+        self.arriving: set[ClientConnection] = set()
         self._gateway = gateway
         self._services = services
         self._trusted = trusted_proxies
@@ -68,8 +70,27 @@ class Listener:
     def __repr__(self) -> str:
         return f"<Listener {len(self.connections)} connections, {self.in_flight} requests>"
 
-    def __call__(self) -> ClientConnection:
-        return ClientConnection(self)
+    def expect(self, *, secure: bool) -> ClientConnection | None:
+        """The protocol object for a connection that was accepted; `None` when there is no room for it.
+
+        Beyond the limit there is room for some, to tell them so, but not over TLS: a handshake is no small work.
+        """
+        limit = self.limits.connections
+        room = limit if secure else limit + told_beyond(limit)
+        if self.present >= room:
+            return None
+        connection = ClientConnection(self)
+        self.arriving.add(connection)
+        return connection
+
+    def arrived(self, connection: ClientConnection) -> None:
+        """An expected connection is there, or never will be."""
+        self.arriving.discard(connection)
+
+    @property
+    def present(self) -> int:
+        """How many connections there are, with those whose TLS handshake is going on."""
+        return len(self.connections) + len(self.arriving)
 
     def trusts(self, peer: str) -> bool:
         """Whether the peer's `X-Forwarded-*` may be believed. A Unix socket's peer is whoever may open it."""
@@ -88,7 +109,8 @@ class Listener:
         return len(self.connections) > self.limits.connections
 
     def opened(self, connection: ClientConnection) -> None:
-        """A connection was accepted."""
+        """A connection can be spoken on."""
+        self.arriving.discard(connection)
         self.connections.add(connection)
 
     def closed(self, connection: ClientConnection) -> None:

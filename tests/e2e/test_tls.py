@@ -2,9 +2,11 @@
 
 import contextlib
 import hashlib
+import select
 import socket
 import ssl
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +141,31 @@ def _refuse_plain(sidecar: Sidecar) -> None:
         assert b"HTTP" not in read_all(connection)
     with socket.create_connection(sidecar.address, timeout=10) as connection:
         assert read_all(connection, 5) == b""
+
+
+def test_handshakes_that_do_not_come_count_and_have_an_end(
+    tmp_path: Path, sections: dict[str, Any], upstream: Upstream, authority: Authority
+) -> None:
+    """Beyond the limit a connection is closed at once; when the handshakes have timed out there is room again."""
+    config = configuration(upstream.url, **sections, limits={"connections": 20}, timeouts={"request_header": "2s"})
+    context = client_context(authority)
+    head = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+    with Sidecar(tmp_path, config) as sidecar, contextlib.ExitStack() as stack:
+        begun = time.monotonic()
+        silent = [stack.enter_context(socket.create_connection(sidecar.address, timeout=10)) for _ in range(50)]
+        wait_until(lambda: len(_ended(silent)) == 30, within=1)
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            ask(sidecar, context, head)
+        assert sidecar.metric("sidecar_connections") == 20
+        assert time.monotonic() - begun < 2
+        assert len(_ended(silent)) == 30
+        wait_until(lambda: len(_ended(silent)) == 50, within=5)
+        assert sidecar.metric("sidecar_connections") == 0
+        assert ask(sidecar, context, head).status == 401
+
+
+def _ended(connections: list[socket.socket]) -> list[socket.socket]:
+    return select.select(connections, [], [], 0)[0]
 
 
 def test_a_new_certificate_is_taken_up_without_losing_a_connection(

@@ -1,0 +1,105 @@
+"""Accepts the connections of a worker.
+
+Why not `loop.create_server`: uvloop's tells nobody of a connection before its TLS handshake is over, nor when that fails;
+takes all that wait in one go, so that a crowd uses up the descriptors before one of it can be closed; and ends the listening
+socket for good when accepting fails.
+
+Rules:
+- A connection counts from the moment it is accepted, through its handshake.
+- One for which there is no room at all is closed at once: so no more descriptors are in use than were planned.
+- Nothing that goes wrong with one connection ends the accepting. When descriptors run out all the same, it pauses and tries
+  again: who is connected goes on, and who waits stays in the kernel's queue.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+from sidecar.proxy.connection import ClientConnection
+from sidecar.proxy.listener import Listener
+
+_AT_A_TIME: Final = 64  # then other events have their turn
+_PAUSE: Final = 1.0  # seconds until a new try when accepting fails
+
+
+class Acceptor:
+    """Hands the connections of a listening socket to a `Listener`.
+
+    `tls` is used for each new connection and may be replaced at any time; `handshake` in seconds. `on_pause` is told what
+    the system said when accepting fails.
+    """
+
+    def __init__(
+        self,
+        listener: Listener,
+        sock: socket.socket,
+        *,
+        tls: ssl.SSLContext | None,
+        handshake: float,
+        on_pause: Callable[[str], None],
+        log_failure: Callable[[str, Exception], None],
+    ) -> None:
+        self.tls = tls
+        self._listener = listener
+        self._loop = listener.loop
+        self._socket = sock
+        self._handshake = handshake
+        self._on_pause = on_pause
+        self._log_failure = log_failure
+        self._arrivals: set[asyncio.Task[None]] = set()
+        self._retry: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<Acceptor {len(self._arrivals)} arriving{' paused' if self._retry else ''}>"
+
+    def start(self) -> None:
+        """Begin to accept, or go on."""
+        self._retry = None
+        self._loop.add_reader(self._socket, self._ready)
+
+    def close(self) -> None:
+        """Accept no more. Connections that were accepted live on."""
+        if self._socket.fileno() >= 0:
+            if self._retry is not None:
+                self._retry.cancel()
+            self._loop.remove_reader(self._socket)
+            self._socket.close()
+
+    def _ready(self) -> None:
+        for _ in range(_AT_A_TIME):
+            try:
+                sock, _ = self._socket.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionError:
+                continue  # it left before its turn
+            except OSError as exc:
+                self._pause(exc)
+                return
+            connection = self._listener.expect(secure=self.tls is not None)
+            if connection is None:
+                sock.close()
+            else:
+                task = self._loop.create_task(self._take(sock, connection))
+                self._arrivals.add(task)
+                task.add_done_callback(self._arrivals.discard)
+
+    def _pause(self, exc: OSError) -> None:
+        self._loop.remove_reader(self._socket)
+        self._retry = self._loop.call_later(_PAUSE, self.start)
+        self._on_pause(exc.strerror or str(exc))
+
+    async def _take(self, sock: socket.socket, connection: ClientConnection) -> None:
+        tls = self.tls
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: connection, sock, ssl=tls, ssl_handshake_timeout=self._handshake if tls else None
+            )
+        except OSError:
+            pass  # the handshake failed, or the client left: there is nobody to tell
+        except Exception as exc:  # noqa: BLE001  a defect of ours
+            self._log_failure("acceptor", exc)
+        finally:
+            self._listener.arrived(connection)
