@@ -12,12 +12,14 @@ import resource
 import signal
 import socket
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, Final
 
 import uvloop
 from aiohttp import http_parser, web
 
 from sidecar.app import App, log_failure
+from sidecar.core.capacity import affordable
 from sidecar.ops.admin import admin_app
 from sidecar.ops.metrics import render
 from sidecar.settings import Address, Settings
@@ -26,6 +28,7 @@ from sidecar.tls import CertificateWatch, server_context
 log: Final = logging.getLogger("sidecar")
 
 _BACKLOG: Final = 4096
+_DESCRIPTORS_KEPT: Final = 32  # for all that is no client's and no upstream's connection
 _CERTIFICATE_INTERVAL: Final = 2.0  # seconds between two looks at the files
 
 
@@ -62,7 +65,7 @@ class Worker:
     """Runs one `App` until it is told to stop."""
 
     def __init__(self, settings: Settings, public: socket.socket) -> None:
-        self._settings = settings
+        settings = self._settings = within_descriptors(settings)
         self._stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         self.app = App(settings, loop)
@@ -199,6 +202,22 @@ def raise_descriptor_limit() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # some systems have a limit that they do not tell
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def within_descriptors(settings: Settings) -> Settings:
+    """The settings, with no more connections than there are descriptors for; the operator is told when they are fewer than
+    configured. Admin listener, Redis and certificate files keep theirs, whatever clients do."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limits = settings.limits
+    if most == resource.RLIM_INFINITY:
+        return settings
+    free = most - sum(1 for _ in Path("/dev/fd").iterdir()) - _DESCRIPTORS_KEPT
+    connections = affordable(limits.connections, settings.upstream.max_connections, free)
+    if connections == limits.connections:
+        return settings
+    figures = {"wanted": limits.connections, "limit": connections, "open_files": most}
+    log.warning("connections_limited", extra={"detail": "raise the limit of open files", **figures})
+    return settings.model_copy(update={"limits": limits.model_copy(update={"connections": connections})})
 
 
 def serve(settings: Settings) -> None:

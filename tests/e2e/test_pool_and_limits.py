@@ -118,28 +118,65 @@ def test_too_many_connections_are_503_at_once(tmp_path: Path, upstream: Upstream
         wait_until(lambda: exchange(sidecar.address, head(token)).status == 200)
 
 
-def test_running_out_of_descriptors_costs_nobody_who_is_there(tmp_path: Path, upstream: Upstream) -> None:
-    """Accepting stops and begins again; it does not spin, and it does not die."""
-    path = tmp_path / "sidecar.yaml"
+@contextlib.contextmanager
+def with_descriptors(folder: Path, upstream: Upstream, count: int) -> Iterator[Sidecar]:
+    """A sidecar that may have so many open files."""
+    path = folder / "sidecar.yaml"
     path.write_text(yaml.safe_dump(configuration(upstream.url)))
-    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60)); from sidecar.cli import main; main()"
-    with Sidecar(tmp_path, path, command=[sys.executable, "-c", limited]) as sidecar, contextlib.ExitStack() as stack:
-        sidecar.ready()
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({count}, {count})); from sidecar.cli import main; main()"
+    with Sidecar(folder, path, command=[sys.executable, "-c", limited]) as sidecar:
+        yield sidecar.ready()
+
+
+def test_a_crowd_leaves_descriptors_for_those_who_are_there_and_for_the_admin(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    """No more connections are taken than there are descriptors for, and the log names the figures."""
+    with with_descriptors(tmp_path, upstream, 100) as sidecar, contextlib.ExitStack() as stack:
+        record = sidecar.record("connections_limited")
+        assert (record["level"], record["wanted"], record["open_files"]) == ("warning", 20_000, 100)
+        assert 1 < record["limit"] < 30
         token = sidecar.token()
         first = stack.enter_context(socket.create_connection(sidecar.address, timeout=10))
         first.sendall(head(token))
         assert read_response(first).status == 200
-        crowd = [stack.enter_context(socket.create_connection(sidecar.address, timeout=10)) for _ in range(100)]
+        crowd = [stack.enter_context(socket.create_connection(sidecar.address, timeout=10)) for _ in range(500)]
         for _ in range(20):
             first.sendall(head(token))
             assert read_response(first).status == 200
-        used = _cpu_seconds(sidecar.process.pid)
-        begun = time.monotonic()
-        wait_until(lambda: time.monotonic() - begun > 0.5)
-        assert _cpu_seconds(sidecar.process.pid) - used < 0.4
+            assert get(f"{sidecar.admin}/healthz")[0] == 200
+        assert record["limit"] <= sidecar.metric("sidecar_connections") < 40
+        assert _descriptors(sidecar.process.pid) < 90
         for connection in crowd:
             connection.close()
         wait_until(lambda: _status(sidecar, token) == 200)
+        assert not sidecar.records("accept_paused")
+
+
+def test_when_descriptors_run_out_all_the_same_accepting_pauses_and_recovers(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    """It does not spin, it is said once, who is there goes on, and who waited is served in the end."""
+    with running(tmp_path, upstream.url) as sidecar, contextlib.ExitStack() as stack:
+        token, pid = sidecar.token(), sidecar.process.pid
+        first = stack.enter_context(socket.create_connection(sidecar.address, timeout=10))
+        first.sendall(head(token))
+        assert read_response(first).status == 200
+        _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (8, hard))
+        crowd = [stack.enter_context(socket.create_connection(sidecar.address, timeout=10)) for _ in range(100)]
+        sidecar.record("accept_paused", level="error")
+        used, begun = _cpu_seconds(pid), time.monotonic()
+        wait_until(lambda: time.monotonic() - begun > 2.5)
+        assert _cpu_seconds(pid) - used < 0.4
+        for _ in range(20):
+            first.sendall(head(token))
+            assert read_response(first).status == 200
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))
+        for connection in crowd:
+            connection.sendall(head(token))
+            assert read_response(connection).status == 200
+        assert len(sidecar.records("accept_paused")) == 1
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -21,7 +21,7 @@ ALLOWED = {
     "tls": set(),
     "settings": {"core", "tls", "yamlfile"},
     "app": {"core", "oauth", "proxy", "stores", "ops", "settings", "tls"},
-    "server": {"app", "ops", "settings", "tls"},
+    "server": {"app", "core", "ops", "settings", "tls"},
     "supervisor": {"server", "ops", "settings"},
     "demo_api": set(),
     "demo": {"server", "ops", "settings", "demo_api"},
