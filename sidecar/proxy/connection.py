@@ -26,7 +26,6 @@ ones, and everything else goes to the parser. `tests/unit/test_repeated_heads.py
 """
 
 import asyncio
-import contextlib
 import fcntl
 import re
 import socket
@@ -175,9 +174,10 @@ class ClientConnection(BaseProtocol):
         """The request's `Content-Length` in bytes; `None` when it is chunked."""
         return None if message.chunked else int(message.headers.get("Content-Length", "0"))
 
-    def waiting_for_body(self, exchange: Exchange) -> contextlib.AbstractAsyncContextManager[None]:
-        """What encloses the reading of a body by ourselves. Raises `Refused`; see `Listener.waiting_for_body`."""
-        return self._listener.waiting_for_body(exchange)
+    @property
+    def listener(self) -> "Listener":
+        """What the connection came by."""
+        return self._listener
 
     # Called by the event loop.
 

@@ -17,7 +17,7 @@ from aiohttp.streams import StreamReader
 
 from sidecar.core.events import Decision, RequestDone
 from sidecar.core.headers import ResponseHeaders
-from sidecar.core.reasons import Reason
+from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import Reply, refusal
 from sidecar.proxy.pool import UpstreamPool
 from sidecar.proxy.token_cache import Verified
@@ -138,22 +138,34 @@ class Exchange:
         self.connection.write(encode_reply(reply, head_only=self.head_request, connection=self._connection_line()))
         self._end()
 
+    def await_body(self) -> None:
+        """Announce `read_body`. Raises `Refused` when too many are waiting for theirs."""
+        if not self.payload.is_eof():
+            self.connection.listener.begin_waiting(self)
+
     async def read_body(self, limit: int) -> bytes:
         """The whole body of the request. Raises `BodyTooLarge` beyond `limit` bytes, as soon as that is known,
-        `RequestBroken`, and `Refused` when it does not come in time or too many are waited for."""
+        `RequestBroken`, and `Refused` when it does not come in time, or there is no place for the request any more."""
         length = self.connection.declared_length(self.message)
         if length is not None and length > limit:
             raise BodyTooLarge
         if self.expects_continue and not self.payload.is_eof():
             self.connection.write(_CONTINUE)
             self.expects_continue = False
-        if self.payload.is_eof():
+        if not self.waiting:
             return bytes(self._within(self.payload.read_nowait(), limit))
         body = bytearray()
-        async with self.connection.waiting_for_body(self):
-            while data := await self.payload.readany():
-                body += data
-                self._within(body, limit)
+        try:
+            # A body of ours is small: it may take as long as a head.
+            async with asyncio.timeout(self.connection.listener.timeouts.request_header):
+                while data := await self.payload.readany():
+                    body += data
+                    self._within(body, limit)
+        except TimeoutError:
+            raise Refused(Reason.REQUEST_TIMEOUT) from None
+        finally:
+            if self.waiting:
+                self.connection.listener.end_waiting(self)
         return bytes(body)
 
     @staticmethod

@@ -100,6 +100,7 @@ class Gateway:
             else:
                 found = self._find_credential(target, headers)
                 if found.token is None and self._body_may_hold_token(exchange, headers):
+                    exchange.await_body()
                     exchange.task = exchange.connection.loop.create_task(
                         self._admit_by_body(exchange, route, target, headers)
                     )
@@ -261,6 +262,7 @@ class Gateway:
                 self._log_failure("endpoint", exc)
                 exchange.refuse(Reason.INTERNAL)
 
+        exchange.await_body()
         exchange.task = exchange.connection.loop.create_task(answer())
 
     # A token in the body.

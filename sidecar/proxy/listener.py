@@ -1,9 +1,8 @@
 """All client connections of a worker: makes them, watches the slow ones, lets them finish when the worker goes."""
 
 import asyncio
-import contextlib
 import ipaddress
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -136,23 +135,19 @@ class Listener:
         else:
             self.in_flight -= 1
 
-    @contextlib.asynccontextmanager
-    async def waiting_for_body(self, exchange: Exchange) -> AsyncIterator[None]:
-        """While a request waits for its own body, which a stranger may never send, it takes no place of those that can be
-        answered. Raises `Refused` when it takes longer than a head may, or when as many are waiting as may be answered."""
+    def begin_waiting(self, exchange: Exchange) -> None:
+        """A request waits for its own body, which a stranger may never send: it takes no place of those that can be
+        answered. Raises `Refused` when as many are waiting as may be answered."""
         if self.waiting >= self.limits.in_flight:
             raise Refused(Reason.OVERLOADED)
         self._wait(exchange, waiting=True)
-        try:
-            async with asyncio.timeout(self.timeouts.request_header):
-                yield
-        except TimeoutError:
-            raise Refused(Reason.REQUEST_TIMEOUT) from None
-        finally:
-            if not exchange.ended:
-                self._wait(exchange, waiting=False)
-        if self.in_flight > self.limits.in_flight:
-            raise Refused(Reason.OVERLOADED)
+
+    def end_waiting(self, exchange: Exchange) -> None:
+        """The body is there, or will never be. Raises `Refused` when there is no place."""
+        if not exchange.ended:
+            self._wait(exchange, waiting=False)
+            if self.in_flight > self.limits.in_flight:
+                raise Refused(Reason.OVERLOADED)
 
     def _wait(self, exchange: Exchange, *, waiting: bool) -> None:
         exchange.waiting = waiting
