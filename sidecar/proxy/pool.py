@@ -3,7 +3,10 @@
 Rules:
 - Idle connections are used again, the last one first: it is the least likely to be stale. One that was idle for longer than
   the upstream may keep it is closed, not used.
-- Never more than `max_connections`: beyond that a request is refused at once, for a queue would only hide the overload.
+- Never more than `max_connections`: beyond that a request is refused at once, for a queue would only hide the overload. What
+  counts is what can carry a request, or is being opened for one. A connection that is closing may take its time (what was
+  written is still delivered, TLS says goodbye), so it does not count; there are never more of those than `max_connections`
+  either, and none for longer than `timeouts.stream`.
 - Of several upstreams the one with the fewest exchanges gets the next. One that cannot be reached is passed over, and so is
   one that gave no proper answer several times in a row, for a time that doubles; when none is left, all are tried.
 - A request whose connection could not be opened goes to the next upstream: nothing of it was sent.
@@ -63,14 +66,16 @@ class UpstreamPool:
         self.timeouts = timeouts
         self.monotonic = monotonic
         self.authority = authority_of(urls[0])
-        self.connections: set[UpstreamConnection] = set()
+        self.connections: set[UpstreamConnection] = set()  # that can carry an exchange, or do
+        self._closing: dict[UpstreamConnection, float] = {}  # and since when, the oldest first
         self._limits = limits
         self._upstreams = [_Upstream(_opener(url, loop, tls, server_name)) for url in urls]
         self._opening: set[asyncio.Task[None]] = set()
+        self._expected = 0  # connections that are being opened and do not count by themselves yet
 
     def __repr__(self) -> str:
         idle = sum(len(upstream.idle) for upstream in self._upstreams)
-        return f"<UpstreamPool {len(self.connections)} open, {idle} idle, {len(self._opening)} opening>"
+        return f"<UpstreamPool {len(self.connections)} open, {idle} idle, {self._expected} opening>"
 
     # Called by exchanges.
 
@@ -86,7 +91,7 @@ class UpstreamPool:
             if transport is None or transport.is_closing():
                 continue
             if now - since > self._limits.idle:
-                transport.close()
+                connection.close()
                 continue
             upstream.exchanges += 1
             connection.reused = True
@@ -99,10 +104,6 @@ class UpstreamPool:
     def resend(self, receiver: Receiver, request: bytes) -> None:
         """Send a request again, on a new connection."""
         self._open(receiver, request, self._choose(()))
-
-    def opened(self, connection: UpstreamConnection) -> None:
-        """A connection is there."""
-        self.connections.add(connection)
 
     def give_back(self, connection: UpstreamConnection, now: float) -> None:
         """An exchange is over, with a proper answer; keep the connection, idle since `now`, for the next."""
@@ -120,14 +121,33 @@ class UpstreamPool:
         if upstream.failures >= _FAILURES:
             self._pass_over(upstream)
 
+    def closing(self, connection: UpstreamConnection) -> None:
+        """A connection will carry nothing more; `forget` follows when it is gone."""
+        if not self._leave(connection):
+            return
+        self._closing[connection] = self.monotonic()
+        if len(self._closing) > self._limits.max_connections:
+            oldest = next(iter(self._closing))
+            del self._closing[oldest]
+            oldest.abandon()
+
     def forget(self, connection: UpstreamConnection) -> None:
         """A connection is gone."""
-        self.connections.discard(connection)
+        if not self._leave(connection):
+            self._closing.pop(connection, None)
+
+    def _leave(self, connection: UpstreamConnection) -> bool:
+        """Count it no more; whether it did count."""
+        if connection not in self.connections:
+            return False
+        self.connections.remove(connection)
         upstream = self._upstreams[connection.address]
-        if any(entry[0] is connection for entry in upstream.idle):
-            upstream.idle = [entry for entry in upstream.idle if entry[0] is not connection]
-        elif connection.busy:
+        if connection.busy:
+            connection.busy = False
             upstream.exchanges -= 1
+        else:
+            upstream.idle = [entry for entry in upstream.idle if entry[0] is not connection]
+        return True
 
     # Which upstream, and getting there.
 
@@ -143,10 +163,11 @@ class UpstreamPool:
         upstream.pause = min(2 * upstream.pause, _PASSED_OVER[1])
 
     def _open(self, receiver: Receiver, request: bytes, address: int) -> None:
-        if len(self.connections) + len(self._opening) >= self._limits.max_connections and not self._spare():
+        if len(self.connections) + self._expected >= self._limits.max_connections and not self._spare():
             receiver.on_failure(Reason.OVERLOADED)
             return
         self._upstreams[address].exchanges += 1  # at once, for the next choice
+        self._expected += 1
         task = self.loop.create_task(self._connect(receiver, request, address))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
@@ -155,22 +176,29 @@ class UpstreamPool:
         """Make room by closing an idle connection to another upstream."""
         for upstream in self._upstreams:
             if upstream.idle:
-                connection, _ = upstream.idle.pop(0)
-                self.connections.discard(connection)
-                if connection.transport is not None:
-                    connection.transport.close()
+                upstream.idle.pop(0)[0].close()
                 return True
         return False
 
     async def _connect(self, receiver: Receiver, request: bytes, address: int) -> None:
+        try:
+            outcome = await self._reach(receiver, address)
+        finally:
+            self._expected -= 1  # in the same step as the connection begins to count: it never does twice
+        if isinstance(outcome, Reason):
+            receiver.on_failure(outcome)
+        else:
+            self._use(outcome, receiver, request)
+
+    async def _reach(self, receiver: Receiver, address: int) -> UpstreamConnection | Reason:
+        """A connection to the upstream at `address`, or else to another; or why there is none."""
         tried: list[int] = []
         while True:
             upstream = self._upstreams[address]
             fault = Reason.UPSTREAM_UNREACHABLE
             try:
                 async with asyncio.timeout(self.timeouts.connect):
-                    connection = await upstream.connect(self._factory(address))
-                break
+                    return await upstream.connect(self._factory(address))
             except TimeoutError:
                 fault = Reason.UPSTREAM_TIMEOUT
             except OSError:
@@ -179,21 +207,22 @@ class UpstreamPool:
             self._pass_over(upstream)
             tried.append(address)
             if len(tried) == len(self._upstreams) or not receiver.wanted:
-                receiver.on_failure(fault)
-                return
+                return fault
             address = self._choose(tried)
             self._upstreams[address].exchanges += 1
-        self._use(connection, receiver, request)
 
     def _use(self, connection: UpstreamConnection, receiver: Receiver, request: bytes) -> None:
         upstream = self._upstreams[connection.address]
-        if connection.transport is not None and receiver.wanted:
-            connection.send(receiver, request, self.monotonic())
-            return
-        upstream.exchanges -= 1
-        if connection.transport is None:  # it was lost before this task went on
+        transport = connection.transport
+        if transport is None or transport.is_closing():  # it was lost before this task went on
+            upstream.exchanges -= 1
             receiver.on_failure(Reason.UPSTREAM_UNREACHABLE)
+            return
+        self.connections.add(connection)
+        if receiver.wanted:
+            connection.send(receiver, request, self.monotonic())
         else:
+            upstream.exchanges -= 1
             upstream.idle.append((connection, self.monotonic()))
 
     def _factory(self, address: int) -> Callable[[], UpstreamConnection]:
@@ -205,15 +234,16 @@ class UpstreamPool:
         """Close connections idle for too long and fail exchanges whose upstream is silent."""
         for upstream in self._upstreams:
             while upstream.idle and now - upstream.idle[0][1] > self._limits.idle:
-                connection, _ = upstream.idle.pop(0)
-                if connection.transport is not None:
-                    connection.transport.close()
+                upstream.idle.pop(0)[0].close()
         for connection in list(self.connections):
             try:
                 connection.check(now)
             except Exception:
                 connection.abandon()  # what goes wrong with one is not met again at the next look
                 raise
+        for connection, since in list(self._closing.items()):
+            if now - since > self.timeouts.stream:
+                connection.abandon()
 
     async def probe(self) -> bool:
         """Whether an upstream accepts connections (for readiness)."""
@@ -225,8 +255,7 @@ class UpstreamPool:
                     connection = await upstream.connect(self._factory(address))
             except (OSError, TimeoutError):
                 continue
-            if connection.transport is not None:
-                connection.transport.close()
+            connection.close()
             return True
         return False
 
@@ -236,7 +265,7 @@ class UpstreamPool:
         for task in opening:
             task.cancel()
         await asyncio.gather(*opening, return_exceptions=True)
-        for connection in list(self.connections):
+        for connection in [*self.connections, *self._closing]:
             connection.abandon()
 
 

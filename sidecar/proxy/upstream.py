@@ -106,11 +106,11 @@ class Owner(Protocol):
     def failed(self, connection: "UpstreamConnection") -> None:
         """The upstream gave no proper answer."""
 
+    def closing(self, connection: "UpstreamConnection") -> None:
+        """The connection will carry nothing more; `forget` follows."""
+
     def forget(self, connection: "UpstreamConnection") -> None:
         """The connection is gone."""
-
-    def opened(self, connection: "UpstreamConnection") -> None:
-        """The connection is there."""
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -226,12 +226,14 @@ class UpstreamConnection(asyncio.Protocol):
     def close(self) -> None:
         """Close once what was written is delivered."""
         if self.transport is not None:
+            self._pool.closing(self)
             self.transport.close()
 
     def abandon(self) -> None:
         """Nobody wants the answer: close at once, so that the upstream sees it and nobody else gets it."""
         self.receiver = None
         if self.transport is not None:
+            self._pool.closing(self)
             self.transport.abort()
 
     def check(self, now: float) -> None:
@@ -249,7 +251,6 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # stream transports are what is asked for
-        self._pool.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
@@ -270,7 +271,10 @@ class UpstreamConnection(asyncio.Protocol):
             receiver.on_failure(Reason.UPSTREAM_INVALID if self.seen else Reason.UPSTREAM_UNREACHABLE)
 
     def eof_received(self) -> bool:
-        return self._tunnel is not None and self._tunnel.upstream_ended()
+        if self._tunnel is not None:
+            return self._tunnel.upstream_ended()
+        self._pool.closing(self)
+        return False
 
     def pause_writing(self) -> None:
         if self._tunnel is not None:
@@ -295,8 +299,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         receiver = self.receiver
         if receiver is None:
-            if self.transport is not None:
-                self.transport.abort()
+            self.abandon()
             return
         self.seen = True
         now = self._active_at = self._pool.monotonic()
@@ -338,8 +341,8 @@ class UpstreamConnection(asyncio.Protocol):
             else:
                 self._start()
             self._pool.give_back(self, now)
-        elif self.transport is not None:
-            self.transport.close()
+        else:
+            self.close()
         receiver.on_complete(now)
 
     # Called by httptools while it parses. An exception here would lose its type: faults set `_invalid` instead.

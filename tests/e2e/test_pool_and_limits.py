@@ -6,7 +6,6 @@ import random
 import resource
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.holding import Holding, held
 from tests.support.process import Sidecar, configuration, get, running
 from tests.support.raw import Response, exchange, read_response
 from tests.support.redis import free_port
@@ -27,34 +27,6 @@ def head(token: str, target: str = "/x", method: str = "GET", extra: str = "") -
 
 def reason(response: Response) -> str:
     return str(json.loads(response.body)["reason"])
-
-
-class Holding:
-    """An answer that waits until it is let go."""
-
-    def __init__(self) -> None:
-        self.release = threading.Event()
-        self.begun = threading.Semaphore(0)
-
-    def __call__(self, received: Received, connection: socket.socket) -> bool:
-        self.begun.release()
-        self.release.wait(20)
-        with contextlib.suppress(OSError):
-            connection.sendall(reply(200, received.target.encode()))
-        return True
-
-
-@contextlib.contextmanager
-def held(sidecar: Sidecar, holding: Holding, count: int, request: bytes) -> Iterator[list[socket.socket]]:
-    """So many requests that are being answered."""
-    with contextlib.ExitStack() as stack:
-        stack.callback(holding.release.set)
-        connections = [stack.enter_context(socket.create_connection(sidecar.address, timeout=20)) for _ in range(count)]
-        for connection in connections:
-            connection.sendall(request)
-        for _ in range(count):
-            assert holding.begun.acquire(timeout=20)
-        yield connections
 
 
 def test_connections_are_used_again_the_last_one_first(sidecar: Sidecar, upstream: Upstream, token: str) -> None:
