@@ -3,7 +3,9 @@
 Rules:
 - A connection carries one exchange at a time and goes back to the pool only when its response ended exactly where its
   framing said, the request was sent whole, and both sides keep the connection alive.
-- Bytes from a connection that carries no exchange close it: they could be taken for the answer to the next request.
+- Bytes from a connection that carries no exchange close it: they could be taken for the answer to the next request. They may
+  come too late to be noticed: an answer that has no body (to HEAD, or a 304) but announces one ends its connection, for
+  some servers send that body.
 - A request whose reused connection turns out dead is sent again only when that cannot do anything twice: a safe method
   (RFC 9110 section 9.2.2) without a body, and no byte of a response seen. Or when nothing was written at all.
 - What arrives in one read is handed on only after all of it has been parsed, so that a malformed tail makes the whole
@@ -155,17 +157,14 @@ class UpstreamConnection(asyncio.Protocol):
         self._tunnel: Switched | None = None
         self._reading_paused = False
         self._active_at = 0.0
-        self._reset()
-
-    def __repr__(self) -> str:
-        state = "closed" if self.transport is None else "busy" if self.receiver else "idle"
-        return f"<UpstreamConnection {state}>"
-
-    def _reset(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self._headers: list[tuple[bytes, bytes]] = []
         self._reason = b""
         self._start()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.transport is None else "busy" if self.receiver else "idle"
+        return f"<UpstreamConnection {state}>"
 
     def _start(self) -> None:
         self.seen = False
@@ -336,10 +335,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _finish(self, receiver: Receiver, now: float) -> None:
         self.receiver = None
         if self._keep_alive and receiver.may_reuse():
-            if receiver.head_request:
-                self._reset()  # the parser would wait for the body that HEAD announces
-            else:
-                self._start()
+            self._start()
             self._pool.give_back(self, now)
         else:
             self.close()
@@ -384,8 +380,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._invalid = True
             return
         self._final = True
-        self._keep_alive = self._parser.should_keep_alive()
         bodyless = receiver.head_request or status in _BODYLESS
+        announced = headers.chunked or bool(headers.length)
+        self._keep_alive = self._parser.should_keep_alive() and not (bodyless and announced)
         self._until_eof = not bodyless and headers.length is None and not headers.chunked
         receiver.on_head(status, self._reason, headers)
         if receiver.head_request:
