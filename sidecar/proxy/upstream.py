@@ -21,7 +21,7 @@ import httptools
 from sidecar.core.headers import InvalidResponse, ResponseHeaders, read_response_headers, trailer_pieces
 from sidecar.core.reasons import Reason
 
-_MAX_HEAD = 256 * 1024  # a response head beyond this is no HTTP server's
+_MAX_HEAD = 256 * 1024  # a response head or trailers beyond this are no HTTP server's
 _BODYLESS = (204, 304)
 
 
@@ -174,7 +174,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._keep_alive = False
         self._until_eof = False
         self._invalid = False
-        self._head_bytes = 0
+        self._head_bytes = 0  # since the last byte of a body: heads, trailers, and what frames chunks
 
     # Called by the exchange.
 
@@ -302,8 +302,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self.seen = True
         now = self._active_at = self._pool.monotonic()
-        if not self._final:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as exc:
@@ -315,7 +314,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._invalid = True
         else:
             self._invalid = self._invalid or self._switch is not None  # 101 without Connection: upgrade
-        if self._invalid or (not self._final and self._head_bytes > _MAX_HEAD):
+        if self._invalid or self._head_bytes > _MAX_HEAD:
             self._invalid = True
             self.abandon()
             self._pool.failed(self)
@@ -368,16 +367,11 @@ class UpstreamConnection(asyncio.Protocol):
         except InvalidResponse:
             self._invalid = True
             return
-        if status < 200:
-            if status == 101 and receiver.awaits_switch and headers.upgrade:
-                self._switch = (self._reason, headers)
-            elif status == 101 or status < 100:
-                self._invalid = True
-            else:
-                receiver.on_informational(status, self._reason, headers)
-            return
-        if status == 204 and (headers.length or headers.chunked):
+        if self._misframed(status, headers):
             self._invalid = True
+            return
+        if status < 200:
+            self._informational(receiver, status, headers)
             return
         self._final = True
         bodyless = receiver.head_request or status in _BODYLESS
@@ -388,8 +382,26 @@ class UpstreamConnection(asyncio.Protocol):
         if receiver.head_request:
             self._complete = True
 
+    def _misframed(self, status: int, headers: ResponseHeaders) -> bool:
+        """Whether the fields that frame a body are where they must not be (RFC 9112 section 6.1, RFC 9110 section 8.6), so
+        that two readers could differ about what follows. A length of 0 says what is so anyway."""
+        if headers.chunked and self._parser.get_http_version() == "1.0":
+            return True
+        return (status < 200 or status == 204) and (headers.chunked or bool(headers.length))
+
+    def _informational(self, receiver: Receiver, status: int, headers: ResponseHeaders) -> None:
+        if headers.length is not None:  # 0, and not to be passed on all the same
+            headers = read_response_headers(pair for pair in self._headers if pair[0].lower() != b"content-length")
+        if status == 101 and receiver.awaits_switch and headers.upgrade:
+            self._switch = (self._reason, headers)
+        elif status == 101 or status < 100:
+            self._invalid = True
+        else:
+            receiver.on_informational(status, self._reason, headers)
+
     def on_body(self, data: bytes) -> None:
         receiver = self.receiver
+        self._head_bytes = 0
         if self._complete:
             self._invalid = True  # a body in the answer to HEAD
         elif receiver is not None and not self._invalid:

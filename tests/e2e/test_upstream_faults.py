@@ -1,14 +1,16 @@
 """An upstream that breaks a rule of HTTP, or merely takes a liberty: it costs its own exchange, never another one."""
 
+import contextlib
 import socket
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.holding import Holding, held
 from tests.support.process import Sidecar, running
-from tests.support.raw import exchange, read_response
-from tests.support.upstream import Received, Upstream, reply
+from tests.support.raw import exchange, read_all, read_response
+from tests.support.upstream import Received, Upstream, reply, saying
 from tests.support.waiting import wait_until
 
 
@@ -77,3 +79,86 @@ def test_a_body_that_must_not_come_answers_nobody_else(
     assert exchange(sidecar.address, head(token, "/second")).body == b"good"
     first, second = upstream.take()
     assert (first.connection == second.connection) == kept
+
+
+# Framing where it must not be.
+
+OK = "HTTP/1.1 200 X\r\nContent-Length: 2\r\n\r\nok"
+MISFRAMED = {
+    "1xx with chunks": "HTTP/1.1 103 X\r\nTransfer-Encoding: chunked\r\n\r\n" + OK,
+    "1xx with a length": "HTTP/1.1 103 X\r\nContent-Length: 5\r\n\r\n" + OK,
+    "100 with a length": "HTTP/1.1 100 X\r\nContent-Length: 5\r\n\r\n" + OK,
+    "another 1xx with a length": "HTTP/1.1 155 X\r\nContent-Length: 5\r\n\r\n" + OK,
+    "204 with chunks": "HTTP/1.1 204 X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "204 with a length": "HTTP/1.1 204 X\r\nContent-Length: 2\r\n\r\nok",
+    "chunks over HTTP/1.0": "HTTP/1.0 200 X\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    "chunks over HTTP/1.0, kept": (
+        "HTTP/1.0 200 X\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISFRAMED)
+def test_an_answer_framed_where_none_may_be_is_502(sidecar: Sidecar, upstream: Upstream, token: str, case: str) -> None:
+    upstream.answer = saying(MISFRAMED[case].encode())
+    response = exchange(sidecar.address, head(token))
+    assert (response.status, response.informational) == (502, [])
+    upstream.answer = saying(reply(200, b"next"))
+    assert exchange(sidecar.address, head(token)).body == b"next"
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("status", [102, 103, 104, 199])
+def test_an_informational_answer_passes_without_a_length(
+    sidecar: Sidecar, upstream: Upstream, token: str, status: int, apart: bool
+) -> None:
+    """Those that nobody has heard of too, whether the rest comes in the same read or in one of its own."""
+
+    def answer(_: Received, connection: socket.socket) -> bool:
+        for extra in ("", "content-length: 0\r\n"):
+            connection.sendall(f"HTTP/1.1 {status} Early\r\nX-A: b\r\n{extra}\r\n".encode())
+            time.sleep(0.05 if apart else 0)
+        connection.sendall(reply(200, b"final"))
+        return True
+
+    upstream.answer = answer
+    with socket.create_connection(sidecar.address, timeout=10) as connection:
+        connection.sendall(head(token, extra="Connection: close\r\n"))
+        raw = read_all(connection)
+    early = b"HTTP/1.1 %d Early\r\nX-A: b\r\n\r\n" % status
+    assert raw.startswith(2 * early + b"HTTP/1.1 200 X\r\n")
+    assert raw.endswith(b"\r\n\r\nfinal")
+
+
+# More of something than any server sends.
+
+ENDLESS = {
+    "heads": (b"HTTP/1.1 200 X\r\n", b"X-A: b\r\n"),
+    "informational answers": (b"", b"HTTP/1.1 103 X\r\n\r\n"),
+    "trailers": (b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n", b"X-A: b\r\n"),
+    "one trailer": (b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-A: ", b"bbbbbbbb"),
+    "an extension": (b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n2;a=", b"bbbbbbbb"),
+}
+
+
+@pytest.mark.parametrize("case", ENDLESS)
+def test_what_frames_a_body_has_a_limit(sidecar: Sidecar, upstream: Upstream, token: str, case: str) -> None:
+    """It ends the answer long before it fills our memory."""
+    first, more = ENDLESS[case]
+    sent = 0
+
+    def endless(_: Received, connection: socket.socket) -> bool:
+        nonlocal sent
+        connection.sendall(first)
+        with contextlib.suppress(OSError):
+            while sent < 64 * 1024 * 1024:
+                sent += connection.send(more * 8192)
+        return False
+
+    upstream.answer = endless
+    response = exchange(sidecar.address, head(token))
+    assert response.status in (200, 502)
+    assert not (response.status == 200 and response.complete)
+    wait_until(lambda: 0 < sent < 32 * 1024 * 1024)
+    upstream.answer = saying(reply(200, b"next"))
+    assert exchange(sidecar.address, head(token)).body == b"next"
