@@ -114,6 +114,12 @@ class UpstreamPool:
         upstream.pause = _PASSED_OVER[0]
         upstream.idle.append((connection, now))
 
+    def answered(self, connection: UpstreamConnection) -> None:
+        """A proper answer came on a connection that cannot be kept."""
+        upstream = self._upstreams[connection.address]
+        upstream.failures = 0
+        upstream.pause = _PASSED_OVER[0]
+
     def failed(self, connection: UpstreamConnection) -> None:
         """The upstream of this connection gave no proper answer."""
         upstream = self._upstreams[connection.address]

@@ -103,7 +103,10 @@ class Owner(Protocol):
         """Send a request again, on a new connection."""
 
     def give_back(self, connection: "UpstreamConnection", now: float) -> None:
-        """An exchange is over, and the connection can carry another."""
+        """An exchange is over, with a proper answer, and the connection can carry another."""
+
+    def answered(self, connection: "UpstreamConnection") -> None:
+        """The upstream gave a proper answer, on a connection that cannot carry another exchange."""
 
     def failed(self, connection: "UpstreamConnection") -> None:
         """The upstream gave no proper answer."""
@@ -262,6 +265,7 @@ class UpstreamConnection(asyncio.Protocol):
         if receiver is None:
             return
         if self._until_eof and exc is None and not self._invalid:
+            self._pool.answered(self)
             receiver.on_complete(self._pool.monotonic())
         elif self.reused and self.request and not self.seen:
             self._pool.resend(receiver, self.request)
@@ -327,6 +331,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _start_tunnel(self, receiver: Receiver, data: bytes, now: float) -> None:
         assert self._switch is not None  # noqa: S101  the caller checked it
         self.receiver = None
+        self._pool.answered(self)
         self._tunnel = receiver.on_switch(self, *self._switch)
         if data:
             self._tunnel.from_upstream(data, now)
@@ -337,6 +342,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._start()
             self._pool.give_back(self, now)
         else:
+            self._pool.answered(self)
             self.close()
         receiver.on_complete(now)
 

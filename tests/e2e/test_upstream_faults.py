@@ -162,3 +162,29 @@ def test_what_frames_a_body_has_a_limit(sidecar: Sidecar, upstream: Upstream, to
     wait_until(lambda: 0 < sent < 32 * 1024 * 1024)
     upstream.answer = saying(reply(200, b"next"))
     assert exchange(sidecar.address, head(token)).body == b"next"
+
+
+# Who is to blame.
+
+NEVER_KEPT = {
+    "Connection: close": reply(200, b"ok", "Connection: close"),
+    "HTTP/1.0": b"HTTP/1.0 200 X\r\nContent-Length: 2\r\n\r\nok",
+    "no length": b"HTTP/1.1 200 X\r\n\r\nok",
+}
+
+
+@pytest.mark.parametrize("case", NEVER_KEPT)
+def test_failures_with_proper_answers_between_them_are_not_in_a_row(tmp_path: Path, case: str) -> None:
+    """Also when the upstream never keeps a connection: it stays the first choice."""
+    with (
+        Upstream(saying(NEVER_KEPT[case], keep=False)) as first,
+        Upstream() as second,
+        running(tmp_path, {"url": [first.url, second.url]}) as sidecar,
+    ):
+        token = sidecar.token()
+        for _ in range(4):
+            first.answer = saying(b"nonsense\r\n\r\n", keep=False)
+            assert exchange(sidecar.address, head(token)).status == 502
+            first.answer = saying(NEVER_KEPT[case], keep=False)
+            assert exchange(sidecar.address, head(token)).body == b"ok"
+        assert second.take() == []
