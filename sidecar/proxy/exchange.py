@@ -115,6 +115,11 @@ class Exchange:
         """Whether 101 would be an answer: never when the client has sent more than its request already."""
         return bool(self.upgrade) and not self.connection.spoke_early
 
+    @property
+    def sending(self) -> bool:
+        """Whether more of the request's body is to go to the upstream."""
+        return self._body_task is not None and not self._body_task.done()
+
     # Answered by us.
 
     def refuse(self, reason: Reason, detail: str | None = None, *headers: tuple[str, str]) -> None:
@@ -333,7 +338,9 @@ class Exchange:
         self._end(now)
 
     def on_failure(self, reason: Reason) -> None:
-        self._upstream = None
+        if self._upstream is not None:
+            self._upstream.abandon()  # it may still have an answer to what it got: nobody wants that any more
+            self._upstream = None
         self._upstream_seconds = self._services.monotonic() - self.sent_at
         self._stop_body()
         self._out = []  # a head that was only collected is not sent: a proper answer is still possible

@@ -10,6 +10,9 @@ Rules:
   (RFC 9110 section 9.2.2) without a body, and no byte of a response seen. Or when nothing was written at all.
 - What arrives in one read is handed on only after all of it has been parsed, so that a malformed tail makes the whole
   answer a 502 while that is still possible, and an aborted one otherwise; never a clean end.
+- The upstream's time runs while it is the upstream's turn: it has the whole request, or takes no more of it for now, or has
+  not said 100 to a client that waits for that. While more of the request is to come from the client, it is the client's turn,
+  and the client's connection watches it.
 """
 
 import asyncio
@@ -26,7 +29,7 @@ _BODYLESS = (204, 304)
 
 
 class UpstreamTimeouts(NamedTuple):
-    """In seconds: to connect, to the head of the response, between two reads of its body."""
+    """In seconds: to connect, from the end of the request to the head of the response, between two reads of its body."""
 
     connect: float
     response: float
@@ -38,12 +41,17 @@ class Receiver(Protocol):
 
     head_request: bool
     resendable: bool
+    expects_continue: bool  # the client may hold its body back until it gets 100
     wanted: bool  # somebody still waits for the answer
     sent_at: float  # monotonic seconds
 
     @property
     def awaits_switch(self) -> bool:
         """Whether 101 would be an answer."""
+
+    @property
+    def sending(self) -> bool:
+        """Whether there is more of the request to come."""
 
     def on_connected(self, connection: "UpstreamConnection") -> None:
         """The request's head was written to `connection`; the body may follow."""
@@ -138,6 +146,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_trailers",
         "_tunnel",
         "_until_eof",
+        "_wrote_body",
         "address",
         "busy",
         "receiver",
@@ -159,6 +168,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._switch: tuple[bytes, ResponseHeaders] | None = None  # a 101 that was read and is valid
         self._tunnel: Switched | None = None
         self._reading_paused = False
+        self._wrote_body = False  # bytes of it followed the head in writes of their own
         self._active_at = 0.0
         self._parser = httptools.HttpResponseParser(self)
         self._headers: list[tuple[bytes, bytes]] = []
@@ -187,6 +197,7 @@ class UpstreamConnection(asyncio.Protocol):
         assert transport is not None  # noqa: S101  the pool hands out open connections only
         self.receiver = receiver
         self.busy = True
+        self._wrote_body = False
         self.request = request if receiver.resendable else b""
         self._active_at = now
         transport.write(request)
@@ -196,6 +207,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Send bytes of the request's body, already framed."""
         if self.transport is not None:
             self._active_at = self._pool.monotonic()
+            self._wrote_body = True
             self.transport.write(data)
 
     async def drain(self) -> None:
@@ -241,12 +253,18 @@ class UpstreamConnection(asyncio.Protocol):
     def check(self, now: float) -> None:
         """Fail the exchange when the upstream has been silent for too long."""
         receiver = self.receiver
-        timeouts = self._pool.timeouts
         if receiver is None or self._reading_paused:
             return
+        held_back = receiver.expects_continue and not self._wrote_body
+        clients_turn = receiver.sending and self._drained is None and not held_back
+        if clients_turn and not self._final:
+            self._active_at = now
+            return
+        timeouts = self._pool.timeouts
         if now - self._active_at > (timeouts.stream if self._final else timeouts.response):
             self.abandon()
-            self._pool.failed(self)
+            if not clients_turn:
+                self._pool.failed(self)
             receiver.on_failure(Reason.UPSTREAM_TIMEOUT)
 
     # Called by the event loop.
@@ -289,6 +307,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._tunnel is not None:
             self._tunnel.upstream_full(full=False)
         else:
+            self._active_at = self._pool.monotonic()
             self._wake()
 
     def _wake(self) -> None:

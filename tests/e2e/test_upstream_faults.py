@@ -3,12 +3,13 @@
 import contextlib
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.holding import Holding, held
-from tests.support.process import Sidecar, running
+from tests.support.process import Sidecar, configuration, running
 from tests.support.raw import exchange, read_all, read_response
 from tests.support.upstream import Received, Upstream, reply, saying
 from tests.support.waiting import wait_until
@@ -188,3 +189,70 @@ def test_failures_with_proper_answers_between_them_are_not_in_a_row(tmp_path: Pa
             first.answer = saying(NEVER_KEPT[case], keep=False)
             assert exchange(sidecar.address, head(token)).body == b"ok"
         assert second.take() == []
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[tuple[Sidecar, Upstream]]:
+    """A sidecar that waits for the upstream only shortly, and longer for clients."""
+    timeouts = {"response": "400ms", "idle": "2s"}
+    with Upstream() as upstream, running(tmp_path, upstream.url, timeouts=timeouts) as process:
+        yield process, upstream
+
+
+def test_a_client_that_pauses_its_upload_is_waited_for(slow: tuple[Sidecar, Upstream]) -> None:
+    sidecar, upstream = slow
+    with socket.create_connection(sidecar.address, timeout=10) as connection:
+        connection.sendall(head(sidecar.token(), method="PUT", extra="Content-Length: 8\r\n") + b"abcd")
+        time.sleep(1.2)
+        connection.sendall(b"efgh")
+        assert read_response(connection).status == 200
+    assert upstream.take()[0].body == b"abcdefgh"
+
+
+def test_a_client_that_stops_its_upload_is_408_and_no_fault_of_the_upstream(slow: tuple[Sidecar, Upstream]) -> None:
+    """Its half of a request is cut at once, so that no late answer follows the 408."""
+    sidecar, upstream = slow
+    data = head(sidecar.token(), method="PUT", extra="Content-Length: 8\r\n") + b"abcd"
+    closed = upstream.closed
+    assert exchange(sidecar.address, data, "PUT").status == 408
+    wait_until(lambda: upstream.closed > closed, within=0.3)
+    assert sidecar.metric("sidecar_upstream_failures_total", reason="upstream_timeout") == 0
+
+
+def test_the_answer_is_due_from_the_end_of_the_request(slow: tuple[Sidecar, Upstream]) -> None:
+    sidecar, upstream = slow
+    upstream.answer = Holding()
+    with socket.create_connection(sidecar.address, timeout=10) as connection:
+        connection.sendall(head(sidecar.token(), method="PUT", extra="Content-Length: 8\r\n") + b"abcd")
+        time.sleep(0.8)
+        connection.sendall(b"efgh")
+        begun = time.monotonic()
+        assert read_response(connection).status == 504
+        assert 0.3 < time.monotonic() - begun < 1.5
+    upstream.answer.release.set()
+
+
+@pytest.fixture
+def deaf(tmp_path: Path) -> Iterator[Sidecar]:
+    """A sidecar whose upstream accepts connections and does nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with Sidecar(tmp_path, configuration(url, timeouts={"response": "400ms"})) as process:
+            yield process
+
+
+def test_an_upstream_that_takes_no_more_of_an_upload_is_504(deaf: Sidecar) -> None:
+    with socket.create_connection(deaf.address, timeout=10) as connection:
+        connection.sendall(head(deaf.token(), method="PUT", extra="Content-Length: 100000000\r\n"))
+        connection.settimeout(0.2)
+        with contextlib.suppress(OSError):
+            while True:
+                connection.sendall(bytes(65536))
+        connection.settimeout(10)
+        assert read_response(connection).status == 504
+        assert deaf.metric("sidecar_upstream_failures_total", reason="upstream_timeout") == 1
+
+
+def test_an_upstream_that_lets_a_client_wait_for_100_is_504(deaf: Sidecar) -> None:
+    extra = "Content-Length: 8\r\nExpect: 100-continue\r\n"
+    assert exchange(deaf.address, head(deaf.token(), method="PUT", extra=extra), "PUT").status == 504
