@@ -11,6 +11,7 @@ import logging
 import resource
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
@@ -70,11 +71,13 @@ class Worker:
         loop = asyncio.get_running_loop()
         self.app = App(settings, loop)
         tls = settings.tls
-        self._tls = server_context(tls.certificate, tls.key, tls.client_ca) if tls else None
+        context = server_context(tls.certificate, tls.key, tls.client_ca) if tls else None
+        self._acceptor = self.app.acceptor(public, context)
         self._certificates = (
-            CertificateWatch(self._tls, tls.certificate, tls.key, report=log_certificate) if tls and self._tls else None
+            CertificateWatch(tls.certificate, tls.key, tls.client_ca, apply=self._use_tls, report=log_certificate)
+            if tls
+            else None
         )
-        self._acceptor = self.app.acceptor(public, self._tls)
         self._look_again = 0.0
         self._background: list[asyncio.Task[None]] = []
 
@@ -132,6 +135,9 @@ class Worker:
             self._look_again = now + _CERTIFICATE_INTERVAL
             self._certificates.check()
 
+    def _use_tls(self, context: ssl.SSLContext) -> None:
+        self._acceptor.tls = context
+
     async def _close(self) -> None:
         for task in self._background:
             task.cancel()
@@ -179,7 +185,7 @@ def url_of(sock: socket.socket, *, secure: bool = False) -> str:
 
 
 def log_certificate(fault: str | None) -> None:
-    """Tell the operator that the certificate was read again, or why not."""
+    """Tell the operator that certificate, key and CA were read again, or why not."""
     if fault is None:
         log.info("certificate_changed")
     else:

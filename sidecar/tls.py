@@ -51,35 +51,44 @@ def upstream_context(ca: Path | None, certificate: Path | None, key: Path | None
 
 
 class CertificateWatch:
-    """Reads certificate and key again when their files change, into a context that is in use: new handshakes get the new
-    certificate, connections stay. Kubernetes changes files by moving a symlink, so content is compared, not times."""
+    """Makes a new context when a file changes, for new connections; those that are there stay. Kubernetes changes files by
+    moving a symlink, so content is compared, not times.
+
+    A new context, and not new content in the one in use: from that a CA could never be taken away, and a client could resume
+    a session that it opened with a certificate which is trusted no longer.
+    """
 
     def __init__(
-        self, context: ssl.SSLContext, certificate: Path, key: Path, *, report: Callable[[str | None], None]
+        self,
+        certificate: Path,
+        key: Path,
+        client_ca: Path | None,
+        *,
+        apply: Callable[[ssl.SSLContext], None],
+        report: Callable[[str | None], None],
     ) -> None:
-        self._context = context
-        self._certificate = certificate
-        self._key = key
+        self._files = (certificate, key, client_ca)
+        self._apply = apply
         self._report = report
         self._seen = self._contents()
 
     def _contents(self) -> tuple[bytes, ...]:
         try:
-            return (self._certificate.read_bytes(), self._key.read_bytes())
+            return tuple(file.read_bytes() for file in self._files if file is not None)
         except OSError:
             return ()
 
     def check(self) -> None:
         """To be called now and then. `report` is told `None` after a change, or why the new files cannot be used: then the
-        old certificate stays."""
+        old context stays."""
         contents = self._contents()
         if not contents or contents == self._seen:
             return
         self._seen = contents
         try:
-            _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self._certificate, self._key)  # never half-load the live one
-            _load(self._context, self._certificate, self._key)
+            context = server_context(*self._files)
         except InvalidTls as exc:
             self._report(str(exc))
         else:
+            self._apply(context)
             self._report(None)

@@ -198,6 +198,51 @@ def test_a_new_certificate_is_taken_up_without_losing_a_connection(
         assert read_response(old).status == 200
 
 
+def test_a_new_client_ca_is_taken_up_and_the_old_one_is_trusted_no_longer(
+    tmp_path: Path, authority: Authority, server_pair: Pair, upstream: Upstream
+) -> None:
+    """Neither for a new handshake nor for a session of before that a client resumes; connections stay."""
+    first, second = Authority(tmp_path, "first"), Authority(tmp_path, "second")
+    client_ca = tmp_path / "clients.pem"
+    client_ca.write_bytes(first.ca.read_bytes())
+    tls = {"certificate": str(server_pair.certificate), "key": str(server_pair.key), "client_ca": str(client_ca)}
+    head = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+    contexts = [client_context(authority, ca.issue("client", "orders")) for ca in (first, second)]
+
+    def statuses() -> list[int]:
+        return [_status(sidecar, context, head) for context in contexts]
+
+    with (
+        running(tmp_path, upstream.url, tls=tls) as sidecar,
+        socket.create_connection(sidecar.address, timeout=10) as plain,
+        contexts[0].wrap_socket(plain, server_hostname="localhost") as old,
+    ):
+        assert statuses() == [401, 0]
+        old.sendall(head.encode())
+        assert read_response(old).status == 401
+        session = old.session
+        assert session
+        client_ca.write_text("no certificate")
+        sidecar.record("certificate_unusable")
+        assert statuses() == [401, 0], "the old one stays"
+        client_ca.write_bytes(second.ca.read_bytes())
+        sidecar.record("certificate_changed")
+        assert statuses() == [0, 401]
+        assert _status(sidecar, contexts[0], head, session) == 0
+        old.sendall(head.encode())
+        assert read_response(old).status == 401
+
+
+def _status(sidecar: Sidecar, context: ssl.SSLContext, head: str, session: ssl.SSLSession | None = None) -> int:
+    """0 when the handshake does not succeed."""
+    with contextlib.suppress(ssl.SSLError, ConnectionError):
+        plain = socket.create_connection(sidecar.address, timeout=10)
+        with plain, context.wrap_socket(plain, server_hostname="localhost", session=session) as connection:
+            connection.sendall(head.encode())
+            return read_response(connection).status
+    return 0
+
+
 # To the API.
 
 
