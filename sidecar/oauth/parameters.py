@@ -10,15 +10,14 @@ import json
 import re
 from collections.abc import Iterable
 from typing import Any, Final
-from urllib.parse import unquote_to_bytes
 
+from sidecar.core.percent import BROKEN_ESCAPE, percent_decoded
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest
 
 Parameters = dict[str, str]
 
 _MAX_PARAMETERS: Final = 64
-_BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _FORBIDDEN: Final = re.compile(r"[\x00-\x1f\x7f]")  # RFC 6749 appendix A: visible characters only
 _OF_OAUTH: Final = frozenset(
     [
@@ -58,9 +57,9 @@ def read_parameters(request: EndpointRequest) -> Parameters:
 
 def form_decoded(text: str) -> str:
     """Undo the encoding of a form value. Raises `Refused(INVALID_REQUEST)`."""
-    if _BROKEN_ESCAPE.search(text):
+    if BROKEN_ESCAPE.search(text):
         raise _invalid("A percent sign is not followed by two hexadecimal digits.")
-    return _decoded(unquote_to_bytes(text.replace("+", " ")))
+    return _decoded(percent_decoded(text.replace("+", " ").encode()))
 
 
 def _invalid(detail: str) -> Refused:

@@ -120,6 +120,13 @@ def test_a_body_without_a_token_is_refused(sidecar: Sidecar, upstream: Upstream)
     assert upstream.take() == []
 
 
+def test_a_body_with_too_many_fields_to_look_through_is_400(sidecar: Sidecar, upstream: Upstream, token: str) -> None:
+    body = json.dumps({str(number): 0 for number in range(1001)} | {"access_token": token}).encode()
+    response = send(sidecar, "/orders", "Content-Type: application/json", method="POST", body=body)
+    assert (response.status, json.loads(response.body)["reason"]) == (400, "malformed_request")
+    assert upstream.take() == []
+
+
 def test_different_tokens_in_two_places_are_refused(sidecar: Sidecar, upstream: Upstream, token: str) -> None:
     response = send(sidecar, "/orders?access_token=" + sidecar.token(), "Authorization: Bearer " + token)
     assert (response.status, json.loads(response.body)["reason"]) == (400, "multiple_tokens")

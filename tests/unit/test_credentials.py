@@ -1,12 +1,17 @@
 """core.credentials: where a token stands, and what is left without it."""
 
+import contextlib
 import json
+import time
+from collections.abc import Callable
+from urllib.parse import unquote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.credentials import Found, bearer_token, from_json, from_pairs
+from sidecar.core.credentials import FIELD, Found, bearer_token, from_json, from_pairs
+from sidecar.core.reasons import Reason, Refused
 
 
 @pytest.mark.parametrize(
@@ -39,6 +44,14 @@ def test_bearer(value: str, token: str | None) -> None:
         ("access_token=x&access_token=y", ("x", "y"), ""),
         ("my_access_token=x", (), "my_access_token=x"),
         ("a=%61&&b", (), "a=%61&&b"),
+        ("&access_token=x&&", ("x",), "&&"),
+        ("a&&access_token=x", ("x",), "a&"),
+        ("access_token=%41%2e+B", ("A. B",), ""),
+        ("access_token=%4", ("%4",), ""),
+        ("access_token=a=b;c", ("a=b;c",), ""),
+        ("access_token;a=x", (), "access_token;a=x"),
+        ("access%255Ftoken=x", (), "access%255Ftoken=x"),
+        ("a=1?access_token=x", (), "a=1?access_token=x"),
     ],
 )
 def test_pairs(text: str, tokens: tuple[str, ...], rest: str) -> None:
@@ -68,6 +81,57 @@ def test_pairs(text: str, tokens: tuple[str, ...], rest: str) -> None:
 )
 def test_json(text: str, tokens: tuple[str, ...], rest: str) -> None:
     assert from_json(text) == Found(tokens, rest)
+
+
+escaped = st.sampled_from(
+    [FIELD, "%61ccess_token", "access%5Ftoken", "access%5ftoken", "".join(f"%{ord(c):02X}" for c in FIELD)]
+)
+pieces = st.one_of(escaped, st.sampled_from(["&", "=", "+", "a", "%41", "%26", "%3d", "_", ";"]))
+
+
+@given(st.lists(pieces).map("".join))
+def test_pairs_are_read_as_a_plain_loop_reads_them(text: str) -> None:
+    fields = [(pair, *pair.partition("=")[::2]) for pair in text.split("&")]
+    tokens = [unquote_plus(value) for _, name, value in fields if unquote_plus(name) == FIELD]
+    rest = [pair for pair, name, _ in fields if unquote_plus(name) != FIELD]
+    assert from_pairs(text) == Found(tuple(filter(None, tokens)), "&".join(rest))
+
+
+SIZE = 64 * 1024
+COSTLY = {
+    "many escapes": "%&" * (SIZE // 2),
+    "many fields": "&" * (SIZE - 1) + "%",
+    "many names": "%61&" * (SIZE // 4),
+    "many tokens": "access_token=x&" * (SIZE // 15),
+    "a long token": "access_token=" + "%41" * (SIZE // 3 - 5),
+    "a broken token": "access_token=" + "%" * (SIZE - 13),
+    "many members": "{" + ",".join(['"" : 0'] * (SIZE // 8)) + "}",
+    "members and numbers": "{" + ",".join(['"":0'] * 990) + ',"a":[' + ",".join(["1e308"] * 9900) + "]}",
+    "depth": '{"a":' + "[" * (SIZE - 5),
+    "spaces": "{" + " " * (SIZE - 2) + "}",
+}
+
+
+@pytest.mark.parametrize("case", COSTLY)
+def test_nobody_waits_long_for_a_body_of_64_kib(case: str) -> None:
+    """About 2 ms at most, where it was up to 41; the bound leaves room for a busy machine."""
+    reader = from_json if COSTLY[case].startswith("{") else from_pairs
+    assert min(_seconds(reader, COSTLY[case]) for _ in range(5)) < 0.008
+
+
+def _seconds(reader: Callable[[str], Found], text: str) -> float:
+    begun = time.thread_time()
+    with contextlib.suppress(Refused):
+        reader(text)
+    return time.thread_time() - begun
+
+
+def test_an_object_with_too_many_members_is_refused() -> None:
+    members = [f'"{number}":0' for number in range(1000)]
+    assert from_json("{" + ",".join(members) + "}").tokens == ()
+    with pytest.raises(Refused) as refused:
+        from_json("{" + ",".join([*members, '"access_token":"x"']) + "}")
+    assert refused.value.reason is Reason.MALFORMED_REQUEST
 
 
 values = st.recursive(
