@@ -2,7 +2,8 @@
 
 Rules:
 - Bearer header (RFC 6750 section 2.1, scheme in any case), `access_token` header, form or JSON field, query parameter.
-- The same token twice is one token; two different ones are refused (RFC 6750 section 2).
+- The same token twice is one token; two different ones are refused (RFC 6750 section 2), and so is Bearer without a token
+  beside a token elsewhere: what it was meant to say cannot be known.
 - An empty parameter counts as absent (RFC 6749 section 3.1) and is taken away all the same.
 - Only the bytes of the token's own field are cut; everything around it stays as it was sent.
 """
@@ -15,6 +16,8 @@ from sidecar.core.percent import BROKEN_ESCAPE, percent_decoded
 from sidecar.core.reasons import Reason, Refused
 
 FIELD: Final = "access_token"
+# The whole name of the scheme, and what comes after it unless that is a space (RFC 9110 section 5.6.2: a token ends here).
+_BEARER: Final = re.compile(r"bearer(?![!#$%&'*+.^_`|~0-9A-Za-z-])([^ ]?)", re.IGNORECASE | re.ASCII)
 _MOST_MEMBERS: Final = 1000
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _SPACES: Final = frozenset(" \t\n\r")
@@ -34,9 +37,17 @@ class Found(NamedTuple):
 
 
 def bearer_token(authorization: str) -> str | None:
-    """The token of an `Authorization` value; `""` when Bearer came without one, `None` for another scheme."""
-    scheme, _, token = authorization.partition(" ")
-    return token.strip(" ") if scheme.lower() == "bearer" else None
+    """The token of an `Authorization` value; `""` when Bearer came without one, `None` for another scheme.
+
+    Raises `Refused(MALFORMED_REQUEST)` when something else than spaces follows the scheme, such as a tab (RFC 9110 section
+    11.4): taken for another scheme it would go on, token and all.
+    """
+    match = _BEARER.match(authorization)
+    if match is None:
+        return None
+    if match[1]:
+        raise Refused(Reason.MALFORMED_REQUEST, "Write Authorization: Bearer, a space and the token.")
+    return authorization[match.end() :].strip(" ")
 
 
 def from_pairs(text: str) -> Found:

@@ -73,6 +73,7 @@ def test_json_and_basic_are_taken_too(sidecar: Sidecar) -> None:
 
 PLACES = {
     "bearer": lambda t: (["Authorization: Bearer " + t], "/orders", b""),
+    "bearer, two spaces": lambda t: (["Authorization: Bearer  " + t], "/orders", b""),
     "bearer, other case": lambda t: (["authorization: bEARER " + t], "/orders", b""),
     "header": lambda t: (["access_token: " + t], "/orders", b""),
     "query": lambda t: ([], "/orders?a=%20&access_token=" + t + "&b=2", b""),
@@ -130,6 +131,25 @@ def test_a_body_with_too_many_fields_to_look_through_is_400(sidecar: Sidecar, up
 def test_different_tokens_in_two_places_are_refused(sidecar: Sidecar, upstream: Upstream, token: str) -> None:
     response = send(sidecar, "/orders?access_token=" + sidecar.token(), "Authorization: Bearer " + token)
     assert (response.status, json.loads(response.body)["reason"]) == (400, "multiple_tokens")
+    assert upstream.take() == []
+
+
+@pytest.mark.parametrize(
+    ("line", "target", "status", "word"),
+    [
+        ("Authorization: Bearer\t{token}", "/orders", 400, "malformed_request"),
+        ("Authorization: Bearer\t{token}", "/orders?access_token={token}", 400, "malformed_request"),
+        ("Authorization: Bearer\t{token}", "/health", 400, "malformed_request"),
+        ("Authorization: Bearer", "/orders?access_token={token}", 400, "multiple_tokens"),
+        ("Authorization: Bearer", "/orders", 401, "malformed_token"),
+        ("Authorization: Bearer {token} {token}", "/orders", 401, "malformed_token"),
+    ],
+)
+def test_a_doubtful_bearer_is_refused_and_does_not_go_on(
+    sidecar: Sidecar, upstream: Upstream, token: str, line: str, target: str, status: int, word: str
+) -> None:
+    response = send(sidecar, target.format(token=token), line.format(token=token))
+    assert (response.status, json.loads(response.body)["reason"]) == (status, word)
     assert upstream.take() == []
 
 

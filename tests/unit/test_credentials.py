@@ -22,12 +22,25 @@ from sidecar.core.reasons import Reason, Refused
         ("BEARER  x ", "x"),
         ("Bearer", ""),
         ("Bearer ", ""),
+        ("Bearer  ", ""),
         ("Basic eA==", None),
+        ("BearerToken x", None),
+        ("Bearer-x y", None),
+        (" Bearer x", None),
         ("", None),
     ],
 )
 def test_bearer(value: str, token: str | None) -> None:
     assert bearer_token(value) == token
+
+
+@pytest.mark.parametrize(
+    "value", ["Bearer\tx", "Bearer\t x", "bearer,x", "Bearer=x", 'Bearer"x"', "Bearer\xa0x", "Bearer:x"]
+)
+def test_bearer_is_followed_by_a_space(value: str) -> None:
+    with pytest.raises(Refused) as refused:
+        bearer_token(value)
+    assert refused.value.reason is Reason.MALFORMED_REQUEST
 
 
 @pytest.mark.parametrize(
