@@ -5,7 +5,8 @@ Rules:
 - Hop-by-hop fields end here, and those that `Connection` names (RFC 9110 section 7.6.1), except the ones that frame the
   message or say where it goes: naming those is an attack.
 - A field that could be taken for one of ours is gone in every spelling. Servers that turn headers into variables
-  (CGI, WSGI, PHP) make one name of `-` and `_` and `.`, so names are compared with all of them folded.
+  (CGI, WSGI, PHP) make one name of `-` and `_` and `.`, so names are compared with all of them folded. One that could be
+  taken for a framing field is refused.
 """
 
 import re
@@ -36,6 +37,7 @@ class Kind(IntEnum):
     UPGRADE = 10
     CONTENT_TYPE = 11
     CONTENT_ENCODING = 12
+    AMBIGUOUS = 13
 
 
 _REQUEST_KINDS: Final = {
@@ -59,6 +61,7 @@ _OURS: Final = frozenset([b"x-auth-client-id", b"x-auth-subject", b"x-auth-scope
 _FORWARDED: Final = frozenset(
     b"x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-client-cert forwarded".split()
 )
+_FRAMING: Final = frozenset([b"content-length", b"transfer-encoding"])
 # Protocols that carry further requests: through a tunnel they would pass by every check (request smuggling by h2c).
 _CARRY_REQUESTS: Final = frozenset([b"h2c", b"h2", b"http", b"tls"])
 _PROTOCOL: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?")
@@ -88,6 +91,8 @@ def _request_kind(name: bytes) -> Kind:
     if folded in _FORWARDED:
         # Only the proper spelling can be trusted to come from a trusted proxy.
         return Kind.FORWARDED if lowered == folded else Kind.DROP
+    if folded in _FRAMING and lowered != folded:
+        return Kind.AMBIGUOUS
     return _REQUEST_KINDS.get(lowered, Kind.KEEP)
 
 
@@ -210,6 +215,8 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
             content_type = value.decode("latin-1")
         elif kind is Kind.CONTENT_ENCODING:
             content_coded = True
+        elif kind is Kind.AMBIGUOUS:
+            raise Refused(Reason.MALFORMED_REQUEST, "A header could be taken for Content-Length or Transfer-Encoding.")
         else:
             expects = value.lower() == b"100-continue"
         lines.append(b"%b: %b\r\n" % (name, value))

@@ -78,6 +78,9 @@ def test_connection_cannot_name_what_frames_or_identifies(name: bytes) -> None:
         ([HOST, (b"Transfer-Encoding", b"chunked")], {"http_1_0": True, "chunked": True}),
         ([HOST, (b"Transfer-Encoding", b"gzip, chunked")], {"chunked": True}),
         ([HOST, (b"Transfer-Encoding", b"identity")], {}),
+        ([HOST, (b"Transfer_Encoding", b"chunked")], {}),
+        ([HOST, (b"Content_Length", b"0")], {}),
+        ([HOST, (b"content.LENGTH", b"0")], {}),
         ([HOST, (b"Content-Length", b"1"), (b"Transfer-Encoding", b"chunked")], {"chunked": True}),
     ],
 )
