@@ -36,15 +36,20 @@ class Target(NamedTuple):
     authority: str | None
 
 
-def split_target(raw: str) -> Target:
-    """Split origin-form, absolute-form or `*`. Raises `Refused(MALFORMED_REQUEST)` for anything else."""
+def split_target(raw: str, method: str = "GET") -> Target:
+    """Split origin-form, absolute-form or `*`, which is for OPTIONS only. Raises `Refused(MALFORMED_REQUEST)` for anything
+    else."""
     authority = None
+    if raw == "*" and method != "OPTIONS":
+        raise Refused(Reason.MALFORMED_REQUEST, "The request target * is for OPTIONS.")
     if not raw.startswith("/") and raw != "*":
         match = _ABSOLUTE.fullmatch(raw)
         if match is None or not valid_authority(match[1]):
             raise Refused(Reason.MALFORMED_REQUEST, "The request target cannot be read.")
         authority, raw = match[1], match[2]
-        if not raw.startswith("/"):
+        if not raw and method == "OPTIONS":
+            raw = "*"  # the last proxy writes it so (RFC 9112 section 3.2.4)
+        elif not raw.startswith("/"):
             raw = "/" + raw
     if _FORBIDDEN.search(raw):
         raise Refused(Reason.MALFORMED_REQUEST, "The request target holds bytes that must be percent-encoded.")

@@ -5,6 +5,7 @@ Rules:
 - A slash at the end makes no difference to a match.
 - A rule for GET also holds for HEAD: else HEAD would slip past the scope that GET needs.
 - A path with several readings (`core.paths`) must meet the same rule in each, else it is refused as ambiguous.
+- `*` alone is the target of `OPTIONS *`, which no other pattern matches: it is no path.
 - Our own endpoints are rules too (`Access.LOCAL`, before all others), so that a path that only some servers would read
   as ours is ambiguous as well.
 """
@@ -48,8 +49,10 @@ ANY_VALID_TOKEN: Final = Route("/**")
 
 def compile_pattern(path: str) -> re.Pattern[str]:
     """The expression for a pattern such as `/orders/**` or `/files/*.json`. Raises `InvalidPattern`."""
+    if path == "*":
+        return re.compile(r"\*")  # the target of OPTIONS for the server as a whole
     if not path.startswith("/") or any(char in path for char in "?#%\\; \t"):
-        raise InvalidPattern("write a path that starts with / and has no query or encoding, such as /orders/**")
+        raise InvalidPattern("write a path that starts with / and has no query or encoding, such as /orders/**, or *")
     if "//" in path or any(segment in (".", "..") for segment in path.split("/")):
         raise InvalidPattern("leave out empty and dot segments")
     if path.count("**") > 1 or any(segment.replace("**", "").count("*") > 1 for segment in path.split("/")):

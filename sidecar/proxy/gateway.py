@@ -138,7 +138,7 @@ class Gateway:
             raise Refused(Reason.METHOD_NOT_ALLOWED, "This is not a forward proxy.")
         if message.version not in ((1, 1), (1, 0)):
             raise Refused(Reason.MALFORMED_REQUEST, "The HTTP version is not supported.")
-        target = split_target(message.path)
+        target = split_target(message.path, message.method)
         exchange.path = target.path
         return target
 

@@ -232,8 +232,12 @@ def test_options_asterisk_and_absolute_targets(sidecar: Sidecar, upstream: Upstr
     auth = f"Authorization: Bearer {token}\r\n\r\n"
     assert exchange(sidecar.address, f"OPTIONS * HTTP/1.1\r\nHost: a\r\n{auth}".encode()).status == 200
     assert exchange(sidecar.address, f"GET http://b.example/x?y HTTP/1.1\r\nHost: a\r\n{auth}".encode()).status == 200
-    star, absolute = upstream.take()
+    assert exchange(sidecar.address, f"OPTIONS http://b.example HTTP/1.1\r\nHost: a\r\n{auth}".encode()).status == 200
+    assert exchange(sidecar.address, f"OPTIONS http://b.example/ HTTP/1.1\r\nHost: a\r\n{auth}".encode()).status == 200
+    star, absolute, absolute_star, absolute_root = upstream.take()
     assert star.target == "*"
+    assert (absolute_star.target, absolute_star.values("host")) == ("*", ["b.example"])
+    assert absolute_root.target == "/"
     assert (absolute.target, absolute.values("host")) == ("/x?y", ["b.example"])
 
 

@@ -11,7 +11,13 @@ from tests.support.upstream import Upstream
 
 @pytest.fixture(scope="module")
 def sections() -> dict[str, object]:
-    return {"routes": [{"path": "/public/**", "access": "public"}, {"path": "/health", "access": "public"}]}
+    return {
+        "routes": [
+            {"path": "/public/**", "access": "public"},
+            {"path": "/health", "access": "public"},
+            {"path": "*", "access": "public"},
+        ]
+    }
 
 
 BYPASSES = [
@@ -38,6 +44,13 @@ def test_no_header_opens_a_route(sidecar: Sidecar, upstream: Upstream, line: str
     response = exchange(sidecar.address, f"GET /admin HTTP/1.1\r\nHost: h\r\n{line}\r\n\r\n".encode())
     assert response.status == 401
     assert upstream.take() == []
+
+
+@pytest.mark.parametrize("target", ["*", "http://h"])
+def test_options_for_the_server_as_a_whole_can_be_public(sidecar: Sidecar, upstream: Upstream, target: str) -> None:
+    assert exchange(sidecar.address, f"OPTIONS {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode()).status == 200
+    assert [received.target for received in upstream.take()] == ["*"]
+    assert exchange(sidecar.address, b"OPTIONS / HTTP/1.1\r\nHost: h\r\n\r\n").status == 401
 
 
 PUBLIC = {

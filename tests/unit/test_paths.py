@@ -11,14 +11,20 @@ TARGETS = {
     "/": Target("/", None, None),
     "/a/b?c=d?e": Target("/a/b", "c=d?e", None),
     "/a?": Target("/a", "", None),
-    "*": Target("*", None, None),
     "http://api.example/x?y": Target("/x", "y", "api.example"),
     "HTTP://api.example:80": Target("/", None, "api.example:80"),
     "http://api.example?y=1": Target("/", "y=1", "api.example"),
 }
 BAD_TARGETS = [
-    "/a#b", "/a b", "/a\x00", "/caf\u00e9", "/\udcff", "", "a", "//user@h"[2:], "http://user@h/", "http:///x", "ftp://h/", "http://h:port/",
+    "*", "http://h/*?\x00", "/a#b", "/a b", "/a\x00", "/caf\u00e9", "/\udcff", "", "a", "//user@h"[2:], "http://user@h/", "http:///x", "ftp://h/", "http://h:port/",
 ]  # fmt: skip
+OPTIONS_TARGETS = {
+    "*": Target("*", None, None),
+    "http://api.example": Target("*", None, "api.example"),
+    "http://api.example/": Target("/", None, "api.example"),
+    "http://api.example?y": Target("/", "y", "api.example"),
+    "/": Target("/", None, None),
+}
 READINGS = {
     "/": ("/",),
     "/a/b.c/~d": ("/a/b.c/~d",),
@@ -41,6 +47,11 @@ AMBIGUOUS = [
 @pytest.mark.parametrize(("raw", "target"), TARGETS.items())
 def test_target_is_split(raw: str, target: Target) -> None:
     assert split_target(raw) == target
+
+
+@pytest.mark.parametrize(("raw", "target"), OPTIONS_TARGETS.items())
+def test_options_may_be_for_the_server_as_a_whole(raw: str, target: Target) -> None:
+    assert split_target(raw, "OPTIONS") == target
 
 
 @pytest.mark.parametrize("raw", BAD_TARGETS)

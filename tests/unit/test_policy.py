@@ -25,6 +25,14 @@ def test_pattern(pattern: str, yes: list[str], no: list[str]) -> None:
     assert [path for path in no if expression.fullmatch(path)] == []
 
 
+def test_the_asterisk_of_options_has_a_pattern_of_its_own() -> None:
+    star, rest = Route("*", access=Access.PUBLIC), Route("/**", access=Access.DENY)
+    policy = RoutePolicy([star, rest])
+    assert policy.decide("OPTIONS", "*") is star
+    assert policy.decide("OPTIONS", "/*") is rest
+    assert RoutePolicy([rest]).decide("OPTIONS", "*") is ANY_VALID_TOKEN
+
+
 @pytest.mark.parametrize("pattern", BAD_PATTERNS)
 def test_pattern_is_invalid(pattern: str) -> None:
     with pytest.raises(InvalidPattern):
