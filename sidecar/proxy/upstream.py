@@ -10,6 +10,8 @@ Rules:
   (RFC 9110 section 9.2.2) without a body, and no byte of a response seen. Or when nothing was written at all.
 - What arrives in one read is handed on only after all of it has been parsed, so that a malformed tail makes the whole
   answer a 502 while that is still possible, and an aborted one otherwise; never a clean end.
+- A body without a length ends with the upstream's end of stream: a FIN, or over TLS a close_notify, without which anybody on
+  the way could have cut it (RFC 9112 section 9.8). A connection that ends in any other way ends no answer properly.
 - The upstream's time runs while it is the upstream's turn: it has the whole request, or takes no more of it for now, or has
   not said 100 to a client that waits for that. While more of the request is to come from the client, it is the client's turn,
   and the client's connection watches it.
@@ -271,8 +273,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # stream transports are what is asked for
+        if transport.get_extra_info("ssl_object") is not None:
+            # While we do not read, uvloop decrypts ahead, and drops all of that at the end of the stream. So it must not.
+            transport.set_read_buffer_limits(high=1, low=0)  # type: ignore[attr-defined]
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         self.transport = None
         self._pool.forget(self)
         self._wake()
@@ -282,10 +287,7 @@ class UpstreamConnection(asyncio.Protocol):
         receiver, self.receiver = self.receiver, None
         if receiver is None:
             return
-        if self._until_eof and exc is None and not self._invalid:
-            self._pool.answered(self)
-            receiver.on_complete(self._pool.monotonic())
-        elif self.reused and self.request and not self.seen:
+        if self.reused and self.request and not self.seen:
             self._pool.resend(receiver, self.request)
         else:
             self._pool.failed(self)
@@ -294,7 +296,13 @@ class UpstreamConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self._tunnel is not None:
             return self._tunnel.upstream_ended()
-        self._pool.closing(self)
+        if self.receiver is None:
+            self.close()
+        elif self._until_eof:
+            self._finish(self.receiver, self._pool.monotonic())
+        elif self.transport is not None:
+            self._pool.closing(self)
+            self.transport.abort()  # at once: what it was still to be sent, it may never take
         return False
 
     def pause_writing(self) -> None:

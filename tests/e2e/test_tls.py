@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.support.certificates import Authority, Pair
 from tests.support.process import SECRET, Sidecar, configuration, running
 from tests.support.raw import Response, read_all, read_response
 from tests.support.redis import RedisServer
-from tests.support.upstream import Upstream
+from tests.support.upstream import Answer, Received, Upstream
 from tests.support.waiting import wait_until
 
 
@@ -312,6 +313,71 @@ def test_we_show_a_certificate_when_the_api_asks(tmp_path: Path, authority: Auth
         with running(tmp_path, {"url": upstream.url, "tls": tls}) as sidecar:
             assert call(sidecar) == 200
         assert upstream.peers[-1]["subject"] == ((("commonName", "sidecar"),),)
+
+
+@pytest.fixture
+def behind_tls(tmp_path: Path, authority: Authority, api_pair: Pair) -> Iterator[tuple[Sidecar, TlsUpstream]]:
+    with (
+        TlsUpstream(server_side(api_pair)) as upstream,
+        running(tmp_path, {"url": upstream.url, "tls": {"ca": str(authority.ca)}}) as sidecar,
+    ):
+        yield sidecar, upstream
+
+
+def without_length(body: bytes, *, notify: bool) -> Answer:
+    """An answer that ends with its stream: properly, or only with the connection."""
+
+    def answer(_: Received, connection: socket.socket) -> bool:
+        assert isinstance(connection, ssl.SSLSocket)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + body)
+        if notify:
+            say_close(connection)
+        return False
+
+    return answer
+
+
+def say_close(connection: ssl.SSLSocket) -> None:
+    """Send close_notify, and do not wait for the other side's, as servers do that close right afterwards."""
+    connection.setblocking(False)
+    while True:
+        try:
+            connection.unwrap()
+        except ssl.SSLWantWriteError:
+            time.sleep(0.01)
+        except ssl.SSLWantReadError:
+            return
+
+
+@pytest.mark.parametrize("notify", [True, False])
+def test_a_body_that_was_cut_on_the_way_is_not_whole(behind_tls: tuple[Sidecar, TlsUpstream], notify: bool) -> None:
+    """Anybody can end a TCP connection; only the API can say close_notify (RFC 9112 section 9.8)."""
+    sidecar, upstream = behind_tls
+    upstream.answer = without_length(b"ok", notify=notify)
+    with socket.create_connection(sidecar.address, timeout=10) as connection:
+        connection.sendall(f"GET /x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {sidecar.token()}\r\n\r\n".encode())
+        response = read_response(connection)
+    assert (response.status, response.complete) == (200, notify)
+    assert sidecar.metric("sidecar_upstream_failures_total", reason="upstream_invalid") == (not notify)
+
+
+@pytest.mark.parametrize("size", [2_000_000, 16_000_000])
+def test_a_slow_client_gets_all_that_the_api_sent_before_it_closed(
+    behind_tls: tuple[Sidecar, TlsUpstream], size: int
+) -> None:
+    """What is decrypted already when the stream ends is not lost."""
+    sidecar, upstream = behind_tls
+    body = bytes(range(250)) * (size // 250)
+    upstream.answer = without_length(body, notify=True)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        connection.settimeout(20)
+        connection.connect(sidecar.address)
+        connection.sendall(f"GET /x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {sidecar.token()}\r\n\r\n".encode())
+        time.sleep(0.5)
+        response = read_response(connection)
+    assert response.complete
+    assert response.body == body
 
 
 def test_tls_with_several_workers(tmp_path: Path, authority: Authority, server_pair: Pair, upstream: Upstream) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -256,3 +257,47 @@ def test_an_upstream_that_takes_no_more_of_an_upload_is_504(deaf: Sidecar) -> No
 def test_an_upstream_that_lets_a_client_wait_for_100_is_504(deaf: Sidecar) -> None:
     extra = "Content-Length: 8\r\nExpect: 100-continue\r\n"
     assert exchange(deaf.address, head(deaf.token(), method="PUT", extra=extra), "PUT").status == 504
+
+
+# The end of the stream.
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_body_without_a_length_ends_with_the_stream_and_not_with_a_reset(
+    sidecar: Sidecar, upstream: Upstream, token: str, reset: bool
+) -> None:
+    def answer(_: Received, connection: socket.socket) -> bool:
+        connection.sendall(b"HTTP/1.1 200 X\r\n\r\nok")
+        time.sleep(0.1)
+        if reset:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        return False
+
+    upstream.answer = answer
+    response = exchange(sidecar.address, head(token))
+    assert (response.status, response.body, response.complete) == (200, b"ok", not reset)
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 X\r\nContent-Length: 5\r\n\r\nok"])
+def test_an_upstream_that_ends_its_side_early_is_not_waited_for(tmp_path: Path, answer: bytes) -> None:
+    """Also when it takes no more of the request: what waits to be sent keeps nothing open."""
+    hold = threading.Event()
+
+    def half_closing(_: Received, connection: socket.socket) -> bool:
+        connection.sendall(answer)
+        connection.shutdown(socket.SHUT_WR)
+        return not hold.wait(20)
+
+    with Upstream(half_closing) as upstream, running(tmp_path, upstream.url) as sidecar:
+        upstream.early = True
+        with socket.create_connection(sidecar.address, timeout=10) as connection:
+            connection.sendall(head(sidecar.token(), method="PUT", extra="Content-Length: 100000000\r\n"))
+            connection.settimeout(0.3)
+            with contextlib.suppress(OSError):
+                while True:
+                    connection.sendall(bytes(65536))
+            connection.settimeout(10)
+            response = read_response(connection)
+        hold.set()
+        assert response.status == (200 if answer else 502)
+        assert response.complete == (not answer)
