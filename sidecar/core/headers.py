@@ -78,7 +78,7 @@ _NEVER_NAMED: Final = frozenset(
     b"host content-length transfer-encoding content-type content-encoding content-range".split()
     + b"authorization cookie set-cookie access_token".split()
 ) | (_OURS | _FORWARDED)
-_PLAIN_OPTIONS: Final = frozenset([b"", b",keep-alive", b",Keep-Alive", b",close"])
+PLAIN_OPTIONS: Final = frozenset([b"", b",keep-alive", b",Keep-Alive", b",close"])
 _MEMO_LIMIT: Final = 1024
 _FOLD: Final = bytes.maketrans(b"_.", b"--")
 
@@ -116,6 +116,11 @@ class _Memo(dict[bytes, Kind]):
 
 _request_memo = _Memo(_request_kind)
 _response_memo = _Memo(_response_kind)
+
+
+def response_kind(name: bytes) -> Kind:
+    """What a field of a response is to us."""
+    return _response_memo[name]
 
 
 class RequestHeaders(NamedTuple):
@@ -223,7 +228,7 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
         names.append(name)
     if authorizations > 1:
         raise Refused(Reason.MULTIPLE_TOKENS, "More than one Authorization header was sent.")
-    if options not in _PLAIN_OPTIONS:
+    if options not in PLAIN_OPTIONS:
         kept = [not _named(name, options) for name in names]
         before = sum(kept[:before])
         lines = [line for line, keep in zip(lines, kept, strict=True) if keep]
@@ -313,7 +318,7 @@ def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders
         pieces += (name, b": ", value, b"\r\n")
     if chunked and length is not None:
         raise InvalidResponse("Content-Length with Transfer-Encoding")
-    if options not in _PLAIN_OPTIONS:
+    if options not in PLAIN_OPTIONS:
         fields = [pieces[start : start + 4] for start in range(0, len(pieces), 4)]
         pieces = [piece for field in fields if not _named(field[0], options) for piece in field]
     return ResponseHeaders(pieces, length, chunked, upgrade)

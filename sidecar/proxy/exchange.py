@@ -20,6 +20,7 @@ from sidecar.core.headers import ResponseHeaders
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import Reply, refusal
 from sidecar.proxy.pool import UpstreamPool
+from sidecar.proxy.shapes import Whole
 from sidecar.proxy.token_cache import Verified
 from sidecar.proxy.tunnel import Tunnel
 from sidecar.proxy.upstream import UpstreamConnection
@@ -184,10 +185,11 @@ class Exchange:
     def forward(self, head: bytes, body: bytes | None = None) -> None:
         """Send the request on. `body` is the whole body when it was read already; else it is streamed."""
         limit = self._services.body_limit
-        length = self.connection.declared_length(self.message) if body is None else len(body)
-        if limit is not None and (length or 0) > limit:
-            self.refuse(Reason.BODY_TOO_LARGE)
-            return
+        if limit is not None:
+            length = self.connection.declared_length(self.message) if body is None else len(body)
+            if (length or 0) > limit:
+                self.refuse(Reason.BODY_TOO_LARGE)
+                return
         self.sent_at = self.started if self.task is None else self._services.monotonic()
         payload = self.payload
         if body is not None:
@@ -325,6 +327,19 @@ class Exchange:
         self._out = []
         self.keep_alive = False
         self.respond(refusal(reason))
+
+    def on_whole(self, whole: Whole, now: float) -> None:
+        self.status, head, body = whole
+        if self.upgrade:
+            self._services.switching.discard(self)
+        if not self.payload.is_eof():
+            self._plan_rest_of_request()
+        self._head_written = True
+        self.connection.write(b"".join((head, self._connection_line(), b"\r\n", body)))
+        self._upstream = None
+        self._upstream_seconds = now - self.sent_at
+        self._stop_body()
+        self._end(now)
 
     def on_complete(self, now: float) -> None:
         if self.ended:

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from sidecar.core.reasons import Reason
+from sidecar.proxy.shapes import Shapes
 from sidecar.proxy.upstream import Receiver, UpstreamConnection, UpstreamTimeouts
 
 _FAILURES: Final = 3  # improper answers in a row before an upstream is passed over
@@ -66,6 +67,7 @@ class UpstreamPool:
         self.timeouts = timeouts
         self.monotonic = monotonic
         self.authority = authority_of(urls[0])
+        self.shapes = Shapes()
         self.connections: set[UpstreamConnection] = set()  # that can carry an exchange, or do
         self._closing: dict[UpstreamConnection, float] = {}  # and since when, the oldest first
         self._limits = limits

@@ -25,6 +25,7 @@ import httptools
 
 from sidecar.core.headers import InvalidResponse, ResponseHeaders, read_response_headers, trailer_pieces
 from sidecar.core.reasons import Reason
+from sidecar.proxy.shapes import Shapes, Whole
 
 _MAX_HEAD = 256 * 1024  # a response head or trailers beyond this are no HTTP server's
 _BODYLESS = (204, 304)
@@ -73,6 +74,9 @@ class Receiver(Protocol):
     def on_trailers(self, pieces: list[bytes]) -> None:
         """Fields after the body, serialised."""
 
+    def on_whole(self, whole: Whole, now: float) -> None:
+        """All of the response at once, instead of `on_head`, `on_body` and `on_complete`."""
+
     def on_complete(self, now: float) -> None:
         """The response is whole at `now` (monotonic seconds); nothing was handed on since the last `flush`."""
 
@@ -108,6 +112,7 @@ class Owner(Protocol):
     loop: asyncio.AbstractEventLoop
     timeouts: UpstreamTimeouts
     monotonic: Callable[[], float]
+    shapes: Shapes
 
     def resend(self, receiver: Receiver, request: bytes) -> None:
         """Send a request again, on a new connection."""
@@ -331,8 +336,14 @@ class UpstreamConnection(asyncio.Protocol):
         if receiver is None:
             self.abandon()
             return
-        self.seen = True
         now = self._active_at = self._pool.monotonic()
+        first, self.seen = not self.seen, True
+        if first and not receiver.head_request:
+            whole = self._pool.shapes.read(data)
+            if whole is not None:
+                self._release(receiver, now, keep_alive=True)
+                receiver.on_whole(whole, now)
+                return
         self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -351,6 +362,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._pool.failed(self)
             receiver.on_failure(Reason.UPSTREAM_INVALID)
         elif self._complete:
+            if first and self._keep_alive and not receiver.head_request:
+                self._pool.shapes.learn(data)
             self._finish(receiver, now)
         else:
             receiver.flush()
@@ -364,14 +377,17 @@ class UpstreamConnection(asyncio.Protocol):
             self._tunnel.from_upstream(data, now)
 
     def _finish(self, receiver: Receiver, now: float) -> None:
+        self._release(receiver, now, keep_alive=self._keep_alive)
+        receiver.on_complete(now)
+
+    def _release(self, receiver: Receiver, now: float, *, keep_alive: bool) -> None:
         self.receiver = None
-        if self._keep_alive and receiver.may_reuse():
+        if keep_alive and receiver.may_reuse():
             self._start()
             self._pool.give_back(self, now)
         else:
             self._pool.answered(self)
             self.close()
-        receiver.on_complete(now)
 
     # Called by httptools while it parses. An exception here would lose its type: faults set `_invalid` instead.
 

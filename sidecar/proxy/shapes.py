@@ -1,0 +1,118 @@
+"""Responses that come in one read, with a head that differs from an earlier one in nothing but values.
+
+An API server repeats its heads: the same status line, the same fields in the same order, only their values change. What
+such a head means has been worked out by the parser once. A *shape* is what then can be said of every head like it, as one
+strict expression: the status line and the names of the fields as they stood, each value anything that cannot be read in two
+ways, and a length that the rest of the read has exactly. A response that a shape matches goes on as the bytes it came as,
+without the fields that end at us; every other one is for the parser. `tests/unit/test_shapes.py` compares the two ways.
+"""
+
+import re
+from typing import Final, NamedTuple
+
+from sidecar.core.headers import PLAIN_OPTIONS, Kind, response_kind
+
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) [\t -~\x80-\xff]*")
+_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)")
+_VALUE: Final = rb"[!-~\x80-\xff][\t -~\x80-\xff]*+(?<![\t ])"
+_LENGTH: Final = rb"([0-9]{1,15})"
+_BODYLESS: Final = (b"204", b"304")
+_MOST_FIELDS: Final = 100
+_MOST_SHAPES: Final = 4  # are tried one after the other
+_CREDIT: Final = 64  # learning costs 8 of it, a match brings 1: an API without shapes is not asked for them for ever
+_PRICE: Final = 8
+
+
+class Whole(NamedTuple):
+    """A response: its status, its status line and fields as they go on, and its body."""
+
+    status: int
+    head: bytes
+    body: bytes
+
+
+class _Shape:
+    __slots__ = ("kept", "length", "match", "pattern", "status")
+
+    def __init__(self, status: int, pattern: bytes, kept: tuple[int, ...], length: int) -> None:
+        self.status = status
+        self.pattern = pattern
+        self.match = re.compile(pattern).match
+        self.kept = kept  # the groups that go on
+        self.length = length  # the group of the length
+
+    def read(self, data: bytes) -> Whole | None:
+        match = self.match(data)
+        if match is None:
+            return None
+        end = match.end()
+        if len(data) - end != int(match[self.length]):
+            return None
+        kept = self.kept
+        head = match[1] if len(kept) == 1 else b"".join(match.group(*kept))
+        return Whole(self.status, head, data[end:])
+
+
+class Shapes:
+    """The shapes of an upstream's responses that were met last. For responses to anything but HEAD, on a connection that
+    stays open."""
+
+    def __init__(self) -> None:
+        self._shapes: list[_Shape] = []
+        self._credit = _CREDIT
+
+    def __repr__(self) -> str:
+        return f"<Shapes {len(self._shapes)}>"
+
+    def read(self, data: bytes) -> Whole | None:
+        """The response that `data` is, if it has a known shape and nothing is before or behind it."""
+        for shape in self._shapes:
+            whole = shape.read(data)
+            if whole is not None:
+                if self._credit < _CREDIT:
+                    self._credit += 1
+                return whole
+        return None
+
+    def learn(self, data: bytes) -> None:
+        """Remember the shape of a response that the parser found to be whole and to leave its connection open."""
+        if self._credit < _PRICE:
+            return
+        self._credit -= _PRICE
+        shape = _shape(data)
+        if shape is not None and all(known.pattern != shape.pattern for known in self._shapes):
+            self._shapes = [shape, *self._shapes[: _MOST_SHAPES - 1]]
+
+
+def _shape(data: bytes) -> _Shape | None:
+    """What can be said of every response like this one; `None` when it takes the parser to read one."""
+    first, *lines = data[: data.index(b"\r\n\r\n")].split(b"\r\n")
+    status_line = _STATUS_LINE.fullmatch(first)
+    if status_line is None or status_line[1] in _BODYLESS or len(lines) > _MOST_FIELDS:
+        return None
+    runs = [re.escape(first) + rb"\r\n"]  # of what goes on; between two of them is what does not
+    pattern, length = b"", 0
+    kept, groups = [1], 1
+    for line in lines:
+        field = _FIELD.fullmatch(line)
+        if field is None:
+            return None
+        name, value = field.groups()
+        kind = response_kind(name)
+        begin = re.escape(name) + b": "
+        if kind is Kind.KEEP:
+            runs[-1] += begin + _VALUE + rb"\r\n"
+        elif kind is Kind.CONTENT_LENGTH and not length:
+            groups += 1
+            length = groups
+            runs[-1] += begin + _LENGTH + rb"\r\n"
+        elif kind is Kind.DROP or (kind is Kind.CONNECTION and b"," + value in PLAIN_OPTIONS):
+            literal = _VALUE if kind is Kind.DROP else re.escape(value)
+            pattern += b"(" + runs[-1] + b")" + begin + literal + rb"\r\n"
+            runs.append(b"")
+            groups += 1
+            kept.append(groups)
+        else:
+            return None
+    pattern += b"(" + runs[-1] + b")" + rb"\r\n"
+    return _Shape(int(status_line[1]), pattern, tuple(kept), length) if length else None
