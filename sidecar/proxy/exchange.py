@@ -361,6 +361,9 @@ class Exchange:
         self._out = []  # a head that was only collected is not sent: a proper answer is still possible
         self.respond(refusal(reason))
 
+    def stop_sending(self) -> None:
+        self._stop_body()
+
     def _stop_body(self) -> None:
         task = self._body_task
         if task is not None and not task.done() and task is not asyncio.current_task():

@@ -12,12 +12,16 @@ Rules:
   answer a 502 while that is still possible, and an aborted one otherwise; never a clean end.
 - A body without a length ends with the upstream's end of stream: a FIN, or over TLS a close_notify, without which anybody on
   the way could have cut it (RFC 9112 section 9.8). A connection that ends in any other way ends no answer properly.
+- An upstream may answer before it has the whole request. When it refuses that (RFC 9112 section 9.5) the rest is not sent, and
+  what it said before it cut the connection counts although our writing failed. Over TLS that is lost, and a 502.
 - The upstream's time runs while it is the upstream's turn: it has the whole request, or takes no more of it for now, or has
   not said 100 to a client that waits for that. While more of the request is to come from the client, it is the client's turn,
   and the client's connection watches it.
 """
 
 import asyncio
+import contextlib
+import os
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -29,6 +33,7 @@ from sidecar.proxy.shapes import Shapes, Whole
 
 _MAX_HEAD = 256 * 1024  # a response head or trailers beyond this are no HTTP server's
 _BODYLESS = (204, 304)
+_READ = 256 * 1024
 
 
 class UpstreamTimeouts(NamedTuple):
@@ -76,6 +81,9 @@ class Receiver(Protocol):
 
     def on_whole(self, whole: Whole, now: float) -> None:
         """All of the response at once, instead of `on_head`, `on_body` and `on_complete`."""
+
+    def stop_sending(self) -> None:
+        """The upstream wants no more of the request."""
 
     def on_complete(self, now: float) -> None:
         """The response is whole at `now` (monotonic seconds); nothing was handed on since the last `flush`."""
@@ -282,7 +290,9 @@ class UpstreamConnection(asyncio.Protocol):
             # While we do not read, uvloop decrypts ahead, and drops all of that at the end of the stream. So it must not.
             transport.set_read_buffer_limits(high=1, low=0)  # type: ignore[attr-defined]
 
-    def connection_lost(self, _: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and self._wrote_body:
+            self._read_last()
         self.transport = None
         self._pool.forget(self)
         self._wake()
@@ -297,6 +307,17 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             self._pool.failed(self)
             receiver.on_failure(Reason.UPSTREAM_INVALID if self.seen else Reason.UPSTREAM_UNREACHABLE)
+
+    def _read_last(self) -> None:
+        """Read what came before our writing failed: the kernel has it, but uvloop stops reading with the first error. Its end
+        means nothing, for after an error the kernel shows a reset as an end of stream."""
+        transport = self.transport
+        if transport is None or transport.get_extra_info("ssl_object") is not None:
+            return
+        descriptor = transport.get_extra_info("socket").fileno()
+        with contextlib.suppress(OSError):
+            while self.receiver is not None and (data := os.read(descriptor, _READ)):
+                self.data_received(data)
 
     def eof_received(self) -> bool:
         if self._tunnel is not None:
@@ -387,7 +408,10 @@ class UpstreamConnection(asyncio.Protocol):
             self._pool.give_back(self, now)
         else:
             self._pool.answered(self)
-            self.close()
+            if receiver.sending:
+                self.abandon()  # it has its half of the request, and shall not take it for more
+            else:
+                self.close()
 
     # Called by httptools while it parses. An exception here would lose its type: faults set `_invalid` instead.
 
@@ -428,6 +452,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._keep_alive = self._parser.should_keep_alive() and not (bodyless and announced)
         self._until_eof = not bodyless and headers.length is None and not headers.chunked
         receiver.on_head(status, self._reason, headers)
+        if status >= 300 and not self._keep_alive:
+            receiver.stop_sending()
         if receiver.head_request:
             self._complete = True
 

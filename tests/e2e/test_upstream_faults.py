@@ -1,7 +1,9 @@
 """An upstream that breaks a rule of HTTP, or merely takes a liberty: it costs its own exchange, never another one."""
 
 import contextlib
+import random
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -11,9 +13,11 @@ import pytest
 
 from tests.support.holding import Holding, held
 from tests.support.process import Sidecar, configuration, running
-from tests.support.raw import exchange, read_all, read_response
-from tests.support.upstream import Received, Upstream, reply, saying
+from tests.support.raw import Response, exchange, read_all, read_response
+from tests.support.upstream import Answer, Received, Upstream, reply, saying
 from tests.support.waiting import wait_until
+
+NO_LINGER = struct.pack("ii", 1, 0)  # closing resets the connection
 
 
 def head(token: str, target: str = "/x", method: str = "GET", extra: str = "") -> bytes:
@@ -270,7 +274,7 @@ def test_a_body_without_a_length_ends_with_the_stream_and_not_with_a_reset(
         connection.sendall(b"HTTP/1.1 200 X\r\n\r\nok")
         time.sleep(0.1)
         if reset:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
         return False
 
     upstream.answer = answer
@@ -301,3 +305,125 @@ def test_an_upstream_that_ends_its_side_early_is_not_waited_for(tmp_path: Path, 
         hold.set()
         assert response.status == (200 if answer else 502)
         assert response.complete == (not answer)
+
+
+# An answer before the end of the request.
+
+REFUSED = "HTTP/1.1 413 X\r\n"
+EARLY = {
+    "with a length": f"{REFUSED}Content-Length: 3\r\nConnection: close\r\n\r\nbig",
+    "with chunks": f"{REFUSED}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\nbig\r\n0\r\n\r\n",
+    "with a length and unannounced": f"{REFUSED}Content-Length: 3\r\n\r\nbig",
+    "to the end of the stream": f"{REFUSED}\r\nbig",
+}
+
+
+def upload(sidecar: Sidecar, token: str, size: int = 100_000_000, *, chunked: bool = False) -> Response:
+    """Send until the answer is there."""
+    framing = "Transfer-Encoding: chunked\r\n" if chunked else f"Content-Length: {size}\r\n"
+    part = b"10000\r\n" + bytes(65536) + b"\r\n" if chunked else bytes(65536)
+    with socket.create_connection(sidecar.address, timeout=20) as connection:
+        connection.sendall(head(token, method="PUT", extra=framing))
+
+        def send() -> None:
+            with contextlib.suppress(OSError):
+                for _ in range(size // 65536):
+                    connection.sendall(part)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        response = read_response(connection, "PUT")
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+        sender.join()
+    return response
+
+
+def refusing(answer: str, *, taken: int, pause: float, linger: bool) -> Answer:
+    """Take some of the body, answer, and close: either at once, which resets the connection, or in order."""
+
+    def refuse(_: Received, connection: socket.socket) -> bool:
+        connection.recv(taken + 1)
+        connection.sendall(answer.encode())
+        time.sleep(pause)
+        if linger:
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(65536):
+                pass
+        return False
+
+    return refuse
+
+
+@pytest.fixture
+def early(upstream: Upstream) -> Iterator[Upstream]:
+    """An upstream that does not wait for the body."""
+    upstream.early = True
+    yield upstream
+    upstream.early = False
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("case", EARLY)
+def test_an_upload_that_is_refused_in_order_is_always_told_so(
+    sidecar: Sidecar, early: Upstream, token: str, case: str, chunked: bool
+) -> None:
+    rng = random.Random(7)  # noqa: S311  the same moments in every run
+    for _ in range(6):
+        pause = rng.choice([0, 0.01, 0.1])
+        early.answer = refusing(EARLY[case], taken=rng.randrange(1_000_000), pause=pause, linger=True)
+        response = upload(sidecar, token, chunked=chunked)
+        assert (response.status, response.body, response.complete) == (413, b"big", True)
+
+
+def test_an_upload_that_is_refused_with_a_reset_is_told_so_as_well(
+    sidecar: Sidecar, early: Upstream, token: str
+) -> None:
+    """The answer stands in our kernel's buffer when our writing fails: it counts."""
+    rng = random.Random(7)  # noqa: S311  the same moments in every run
+    for _ in range(50):
+        case = rng.choice(["with a length", "with chunks", "with a length and unannounced"])
+        pause = rng.choice([0, 0, 0.001, 0.01])
+        early.answer = refusing(EARLY[case], taken=rng.randrange(1_000_000), pause=pause, linger=False)
+        response = upload(sidecar, token, chunked=rng.random() < 0.5)
+        assert (response.status, response.body, response.complete) == (413, b"big", True)
+
+
+def test_an_answer_without_a_length_that_a_reset_ends_is_not_whole(
+    sidecar: Sidecar, early: Upstream, token: str
+) -> None:
+    def resetting(_: Received, connection: socket.socket) -> bool:
+        connection.sendall(EARLY["to the end of the stream"].encode())
+        time.sleep(0.05)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+        return False
+
+    early.answer = resetting
+    for _ in range(10):
+        response = upload(sidecar, token)
+        assert not response.complete or response.status == 502
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_the_rest_of_an_upload_is_sent_unless_it_is_refused(
+    sidecar: Sidecar, early: Upstream, token: str, refused: bool
+) -> None:
+    """An upstream may stream its answer while it reads, and close afterwards."""
+    taken = 0
+
+    def counting(_: Received, connection: socket.socket) -> bool:
+        nonlocal taken
+        status = 413 if refused else 200
+        connection.sendall(f"HTTP/1.1 {status} X\r\nContent-Length: 3\r\nConnection: close\r\n\r\n".encode())
+        connection.settimeout(0.5)
+        with contextlib.suppress(TimeoutError):
+            while data := connection.recv(65536):
+                taken += len(data)
+        connection.sendall(b"big")
+        return False
+
+    early.answer = counting
+    size = 65536 * 1000
+    response = upload(sidecar, token, size)
+    assert (response.body, response.complete) == (b"big", True)
+    assert (taken > size / 2) != refused

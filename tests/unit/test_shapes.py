@@ -62,6 +62,7 @@ class Answer:
 
     resendable = False
     wanted = True
+    sending = False
     sent_at = 0.0
     awaits_switch = False
 
@@ -81,6 +82,8 @@ class Answer:
 
     def on_body(self, data: bytes) -> None:
         self.body += data
+
+    def stop_sending(self) -> None: ...
 
     def on_trailers(self, pieces: list[bytes]) -> None:
         self.end += b"".join(pieces)
@@ -141,7 +144,8 @@ def compare(responses: list[bytes], *, head_request: bool = False) -> int:
 
 def test_what_differs_in_values_only_has_the_same_shape() -> None:
     other = (
-        FIRST.replace(b"10:00:00", b"10:00:01").replace(b"a=1", b"a=\xe4\t;").replace(b": 5\r\n", b": 10\r\n") + b", you"
+        FIRST.replace(b"10:00:00", b"10:00:01").replace(b"a=1", b"a=\xe4\t;").replace(b": 5\r\n", b": 10\r\n")
+        + b", you"
     )
     assert compare([FIRST, other, FIRST, PLAIN, other, PLAIN, FIRST]) == 5
 
