@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import redis
 import yaml
 
 from benchmarks.envoy import envoy
-from benchmarks.machine import Process, find, free_port
-from benchmarks.place import Place
+from benchmarks.machine import OTHER_CORE, Process, find, free_port
+from benchmarks.place import Place, Started, Store
 from benchmarks.tokens import AUDIENCE, ISSUER, KEY, KID, SCOPE
 
 NJS = Path("/usr/lib/nginx/modules/ngx_http_js_module.so")
@@ -19,22 +20,23 @@ BODY = '{"id": 1, "item": "lamp", "price": 130.25}'  # 42 bytes
 
 @dataclass(frozen=True)
 class Contender:
-    """`start` gives the process and the port of its listener. `guards`: a request without a token is refused."""
+    """`guards`: a request without a token is refused. `issues`: its tokens come from itself, and are revoked there."""
 
     name: str
-    start: Callable[[Place], tuple[Process, int]]
+    start: Callable[[Place], Started]
     missing: Callable[[], str | None]
     guards: bool = True
+    issues: bool = False
 
 
-def nginx(place: Place, port: int, http: str, modules: str = "") -> Process:
+def nginx(place: Place, port: int, http: str, *, modules: str = "", connections: int = 4096) -> Process:
     """One worker of nginx in the foreground; everything it writes goes to the folder."""
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     folders = " ".join(f"{kind}_temp_path {place.folder}/{kind};" for kind in kinds)
     path = place.folder / "nginx.conf"
     path.write_text(
         f"{modules}daemon off; worker_processes 1; pid {place.folder}/nginx.pid; error_log stderr warn;\n"
-        "events { worker_connections 4096; }\n"
+        f"worker_rlimit_nofile {connections}; events {{ worker_connections {connections}; }}\n"
         f"http {{ access_log off; keepalive_requests 1000000000; {folders} {http} }}\n"
     )
     process = place.start([find("nginx") or "nginx", "-c", str(path), "-p", str(place.folder), "-e", "stderr"])
@@ -42,20 +44,23 @@ def nginx(place: Place, port: int, http: str, modules: str = "") -> Process:
     return process
 
 
-def start_upstream(place: Place) -> tuple[Process, int]:
-    """The API server that all stand before."""
+def start_upstream(place: Place, locations: str = "") -> int:
+    """The API server that all stand before; gives its port."""
     port = free_port()
-    server = f"server {{ listen 127.0.0.1:{port} backlog=4096; default_type application/json; return 200 '{BODY}'; }}"
-    return nginx(place, port, server), port
+    server = f"listen 127.0.0.1:{port} backlog=4096; default_type application/json; {locations}"
+    nginx(place, port, f"server {{ {server} location / {{ return 200 '{BODY}'; }} }}")
+    return port
 
 
-def start_redis(place: Place) -> tuple[Process, int]:
-    """An empty Redis without persistence."""
+def start_redis(place: Place) -> Store:
+    """An empty Redis without persistence, away from the contender's core."""
     port = free_port()
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    process = place.start([*command, "--dir", str(place.folder)])
+    process = place.start([*command, "--dir", str(place.folder)], OTHER_CORE)
     process.wait_for_port(port)
-    return process, port
+    client = redis.Redis(port=port)
+    client.ping()  # what a client says first is said
+    return Store(process, port, client)
 
 
 def _pool(place: Place) -> str:
@@ -65,10 +70,19 @@ def _pool(place: Place) -> str:
 _FORWARD = 'proxy_pass http://api; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;'
 
 
-def _start_nginx(place: Place) -> tuple[Process, int]:
-    port = free_port()
-    http = f"{_pool(place)} server {{ listen 127.0.0.1:{port}; location / {{ {_FORWARD} }} }}"
-    return nginx(place, port, http), port
+def _forwarding(connections: int, directives: str) -> Callable[[Place], Started]:
+    def start(place: Place) -> Started:
+        port = free_port()
+        http = f"{_pool(place)} server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ {_FORWARD} {directives} }} }}"
+        return Started(port, (nginx(place, port, http, connections=connections),))
+
+    return start
+
+
+def bare_nginx(*, connections: int = 4096, directives: str = "") -> Contender:
+    """nginx that forwards and asks nobody for a token. `directives` stand beside `proxy_pass`."""
+    name = "nginx proxy_pass, no authentication"
+    return Contender(name, _forwarding(connections, directives), _needs("nginx"), guards=False)
 
 
 _NJS_SCRIPT = """
@@ -87,20 +101,24 @@ export default {check};
 """
 
 
-def _start_njs(place: Place) -> tuple[Process, int]:
+def _auth_request(place: Place, answer: str, more: str = "", modules: str = "") -> Started:
+    """nginx that asks `answer` about each request; `more` stands beside the server."""
     port = free_port()
-    (place.folder / "auth.js").write_text(_NJS_SCRIPT % (KEY, ISSUER, AUDIENCE, SCOPE))
     http = (
-        f"js_path {place.folder}; js_import auth from auth.js; {_pool(place)}"
-        f"server {{ listen 127.0.0.1:{port}; location / {{ auth_request /_auth; {_FORWARD} }}"
-        f"location = /_auth {{ internal; js_content auth.check; }} }}"
+        f"{more} {_pool(place)} server {{ listen 127.0.0.1:{port}; location / {{ auth_request /_auth; {_FORWARD} }}"
+        f"location = /_auth {{ internal; {answer} }} }}"
     )
-    return nginx(place, port, http, f"load_module {NJS};\n"), port
+    return Started(port, (nginx(place, port, http, modules=modules),))
 
 
-def _start_sidecar(place: Place) -> tuple[Process, int]:
-    """Ours with everything on: Redis, the revocation feed, routes, scopes, metrics, identity headers, logs."""
-    port = free_port()
+def _start_njs(place: Place) -> Started:
+    (place.folder / "auth.js").write_text(_NJS_SCRIPT % (KEY, ISSUER, AUDIENCE, SCOPE))
+    script = f"js_path {place.folder}; js_import auth from auth.js;"
+    return _auth_request(place, "js_content auth.check;", script, f"load_module {NJS};\n")
+
+
+def _start_sidecar(place: Place, cache_size: int) -> Started:
+    store, port = start_redis(place), free_port()
     refused = [{"path": f"/internal/{number}/**", "access": "deny"} for number in range(8)]
     key = {"kid": KID, "alg": "HS256", "secret": KEY}
     config = {
@@ -108,8 +126,8 @@ def _start_sidecar(place: Place) -> tuple[Process, int]:
         "workers": 1,
         "admin": {"listen": "127.0.0.1:0"},
         "upstream": {"url": f"http://127.0.0.1:{place.upstream}"},
-        "store": {"url": f"redis://127.0.0.1:{place.redis}/0"},
-        "tokens": {"issuer": ISSUER, "audience": AUDIENCE, "signing_keys": [key]},
+        "store": {"url": f"redis://127.0.0.1:{store.port}/0"},
+        "tokens": {"issuer": ISSUER, "audience": AUDIENCE, "signing_keys": [key], "cache_size": cache_size},
         "clients": [{"client_id": CLIENT, "client_secret": SECRET, "scope": SCOPE, "roles": ["analyst"]}],
         "routes": [
             {"path": "/health", "access": "public"},
@@ -121,7 +139,12 @@ def _start_sidecar(place: Place) -> tuple[Process, int]:
     path.write_text(yaml.safe_dump(config))
     process = place.start([sys.executable, "-m", "sidecar", "serve", "--config", str(path)])
     process.wait_for_port(port)
-    return process, port
+    return Started(port, (process,), store)
+
+
+def sidecar(*, cache_size: int = 20_000) -> Contender:
+    """Ours with everything on: Redis, the revocation feed, routes, scopes, metrics, identity headers, logs."""
+    return Contender("sidecar", lambda place: _start_sidecar(place, cache_size), _needs("redis-server"), issues=True)
 
 
 def _needs(program: str) -> Callable[[], str | None]:
@@ -132,16 +155,16 @@ def _no_njs() -> str | None:
     return None if NJS.exists() else "nginx's njs module is not installed"
 
 
-SIDECAR = Contender("sidecar", _start_sidecar, _needs("redis-server"))
+SIDECAR = sidecar()
+NGINX = bare_nginx()
 NGINX_NJS = Contender("nginx + njs HS256", _start_njs, _no_njs)
 ENVOY = Contender("Envoy jwt_authn HS256", envoy(cache=False), _needs("envoy"))
-ENVOY_CACHE = Contender("Envoy jwt_authn HS256 with its cache", envoy(cache=True), _needs("envoy"))
 _SAME_JOB = "Envoy with its cache, RBAC by scope, claims as headers"
 CONTENDERS = (
     SIDECAR,
-    Contender("nginx proxy_pass, no authentication", _start_nginx, _needs("nginx"), guards=False),
+    NGINX,
     NGINX_NJS,
     ENVOY,
-    ENVOY_CACHE,
+    Contender("Envoy jwt_authn HS256 with its cache", envoy(cache=True), _needs("envoy")),
     Contender(_SAME_JOB, envoy(cache=True, same_job=True), _needs("envoy")),
 )

@@ -4,24 +4,24 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.machine import Process, find, free_port
-from benchmarks.place import Place
+from benchmarks.machine import find, free_port
+from benchmarks.place import Place, Started
 from benchmarks.tokens import AUDIENCE, ISSUER, KEY, KID, SCOPE, encode
 
 _TYPES = "type.googleapis.com/envoy.extensions.filters"
 
 
-def envoy(*, cache: bool, same_job: bool = False) -> Callable[[Place], tuple[Process, int]]:
+def envoy(*, cache: bool, same_job: bool = False) -> Callable[[Place], Started]:
     """How to start it, with one worker thread and no access log. `same_job`: scope per route, claims as headers."""
 
-    def start(place: Place) -> tuple[Process, int]:
+    def start(place: Place) -> Started:
         port = free_port()
         path = place.folder / "envoy.yaml"
         path.write_text(json.dumps(_configuration(port, place.upstream, cache=cache, same_job=same_job)))
         options = ["--concurrency", "1", "-l", "warn", "--disable-hot-restart"]
         process = place.start([find("envoy") or "envoy", "-c", str(path), *options])
         process.wait_for_port(port)
-        return process, port
+        return Started(port, (process,))
 
     return start
 

@@ -3,6 +3,7 @@
 import subprocess
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,24 +20,38 @@ class Load(NamedTuple):
     rate: float
 
 
-def load(port: int, token: str, seconds: int, connections: int) -> Load:
-    """Run wrk over a thousand paths, with one thread. Raises `Invalid` for an error status or a broken socket.
+def load(
+    port: int,
+    seconds: int,
+    connections: int,
+    *,
+    bearer: str | None = None,
+    more: Sequence[str] = (),
+    refused: bool = False,
+) -> Load:
+    """Run wrk over a thousand paths, with one thread. Raises `Invalid` for a broken socket or an unexpected status.
 
-    wrk counts answers from 400 on as errors; that nobody redirects is seen by `ask` before.
+    `more`: a file of tokens to take in turn, and where in it to begin. `refused`: every answer is to be an error, else
+    none. wrk counts answers from 400 on as errors; that nobody redirects is seen by `ask` before.
     """
     command = ["taskset", "-c", str(OTHER_CORE), find("wrk") or "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
-    command += ["-s", str(_SCRIPT), "-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:{port}{PATH}"]
+    command += ["-H", f"Authorization: Bearer {bearer}"] if bearer else []
+    command += ["-s", str(_SCRIPT), f"http://127.0.0.1:{port}{PATH}", "--", *more]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    requests, rate = 0, 0.0
+    requests, rate, errors = 0, 0.0, 0
     for line in done.stdout.splitlines():
-        if "Non-2xx" in line or "Socket errors" in line:
+        if "Socket errors" in line:
             raise Invalid(line.strip())
+        if "Non-2xx" in line:
+            errors = int(line.split()[-1])
         if " requests in " in line:
             requests = int(line.split()[0])
         if line.startswith("Requests/sec:"):
             rate = float(line.split()[1])
     if done.returncode or not requests:
         raise Invalid(f"wrk ended with {done.returncode} and {requests} requests answered: {done.stderr.strip()}")
+    if errors != (requests if refused else 0):
+        raise Invalid(f"{errors} of {requests} answers are errors")
     return Load(requests, rate)
 
 

@@ -1,4 +1,4 @@
-"""Processes: started on a core, watched through `/proc`, ended with the harness."""
+"""Processes: started on a core, watched through `/proc`, ended with the section that started them."""
 
 import contextlib
 import os
@@ -71,8 +71,20 @@ class Process:
 
     def resident_mib(self) -> float:
         """Resident memory of the largest of its processes, in MiB."""
+        return self._largest("VmRSS")
+
+    def forget_peak(self) -> None:
+        """Begin the peak of resident memory anew, from what is resident now."""
+        for pid, _ in self._stats():
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+    def peak_mib(self) -> float:
+        """The most that was resident since `forget_peak`, of the largest of its processes, in MiB."""
+        return self._largest("VmHWM")
+
+    def _largest(self, field: str) -> float:
         texts = [Path(f"/proc/{pid}/status").read_text() for pid, _ in self._stats()]
-        lines = [line for text in texts for line in text.splitlines() if line.startswith("VmRSS:")]
+        lines = [line for text in texts for line in text.splitlines() if line.startswith(f"{field}:")]
         return max(int(line.split()[1]) / 1024 for line in lines)
 
     def stop(self) -> None:

@@ -1,104 +1,98 @@
-"""The tables: what was measured and what was aimed at, as Markdown."""
+"""What a section found, and how figures of several rounds become one: medians, and the goals beside them."""
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-
-@dataclass(frozen=True)
-class Round:
-    """One contender under load once: µs of CPU per request, and requests per second."""
-
-    micros: float
-    rate: float
-
-
-@dataclass
-class Result:
-    """One contender's rounds, `None` where one was void; resident memory before and after all load in MiB."""
-
-    rounds: list[Round | None] = field(default_factory=list)
-    at_rest: float = 0.0
-    after: float = 0.0
-
-    @property
-    def micros(self) -> list[float]:
-        """µs of CPU per request of the valid rounds."""
-        return [each.micros for each in self.rounds if each]
-
-
-@dataclass
-class Commands:
-    """What Redis was asked during our rounds, and during as many seconds with nothing to do; admitted requests."""
-
-    loaded: int = 0
-    idle: int = 0
-    requests: int = 0
-
-    @property
-    def per_request(self) -> float:
-        """Commands that a request adds. A heartbeat more or less can make it a little more or less than nothing."""
-        return (self.loaded - self.idle) / self.requests if self.requests else math.nan
-
-    def __str__(self) -> str:
-        return (
-            f"Redis commands in our rounds: {self.loaded:,} under load and {self.idle:,} in as many idle seconds, "
-            f"for {self.requests:,} admitted requests: {self.per_request:+.6f} per request."
-        )
+Series = Sequence[float | None]  # a figure per round, `None` where the round was void
 
 
 @dataclass(frozen=True)
-class Target:
-    """A goal; a `value` of NaN was not measured. `counts`: missing it shows in the exit code."""
+class Goal:
+    """A figure that is aimed at; NaN was not measured."""
 
     text: str
-    value: float
-    limit: float
+    figure: float
+    target: float
     unit: str = ""
     digits: int = 2
-    counts: bool = True
 
     @property
     def missed(self) -> bool:
         """To as many digits as are shown."""
-        return round(self.value, self.digits) > self.limit if not math.isnan(self.value) else False
+        return round(self.figure, self.digits) > self.target if not math.isnan(self.figure) else False
 
-    def __str__(self) -> str:
-        if math.isnan(self.value):
-            return f"| {self.text} | ≤ {self.limit:g}{self.unit} | – | not measured |"
-        verdict = "NOT met" if self.missed else "met"
-        return f"| {self.text} | ≤ {self.limit:g}{self.unit} | {self.value:.{self.digits}f}{self.unit} | {verdict} |"
+    @property
+    def verdict(self) -> str:
+        """For the table of goals."""
+        if math.isnan(self.figure):
+            return "not measured"
+        return "missed" if self.missed else "met"
 
-
-def ratio(ours: Result | None, theirs: Result | None) -> float:
-    """The median over the rounds that are valid for both of ours to theirs; NaN when there is none."""
-    if ours is None or theirs is None:
-        return math.nan
-    pairs = zip(ours.rounds, theirs.rounds, strict=True)
-    found = [mine.micros / other.micros for mine, other in pairs if mine and other]
-    return statistics.median(found) if found else math.nan
+    def row(self, section: str) -> list[str]:
+        """A row of the table of goals."""
+        figure = "–" if math.isnan(self.figure) else f"{self.figure:.{self.digits}f}{self.unit}"
+        return [section, self.text, f"≤ {self.target:g}{self.unit}", figure, self.verdict]
 
 
-def table(results: Mapping[str, Result], ours: str) -> list[str]:
-    """Rows of Markdown, the cheapest first; who has no valid round is not among them."""
-    rows = [
-        "| what | µs CPU per request (min–max) | ours ÷ this (median of rounds) | requests/s | MiB at rest | MiB after |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    measured = [(name, result) for name, result in results.items() if result.micros]
-    for name, result in sorted(measured, key=lambda item: statistics.median(item[1].micros)):
-        shown = f"**{name}**" if name == ours else name
-        against = ratio(results.get(ours), result)
-        rate = statistics.median(each.rate for each in result.rounds if each)
-        rows.append(
-            f"| {shown} | {statistics.median(result.micros):.1f} ({min(result.micros):.1f}–{max(result.micros):.1f})"
-            f" | {'–' if math.isnan(against) else f'{against:.2f}'} | {rate:,.0f}"
-            f" | {result.at_rest:.0f} | {result.after:.0f} |"
-        )
-    return rows
+@dataclass(frozen=True)
+class Bar:
+    """One bar of the plot: the median with its range, and what Redis adds to it."""
+
+    name: str
+    median: float
+    low: float
+    high: float
+    besides: float
+    ours: bool
 
 
-def targets(rows: Sequence[Target]) -> list[str]:
-    """The goals, as Markdown."""
-    return ["| goal | limit | measured | |", "| --- | --- | --- | --- |", *map(str, rows)]
+@dataclass
+class Findings:
+    """A section's result: Markdown, goals, bars for the plot; `faults` make the run unsound."""
+
+    lines: list[str] = field(default_factory=list)
+    goals: list[Goal] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    bars: list[Bar] = field(default_factory=list)
+
+
+def median(series: Series) -> float:
+    """Of the valid rounds; NaN when there is none."""
+    valid = [each for each in series if each is not None]
+    return statistics.median(valid) if valid else math.nan
+
+
+def paired(ours: Series, theirs: Series, combine: Callable[[float, float], float]) -> float:
+    """The median over the rounds that are valid for both; NaN when there is none."""
+    found = [combine(mine, other) for mine, other in zip(ours, theirs, strict=True) if mine is not None and other]
+    return median(found)
+
+
+def ratio(ours: Series, theirs: Series) -> float:
+    """Ours ÷ theirs, within each round."""
+    return paired(ours, theirs, lambda mine, other: mine / other)
+
+
+def added(ours: Series, theirs: Series) -> float:
+    """Ours − theirs, within each round."""
+    return paired(ours, theirs, lambda mine, other: mine - other)
+
+
+def spread(series: Series, digits: int = 1) -> str:
+    """`median (min–max)`."""
+    valid = [each for each in series if each is not None]
+    if not valid:
+        return "–"
+    return f"{median(valid):,.{digits}f} ({min(valid):,.{digits}f}–{max(valid):,.{digits}f})"
+
+
+def number(value: float, digits: int = 2, sign: str = "") -> str:
+    """A figure, or a dash for NaN; `sign="+"` shows that it is a difference."""
+    return "–" if math.isnan(value) else f"{value:{sign},.{digits}f}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Markdown."""
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]

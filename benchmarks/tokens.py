@@ -16,14 +16,14 @@ def encode(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def token(*, expires_in: int = 3600, key: str = KEY) -> str:
+def token(*, expires_in: int = 3600, key: str = KEY, jti: str = "x" * 22) -> str:
     """A token of HS256 for those who do not issue any, with the claims that ours has; `expires_in` seconds from now."""
     now = int(time.time())
     end = now + expires_in
     header = {"alg": "HS256", "typ": "at+jwt", "kid": KID}
     claims = {
         "iss": ISSUER, "sub": "bench", "aud": AUDIENCE, "client_id": "bench", "iat": now, "nbf": now, "exp": end,
-        "jti": "x" * 22, "scope": SCOPE, "clientId": "bench", "roles": ["analyst"], "createdAt": now * 1000,
+        "jti": jti, "scope": SCOPE, "clientId": "bench", "roles": ["analyst"], "createdAt": now * 1000,
         "expiredate": end * 1000,
     }  # fmt: skip
     signed = ".".join(encode(json.dumps(part, separators=(",", ":")).encode()) for part in (header, claims))

@@ -38,10 +38,10 @@ def versions() -> str:
         "nginx": _version("nginx", "-v", r"nginx/([\w.]+)"),
         "njs": _njs(),
         "Envoy": _version("envoy", "--version", r"/(\d[\w.]*)/"),
-        "Redis": _version("redis-server", "--version", r"v=([\w.]+)"),
+        "Redis server": _version("redis-server", "--version", r"v=([\w.]+)"),
         "wrk": _version("wrk", "-v", r"^wrk (?:debian/)?(\S+)"),
         "Python": platform.python_version(),
-        **{name: metadata.version(name) for name in ("uvloop", "httptools", "aiohttp")},
+        **{name: metadata.version(name) for name in ("uvloop", "httptools", "aiohttp", "PyJWT", "redis")},
     }
     return ", ".join(f"{name} {version}" for name, version in found.items() if version)
 

@@ -1,0 +1,55 @@
+"""A bar chart as SVG, that follows the reader's dark or light scheme and brings its own background."""
+
+import html
+from collections.abc import Sequence
+
+from benchmarks.report import Bar
+
+_WIDTH, _ROW, _TOP, _LEFT, _RIGHT = 860, 34, 56, 360, 90
+_SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">
+<title>{title}</title>
+<style>
+svg {{ --back: #ffffff; --text: #1f2328; --faint: #59636e; --bar: #8c959f; --ours: #0969da; --redis: #cf222e; }}
+@media (prefers-color-scheme: dark) {{
+svg {{ --back: #0d1117; --text: #f0f6fc; --faint: #9198a1; --bar: #656c76; --ours: #4493f8; --redis: #f85149; }}
+}}
+text {{ font: 13px system-ui, sans-serif; fill: var(--text); }}
+.title, .ours text {{ font-weight: 600; }}
+.faint {{ fill: var(--faint); }}
+.name {{ text-anchor: end; }}
+.back {{ fill: var(--back); }}
+.bar {{ fill: var(--bar); }}
+.ours .bar {{ fill: var(--ours); }}
+.redis {{ fill: var(--redis); }}
+.range {{ stroke: var(--text); stroke-width: 1.5; }}
+</style>
+<rect class="back" width="{width}" height="{height}" rx="8"/>
+<text class="title" x="20" y="26">{title}</text>
+<text class="faint" x="20" y="44">{legend}</text>
+{bars}
+</svg>
+"""
+_TITLE = "µs of CPU per admitted request: less is better"
+_LEGEND = "median of the rounds, with their range; red: what Redis uses besides"
+
+
+def svg(bars: Sequence[Bar]) -> str:
+    """One bar below the other, in the order given."""
+    scale = (_WIDTH - _LEFT - _RIGHT) / max(max(bar.high, bar.median + bar.besides) for bar in bars)
+    rows = "\n".join(_row(bar, _TOP + number * _ROW, scale) for number, bar in enumerate(bars))
+    height = _TOP + len(bars) * _ROW + 12
+    return _SVG.format(width=_WIDTH, height=height, title=_TITLE, legend=_LEGEND, bars=rows)
+
+
+def _row(bar: Bar, top: int, scale: float) -> str:
+    length, besides, middle = bar.median * scale, bar.besides * scale, top + 15
+    low, high = _LEFT + bar.low * scale, _LEFT + bar.high * scale
+    kind = ' class="ours"' if bar.ours else ""
+    end = max(high, _LEFT + length + besides) + 8
+    return (
+        f'<g{kind}><text class="name" x="{_LEFT - 10}" y="{top + 20}">{html.escape(bar.name)}</text>'
+        f'<rect class="bar" x="{_LEFT}" y="{top + 4}" width="{length:.1f}" height="22" rx="2"/>'
+        f'<rect class="redis" x="{_LEFT + length:.1f}" y="{top + 4}" width="{besides:.1f}" height="22"/>'
+        f'<line class="range" x1="{low:.1f}" x2="{high:.1f}" y1="{middle}" y2="{middle}"/>'
+        f'<text x="{end:.1f}" y="{top + 20}">{bar.median:.1f}</text></g>'
+    )

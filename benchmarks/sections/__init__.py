@@ -1,0 +1,22 @@
+"""The sections, in their order: a row here and a module beside it are all that a further one needs.
+
+A section's `run` starts what it needs, goes round, and gives its findings; it raises `Invalid` when it cannot.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from benchmarks.bench import Bench
+from benchmarks.report import Findings
+from benchmarks.sections import admitted
+
+
+class Section(NamedTuple):
+    """`name` is that on the command line."""
+
+    name: str
+    title: str
+    run: Callable[[Bench], Findings]
+
+
+SECTIONS = (Section("admitted", "Admitted requests", admitted.run),)
