@@ -117,6 +117,16 @@ def _start_njs(place: Place) -> Started:
     return _auth_request(place, "js_content auth.check;", script, f"load_module {NJS};\n")
 
 
+def _start_service(place: Place) -> Started:
+    store, port = start_redis(place), free_port()
+    service = place.start([sys.executable, "-m", "benchmarks.auth_service", str(port), str(store.port)])
+    service.wait_for_port(port)
+    asked = f"upstream auth {{ server 127.0.0.1:{port}; keepalive 256; keepalive_requests 1000000000; }}"
+    ask = 'proxy_pass http://auth; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_pass_request_body off;'
+    front = _auth_request(place, f'{ask} proxy_set_header Content-Length "";', asked)
+    return Started(front.port, (*front.processes, service), store)
+
+
 def _start_sidecar(place: Place, cache_size: int) -> Started:
     store, port = start_redis(place), free_port()
     refused = [{"path": f"/internal/{number}/**", "access": "deny"} for number in range(8)]
@@ -159,6 +169,7 @@ SIDECAR = sidecar()
 NGINX = bare_nginx()
 NGINX_NJS = Contender("nginx + njs HS256", _start_njs, _no_njs)
 ENVOY = Contender("Envoy jwt_authn HS256", envoy(cache=False), _needs("envoy"))
+NGINX_SERVICE = Contender("nginx auth_request: aiohttp, PyJWT, Redis", _start_service, _needs("redis-server"))
 _SAME_JOB = "Envoy with its cache, RBAC by scope, claims as headers"
 CONTENDERS = (
     SIDECAR,
@@ -167,4 +178,5 @@ CONTENDERS = (
     ENVOY,
     Contender("Envoy jwt_authn HS256 with its cache", envoy(cache=True), _needs("envoy")),
     Contender(_SAME_JOB, envoy(cache=True, same_job=True), _needs("envoy")),
+    NGINX_SERVICE,
 )
