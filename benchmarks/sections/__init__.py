@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from benchmarks.bench import Bench
 from benchmarks.report import Findings
-from benchmarks.sections import admitted
+from benchmarks.sections import admitted, refused
 
 
 class Section(NamedTuple):
@@ -19,4 +19,7 @@ class Section(NamedTuple):
     run: Callable[[Bench], Findings]
 
 
-SECTIONS = (Section("admitted", "Admitted requests", admitted.run),)
+SECTIONS = (
+    Section("admitted", "Admitted requests", admitted.run),
+    Section("refused", "Refused requests", refused.run),
+)
