@@ -1,5 +1,6 @@
 """Who takes part, each with the configuration that an operator would give it for this job."""
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from benchmarks.tokens import AUDIENCE, ISSUER, KEY, KID, SCOPE
 
 NJS = Path("/usr/lib/nginx/modules/ngx_http_js_module.so")
 CLIENT, SECRET = "bench", "bench-secret-bench-secret-bench-secret"
+CACHE_SIZE = 20_000  # the default
 BODY = '{"id": 1, "item": "lamp", "price": 130.25}'  # 42 bytes
 
 
@@ -34,8 +36,9 @@ def nginx(place: Place, port: int, http: str, *, modules: str = "", connections:
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     folders = " ".join(f"{kind}_temp_path {place.folder}/{kind};" for kind in kinds)
     path = place.folder / "nginx.conf"
+    user = "" if os.geteuid() else "user root; "  # or the worker could not read the folder
     path.write_text(
-        f"{modules}daemon off; worker_processes 1; pid {place.folder}/nginx.pid; error_log stderr warn;\n"
+        f"{modules}{user}daemon off; worker_processes 1; pid {place.folder}/nginx.pid; error_log stderr warn;\n"
         f"worker_rlimit_nofile {connections}; events {{ worker_connections {connections}; }}\n"
         f"http {{ access_log off; keepalive_requests 1000000000; {folders} {http} }}\n"
     )
@@ -79,9 +82,9 @@ def _forwarding(connections: int, directives: str) -> Callable[[Place], Started]
     return start
 
 
-def bare_nginx(*, connections: int = 4096, directives: str = "") -> Contender:
-    """nginx that forwards and asks nobody for a token. `directives` stand beside `proxy_pass`."""
-    name = "nginx proxy_pass, no authentication"
+def bare_nginx(*, connections: int = 4096, directives: str = "", note: str = "") -> Contender:
+    """nginx that forwards and asks nobody for a token. `directives` stand beside `proxy_pass`, `note` in the name."""
+    name = f"nginx proxy_pass, no authentication{note}"
     return Contender(name, _forwarding(connections, directives), _needs("nginx"), guards=False)
 
 
@@ -128,13 +131,13 @@ def _start_service(place: Place) -> Started:
 
 
 def _start_sidecar(place: Place, cache_size: int) -> Started:
-    store, port = start_redis(place), free_port()
+    store, port, admin = start_redis(place), free_port(), free_port()
     refused = [{"path": f"/internal/{number}/**", "access": "deny"} for number in range(8)]
     key = {"kid": KID, "alg": "HS256", "secret": KEY}
     config = {
         "listen": f"127.0.0.1:{port}",
         "workers": 1,
-        "admin": {"listen": "127.0.0.1:0"},
+        "admin": {"listen": f"127.0.0.1:{admin}"},
         "upstream": {"url": f"http://127.0.0.1:{place.upstream}"},
         "store": {"url": f"redis://127.0.0.1:{store.port}/0"},
         "tokens": {"issuer": ISSUER, "audience": AUDIENCE, "signing_keys": [key], "cache_size": cache_size},
@@ -149,10 +152,10 @@ def _start_sidecar(place: Place, cache_size: int) -> Started:
     path.write_text(yaml.safe_dump(config))
     process = place.start([sys.executable, "-m", "sidecar", "serve", "--config", str(path)])
     process.wait_for_port(port)
-    return Started(port, (process,), store)
+    return Started(port, (process,), store, admin)
 
 
-def sidecar(*, cache_size: int = 20_000) -> Contender:
+def sidecar(*, cache_size: int = CACHE_SIZE) -> Contender:
     """Ours with everything on: Redis, the revocation feed, routes, scopes, metrics, identity headers, logs."""
     return Contender("sidecar", lambda place: _start_sidecar(place, cache_size), _needs("redis-server"), issues=True)
 

@@ -40,11 +40,15 @@ class Store:
 
 @dataclass(frozen=True)
 class Started:
-    """What listens on `port`: its processes, which are what is measured, and its Redis, which is shown apart."""
+    """What listens on `port`: its processes, which are what is measured, and its Redis, which is shown apart.
+
+    `admin`: the port of `/metrics`, for ours.
+    """
 
     port: int
     processes: tuple[Process, ...]
     store: Store | None = None
+    admin: int = 0
 
     def cpu_seconds(self) -> float:
         """User and system time of all, in steps of 10 ms."""
