@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from benchmarks.bench import Bench
 from benchmarks.report import Findings
-from benchmarks.sections import admitted, bulk, first_sight, refused
+from benchmarks.sections import admitted, bulk, first_sight, latency, refused
 
 
 class Section(NamedTuple):
@@ -24,4 +24,5 @@ SECTIONS = (
     Section("refused", "Refused requests", refused.run),
     Section("first-sight", "Tokens seen for the first time", first_sight.run),
     Section("bulk", "Long bodies", bulk.run),
+    Section("latency", "Added latency", latency.run),
 )
