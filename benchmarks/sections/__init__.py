@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from benchmarks.bench import Bench
 from benchmarks.report import Findings
-from benchmarks.sections import admitted, bulk, first_sight, latency, refused
+from benchmarks.sections import admitted, bulk, connections, first_sight, latency, refused
 
 
 class Section(NamedTuple):
@@ -25,4 +25,5 @@ SECTIONS = (
     Section("first-sight", "Tokens seen for the first time", first_sight.run),
     Section("bulk", "Long bodies", bulk.run),
     Section("latency", "Added latency", latency.run),
+    Section("connections", "Idle connections", connections.run),
 )
