@@ -9,19 +9,24 @@ _WIDTH, _ROW, _TOP, _LEFT, _RIGHT = 860, 34, 56, 360, 90
 _SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">
 <title>{title}</title>
 <style>
-svg {{ --back: #ffffff; --text: #1f2328; --faint: #59636e; --bar: #8c959f; --ours: #0969da; --redis: #cf222e; }}
-@media (prefers-color-scheme: dark) {{
-svg {{ --back: #0d1117; --text: #f0f6fc; --faint: #9198a1; --bar: #656c76; --ours: #4493f8; --redis: #f85149; }}
-}}
-text {{ font: 13px system-ui, sans-serif; fill: var(--text); }}
+text {{ font: 13px system-ui, sans-serif; fill: #1f2328; }}
 .title, .ours text {{ font-weight: 600; }}
-.faint {{ fill: var(--faint); }}
+.faint {{ fill: #59636e; }}
 .name {{ text-anchor: end; }}
-.back {{ fill: var(--back); }}
-.bar {{ fill: var(--bar); }}
-.ours .bar {{ fill: var(--ours); }}
-.redis {{ fill: var(--redis); }}
-.range {{ stroke: var(--text); stroke-width: 1.5; }}
+.back {{ fill: #ffffff; }}
+.bar {{ fill: #8c959f; }}
+.ours .bar {{ fill: #0969da; }}
+.redis {{ fill: #cf222e; }}
+.range {{ stroke: #1f2328; stroke-width: 1.5; }}
+@media (prefers-color-scheme: dark) {{
+text {{ fill: #f0f6fc; }}
+.faint {{ fill: #9198a1; }}
+.back {{ fill: #0d1117; }}
+.bar {{ fill: #656c76; }}
+.ours .bar {{ fill: #4493f8; }}
+.redis {{ fill: #f85149; }}
+.range {{ stroke: #f0f6fc; }}
+}}
 </style>
 <rect class="back" width="{width}" height="{height}" rx="8"/>
 <text class="title" x="20" y="26">{title}</text>
