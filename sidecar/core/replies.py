@@ -5,6 +5,7 @@ The endpoints of `oauth` return these and `proxy` writes them; neither knows the
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from sidecar.core.reasons import Reason
@@ -52,6 +53,7 @@ def json_reply(
     return Reply(status, (JSON, NO_STORE, *headers), _encode(body), None, client_id)
 
 
+@lru_cache(256)
 def refusal(
     reason: Reason, detail: str | None = None, *headers: tuple[str, str], client_id: str | None = None
 ) -> Reply:

@@ -41,7 +41,7 @@ from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from sidecar.core.headers import RequestHeaders
-from sidecar.core.reasons import Reason
+from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import refusal
 from sidecar.proxy.certificate import forwarded_certificate
 from sidecar.proxy.exchange import Exchange
@@ -72,13 +72,16 @@ class RequestBroken(Exception):
 class Memo:
     """The last header section of this connection and what followed from it: most clients repeat themselves."""
 
-    __slots__ = ("block", "headers", "raw", "verified")
+    __slots__ = ("admitted", "again", "block", "headers", "raw", "refused", "verified")
 
     def __init__(self) -> None:
         self.raw: object = None
         self.headers: RequestHeaders | None = None
         self.verified: Verified | None = None
-        self.block = b""
+        self.block = b""  # what goes on of `headers`, with the identity of `verified`
+        self.again: object = None  # the parsed fields that decided alone: `admitted`, with `block`, or `refused`
+        self.admitted: Verified | None = None
+        self.refused: Refused | None = None
 
 
 class ClientConnection(BaseProtocol):
@@ -394,14 +397,15 @@ class ClientConnection(BaseProtocol):
         if not exchange.keep_alive:
             self.exchange = None
             self._close()
-        elif exchange.payload.is_eof():
+        elif exchange.payload is EMPTY_PAYLOAD or exchange.payload.is_eof():
             self._go_on()
         else:
             exchange.payload.on_eof(self._go_on)  # a small rest of the body comes first, and is dropped
 
     def _go_on(self) -> None:
         self.exchange = None
-        self._pump()
+        if self._queue or self._full or self._fault is not None or self._eof_at:
+            self._pump()
 
     def start_tunnel(self, tunnel: "Tunnel") -> None:
         """From here on, what the client sends is the tunnel's."""

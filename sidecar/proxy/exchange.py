@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from sidecar.core.events import Decision, RequestDone
 from sidecar.core.headers import ResponseHeaders
@@ -192,7 +192,9 @@ class Exchange:
                 return
         self.sent_at = self.started if self.task is None else self._services.monotonic()
         payload = self.payload
-        if body is not None:
+        if payload is EMPTY_PAYLOAD and not self.message.chunked and body is None:
+            self.resendable = self.message.method in _SAFE
+        elif body is not None:
             head += body
         elif payload.is_eof():
             rest = payload.read_nowait() if not payload.at_eof() else b""
@@ -332,13 +334,14 @@ class Exchange:
         self.status, head, body = whole
         if self.upgrade:
             self._services.switching.discard(self)
-        if not self.payload.is_eof():
+        if self.payload is not EMPTY_PAYLOAD and not self.payload.is_eof():
             self._plan_rest_of_request()
         self._head_written = True
         self.connection.write(b"".join((head, self._connection_line(), b"\r\n", body)))
         self._upstream = None
         self._upstream_seconds = now - self.sent_at
-        self._stop_body()
+        if self._body_task is not None:
+            self._stop_body()
         self._end(now)
 
     def on_complete(self, now: float) -> None:

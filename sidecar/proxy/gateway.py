@@ -24,6 +24,17 @@ from sidecar.proxy.token_cache import TokenCache, Verified
 
 _ENDPOINT_BODY: Final = 64 * 1024
 _MOST_ROUTED: Final = 4096
+_FOR_GOOD: Final = frozenset(
+    [
+        Reason.MISSING_TOKEN,
+        Reason.MALFORMED_TOKEN,
+        Reason.BAD_SIGNATURE,
+        Reason.EXPIRED,
+        Reason.WRONG_ISSUER,
+        Reason.WRONG_AUDIENCE,
+        Reason.WRONG_TYPE,
+    ]
+)
 _LONGEST_ROUTED: Final = 256
 _FORM: Final = "application/x-www-form-urlencoded"
 
@@ -36,10 +47,12 @@ class CredentialRules(NamedTuple):
 
 
 class Routed(NamedTuple):
-    """A request target, and the route that decides about it."""
+    """A request target, and the route that decides about it. `line` is the request line that goes on, for a target of
+    nothing but a path over HTTP/1.1."""
 
     target: Target
     route: Route
+    line: bytes | None
 
 
 class Credential(NamedTuple):
@@ -77,7 +90,7 @@ class Gateway:
         self._places = credential_rules.places
         self._everywhere = {"bearer", "header"} <= credential_rules.places
         self._body_limit = credential_rules.body_limit
-        self._routed: dict[tuple[str, str, object], Routed] = {}
+        self._routed: dict[tuple[str, str], Routed] = {}
         self._realm = realm
         self._default_host = default_host
         self._switching = switching
@@ -88,8 +101,11 @@ class Gateway:
 
     def handle(self, exchange: Exchange) -> None:
         """Answer the request, or start to. Never raises."""
+        line = None
         try:
-            target, route = self._route(exchange)
+            if self._decide_again(exchange):
+                return
+            target, route, line = self._route(exchange)
             headers = self._read_headers(exchange, target)
             if route.access is Access.LOCAL:
                 self._answer_locally(exchange, route, target)
@@ -107,23 +123,77 @@ class Gateway:
                     return
                 verified = self._admit(found.token, route)
                 self._forward(exchange, target.path, found.query, headers, verified)
+                if line is not None:
+                    self._remember(exchange, verified, None)
         except Refused as exc:
+            if line is not None:
+                self._remember(exchange, None, exc)
             self._refuse(exchange, exc)
         except Exception as exc:  # noqa: BLE001  a defect of ours must not admit, nor take the worker down
             self._log_failure("gateway", exc)
             exchange.refuse(Reason.INTERNAL)
+
+    # A head that repeats the one before.
+
+    def _decide_again(self, exchange: Exchange) -> bool:
+        """Decide about a request that repeats the head of one before: what was found out about that holds, but for what
+        time, the store and the route change. Whether it is decided; if not, the phases say what is wrong."""
+        message, memo = exchange.message, exchange.connection.memo
+        if memo.again is not message.raw_headers:
+            return False
+        routed = self._routed.get((message.method, message.path))
+        if routed is None or routed.line is None or routed.route.access is not Access.TOKEN:
+            return False
+        exchange.path = routed.target.path
+        verified = memo.admitted
+        if verified is None:
+            if memo.refused is None:
+                return False
+            self._refuse(exchange, memo.refused)
+            return True
+        if (
+            self._now() >= verified.exp + self._rules.leeway
+            or verified.jti in self._view
+            or not self._view.usable(self._monotonic())
+            or not routed.route.scope <= verified.scope
+        ):
+            return False
+        self._cache.hits += 1
+        exchange.decision = Decision.ADMITTED
+        exchange.client_id = verified.client_id
+        exchange.verified = verified
+        exchange.forward(routed.line + memo.block + b"\r\n")
+        return True
+
+    @staticmethod
+    def _remember(exchange: Exchange, verified: Verified | None, refused: Refused | None) -> None:
+        """Keep what a head alone has decided: its token is good, or never will be, or there is none. For targets without a
+        query, and heads without a body, which could both hold a token."""
+        message, memo = exchange.message, exchange.connection.memo
+        headers = memo.headers
+        if headers is None or memo.raw != (message.version, message.raw_headers):
+            return
+        if headers.framing or headers.upgrade or headers.expects_continue:
+            return
+        if verified is not None:
+            memo.again, memo.admitted, memo.refused = message.raw_headers, verified, None
+        elif refused is not None and refused.reason in _FOR_GOOD:
+            # A new one, without the frames that the other came from.
+            memo.again, memo.admitted, memo.refused = message.raw_headers, None, Refused(refused.reason, refused.detail)
 
     # The phases.
 
     def _route(self, exchange: Exchange) -> Routed:
         """What the request asks for, and the rule for it. Answers are remembered, within bounds, since targets repeat."""
         message = exchange.message
-        key = (message.method, message.path, message.version)
-        routed = self._routed.get(key)
+        key = (message.method, message.path)
+        routed = self._routed.get(key) if message.version == (1, 1) else None
         if routed is None:
             target = self._read_target(exchange)
-            routed = Routed(target, self._policy.decide(message.method, target.path))
-            if target.query is None and len(message.path) <= _LONGEST_ROUTED:  # a query varies, and may hold a token
+            plain = target.query is None and target.authority is None and message.version == (1, 1)
+            line = _request_line(exchange, target.path, None) if plain else None
+            routed = Routed(target, self._policy.decide(message.method, target.path), line)
+            if plain and len(message.path) <= _LONGEST_ROUTED:  # a query varies, and may hold a token
                 if len(self._routed) >= _MOST_ROUTED:
                     self._routed.clear()  # somebody walks random paths: start again, never grow
                 self._routed[key] = routed
@@ -157,7 +227,8 @@ class Gateway:
                 strip=strip,
             )
             if plain:
-                memo.raw, memo.headers, memo.verified = (message.version, message.raw_headers), headers, None
+                memo.raw, memo.headers = (message.version, message.raw_headers), headers
+                memo.verified = memo.again = None
         exchange.expects_continue = headers.expects_continue
         return headers
 
@@ -220,6 +291,7 @@ class Gateway:
         else:
             block = memo.block = headers.block + self._forwarded(exchange, headers) + verified.identity
             memo.verified = verified
+            memo.again = None  # it held for another block
         if headers.upgrade:
             block += self._upgrade(exchange, headers)
         exchange.forward(_request_line(exchange, path, query) + block + b"\r\n", body)

@@ -2,6 +2,7 @@
 
 import time
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 
 from sidecar.core.replies import Reply
@@ -20,17 +21,16 @@ def date_line() -> bytes:
 
 def encode_reply(reply: Reply, *, head_only: bool, connection: bytes) -> bytes:
     """A whole response; `connection` is the `Connection` line or empty. `head_only` answers HEAD: length, no body."""
+    head = _head(reply.status, reply.headers, len(reply.body))
+    return b"".join((head, date_line(), connection, b"\r\n", b"" if head_only else reply.body))
+
+
+@lru_cache(256)
+def _head(status: int, headers: tuple[tuple[str, str], ...], length: int) -> bytes:
+    """The part that does not change with the time: refusals are often the same."""
     try:
-        phrase = HTTPStatus(reply.status).phrase
+        phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = ""
-    fields = "".join(f"{name}: {value}\r\n" for name, value in reply.headers)
-    return b"".join(
-        [
-            f"HTTP/1.1 {reply.status} {phrase}\r\n{fields}Content-Length: {len(reply.body)}\r\n".encode("latin-1"),
-            date_line(),
-            connection,
-            b"\r\n",
-            b"" if head_only else reply.body,
-        ]
-    )
+    fields = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    return f"HTTP/1.1 {status} {phrase}\r\n{fields}Content-Length: {length}\r\n".encode("latin-1")
