@@ -22,7 +22,7 @@ from sidecar.core.tokens import TokenRules
 from sidecar.oauth.client_auth import ClientAuthenticator
 from sidecar.oauth.revoke import RevokeEndpoint
 from sidecar.oauth.token import TokenEndpoint
-from sidecar.ops.logs import AccessLog
+from sidecar.ops.logs import AccessLog, RequestLines, json_stream
 from sidecar.ops.metrics import Gauges, Metrics
 from sidecar.proxy.acceptor import Acceptor
 from sidecar.proxy.exchange import Exchange, Services
@@ -84,7 +84,9 @@ class App:
         switching: set[Exchange] = set()
         self.cache = TokenCache(settings.tokens.cache_size)
         self.metrics = Metrics(self.gauges)
-        self.access_log = AccessLog(logging.getLogger("sidecar.access"), settings.logging.admitted)
+        stream = json_stream()
+        lines = RequestLines(stream, later=loop.call_later, clock=now) if stream is not None else None
+        self.access_log = AccessLog(logging.getLogger("sidecar.access"), settings.logging.admitted, lines)
         self._listeners += [self._note_store, self.metrics.on_event, self.access_log.on_event]
         rules = token_rules(settings.tokens)
         endpoints = self._endpoints(rules)
@@ -199,6 +201,7 @@ class App:
     async def close(self) -> None:
         """Give back what the parts hold."""
         self.authenticator.close()
+        self.access_log.close()
         await self.pool.close()
         await self.store.close()
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sidecar.core.events import Decision, RequestDone, StoreChanged, TokenIssued, TokenRevoked
 from sidecar.core.reasons import Reason
-from sidecar.ops.logs import AccessLog, JsonFormatter, TextFormatter, configure, redact
+from sidecar.ops.logs import AccessLog, JsonFormatter, RequestLines, TextFormatter, configure, redact
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
 
@@ -160,3 +160,46 @@ def test_a_broken_stream_raises_nothing(stream: io.StringIO) -> None:
     configure("info", "json", stream)
     stream.close()
     logging.getLogger("sidecar").info("listening")
+
+
+VALUES = ["/a", '/"\\', "/\x1b[31m", "/\u2028\xe9", "/" * 5000, "{}", "%s"]
+
+
+@pytest.mark.parametrize("path", VALUES)
+@pytest.mark.parametrize("decision", list(Decision))
+@pytest.mark.parametrize("reason", [None, Reason.EXPIRED, Reason.UPSTREAM_TIMEOUT])
+def test_many_lines_at_a_time_are_the_lines_of_the_logger(
+    stream: io.StringIO, monkeypatch: pytest.MonkeyPatch, path: str, decision: Decision, reason: Reason | None
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1_800_000_000.5)
+    configure("info", "json", stream)
+    event = RequestDone(decision, 401, 0.01234, None, reason, "GET", path, None if path == "/a" else path, "::1")
+    logger = logging.getLogger("sidecar.access")
+    AccessLog(logger, "info").on_event(event)
+    expected = stream.getvalue()
+    later: list[float] = []
+    lines = RequestLines(stream, later=lambda seconds, _: later.append(seconds), clock=lambda: 1_800_000_000.5)
+    log = AccessLog(logger, "info", lines)
+    log.on_event(event)
+    log.on_event(event)
+    assert stream.getvalue() == expected, "they wait for each other"
+    assert later == [0.1]
+    log.close()
+    assert json.loads(expected) == json.loads(stream.getvalue()[len(expected) :].splitlines()[0])
+    assert stream.getvalue() == 3 * expected
+    log.close()
+    assert stream.getvalue() == 3 * expected
+
+
+def test_no_more_lines_wait_than_are_worth_it_and_a_closed_stream_costs_nothing(stream: io.StringIO) -> None:
+    configure("warning", "json", stream)
+    lines = RequestLines(stream, later=lambda *_: None, clock=lambda: 0.0)
+    log = AccessLog(logging.getLogger("sidecar.access"), "info", lines)
+    log.on_event(done(Decision.REFUSED, Reason.EXPIRED))
+    assert repr(lines) == "<RequestLines 0 waiting>", "not at this level"
+    for _ in range(500):
+        log.on_event(done(Decision.ADMITTED, Reason.UPSTREAM_TIMEOUT))
+    assert len(records(stream)) == 500
+    stream.close()
+    log.on_event(done(Decision.ADMITTED, Reason.UPSTREAM_TIMEOUT))
+    log.close()
