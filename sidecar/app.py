@@ -11,7 +11,7 @@ from typing import Final
 
 from sidecar import settings as config
 from sidecar.core.clients import Client, ClientRegistry
-from sidecar.core.events import Event, RequestDone, StoreChanged
+from sidecar.core.events import Event, StoreChanged
 from sidecar.core.keys import KeyRing, SigningKey
 from sidecar.core.policy import Access, Route, RoutePolicy
 from sidecar.core.ports import RevocationStore
@@ -106,9 +106,10 @@ class App:
             log_failure=log_failure,
         )
         limits = settings.limits
+        count = None if self.access_log.admitted_shown else self.metrics.count
         self.listener = Listener(
             gateway,
-            Services(self.pool, self._report(), monotonic, self.tunnels, switching, times.stream, limits.body),
+            Services(self.pool, self.emit, count, monotonic, self.tunnels, switching, times.stream, limits.body),
             loop=loop,
             timeouts=ClientTimeouts(times.request_header, times.idle),
             limits=ClientLimits(
@@ -138,16 +139,6 @@ class App:
                 clock=self.now,
             ),
         }
-
-    def _report(self) -> Callable[[RequestDone], None]:
-        """What an ended request goes to: only those who want it, for this is called once per request."""
-        metrics, access_log = self.metrics.on_event, self.access_log.on_event
-
-        def report(event: RequestDone) -> None:
-            metrics(event)
-            access_log(event)
-
-        return report
 
     def emit(self, event: Event) -> None:
         """Tell every listener."""

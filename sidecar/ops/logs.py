@@ -172,7 +172,7 @@ class AccessLog:
         self._logger = logger
         self._lines = lines
         self._admitted = {"off": 0, "debug": logging.DEBUG, "info": logging.INFO}[admitted_level]
-        self._admitted_shown = self._admitted != 0 and logger.isEnabledFor(self._admitted)
+        self.admitted_shown = self._admitted != 0 and logger.isEnabledFor(self._admitted)
 
     def close(self) -> None:
         """Write what waits."""
@@ -185,7 +185,7 @@ class AccessLog:
             case RequestDone():
                 if event.reason is not None:
                     self._request(logging.WARNING if event.reason.plane is Plane.UPSTREAM else logging.INFO, event)
-                elif self._admitted_shown:
+                elif self.admitted_shown:
                     self._request(self._admitted, event)
             case StoreChanged():
                 level = logging.INFO if event.up else logging.WARNING

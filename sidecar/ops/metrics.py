@@ -18,7 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from sidecar import __version__
-from sidecar.core.events import Event, RequestDone, TokenIssued, TokenRevoked
+from sidecar.core.events import Decision, Event, RequestDone, TokenIssued, TokenRevoked
 from sidecar.core.grants import SUPPORTED
 from sidecar.core.reasons import Plane, Reason
 
@@ -75,16 +75,20 @@ class Metrics:
     def on_event(self, event: Event) -> None:
         """Count an event."""
         if type(event) is RequestDone:
-            self._requests[event.decision, event.status] += 1
-            self._request_duration.observe(event.seconds)
-            if event.upstream_seconds is not None:
-                self._upstream_duration.observe(event.upstream_seconds)
+            self.count(event.decision, event.status, event.seconds, event.upstream_seconds)
             if event.reason is not None:
                 self._failures[event.reason] += 1
         elif type(event) is TokenIssued:
             self._issued[event.grant_type] += 1
         elif type(event) is TokenRevoked:
             self._revoked += 1
+
+    def count(self, decision: Decision, status: int, seconds: float, upstream_seconds: float | None) -> None:
+        """Count a request that ended, as the event would."""
+        self._requests[decision, status] += 1
+        self._request_duration.observe(seconds)
+        if upstream_seconds is not None:
+            self._upstream_duration.observe(upstream_seconds)
 
     def snapshot(self) -> Snapshot:
         """Everything as JSON can carry it."""

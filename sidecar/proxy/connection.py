@@ -99,7 +99,6 @@ class ClientConnection(BaseProtocol):
         "_head_since",
         "_incomplete",
         "_linger_until",
-        "_listener",
         "_moved_at",
         "_pumping",
         "_queue",
@@ -109,6 +108,7 @@ class ClientConnection(BaseProtocol):
         "active_at",
         "certificate",
         "exchange",
+        "listener",
         "memo",
         "peer",
         "scheme",
@@ -131,7 +131,7 @@ class ClientConnection(BaseProtocol):
             max_msg_queue_size=_MAX_PIPELINED,
         )
         super().__init__(listener.loop, parser)
-        self._listener = listener
+        self.listener = listener
         self._queue: deque[tuple[RawRequestMessage, StreamReader]] = deque()
         self._fault: Reason | None = None  # what ends the connection once the queue is done
         self._body: StreamReader = EMPTY_PAYLOAD  # of the last request that was parsed
@@ -170,36 +170,31 @@ class ClientConnection(BaseProtocol):
     @property
     def draining(self) -> bool:
         """Whether the worker is going away, so that the connection should end with the current response."""
-        return self._listener.draining
+        return self.listener.draining
 
     @staticmethod
     def declared_length(message: RawRequestMessage) -> int | None:
         """The request's `Content-Length` in bytes; `None` when it is chunked."""
         return None if message.chunked else int(message.headers.get("Content-Length", "0"))
 
-    @property
-    def listener(self) -> "Listener":
-        """What the connection came by."""
-        return self._listener
-
     # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._listener.opened(self)
+        self.listener.opened(self)
         peer = transport.get_extra_info("peername")
         self.peer = str(peer[0]) if isinstance(peer, tuple) else "unix"
-        self.trusted = self._listener.trusts(self.peer)
+        self.trusted = self.listener.trusts(self.peer)
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
             self.scheme = "https"
             self.certificate = forwarded_certificate(tls.getpeercert(binary_form=True))
-        if self._listener.crowded:
+        if self.listener.crowded:
             self._broken(Reason.OVERLOADED)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
-        self._listener.closed(self)
+        self.listener.closed(self)
         self._queue.clear()
         self._break_body()
         if self.exchange is not None:
@@ -215,7 +210,7 @@ class ClientConnection(BaseProtocol):
             if self._queue and self._queue[-1][1] is self._body:
                 self._queue.pop()  # its body will never come: it is not begun
             self._break_body()
-        self._eof_at = self._listener.monotonic()
+        self._eof_at = self.listener.monotonic()
         return True
 
     def pause_writing(self) -> None:
@@ -234,11 +229,11 @@ class ClientConnection(BaseProtocol):
         if self._rest and data.endswith(self._rest) and self.exchange is None and not self._queue and not self._paused:
             message = self._repeated(data)
             if message is not None:
-                now = self.active_at = self._listener.monotonic()
-                self.exchange = self._listener.start_exchange(self, message, EMPTY_PAYLOAD, now)
+                now = self.active_at = self.listener.monotonic()
+                self.exchange = self.listener.start_exchange(self, message, EMPTY_PAYLOAD, now)
                 return
         if self.tunnel is not None:
-            self.active_at = self._listener.monotonic()
+            self.active_at = self.listener.monotonic()
             self.tunnel.from_client(data)
             return
         if self._linger_until or self._fault:
@@ -246,13 +241,13 @@ class ClientConnection(BaseProtocol):
         if self._deaf and self._body.is_eof():
             self.spoke_early = True
             return
-        now = self.active_at = self._listener.monotonic()
+        now = self.active_at = self.listener.monotonic()
         in_head = self._body.is_eof()
         clean, self._clean = self._clean, False
         try:
             messages, _, _ = self._parser.feed_data(data)  # type: ignore[union-attr]  # set until connection_lost
         except Exception as exc:  # noqa: BLE001  aiohttp raises ValueError too for what it cannot read
-            self._broken(_reason_of(exc, self._listener.limits.request_line))
+            self._broken(_reason_of(exc, self.listener.limits.request_line))
             return
         finished = self._finish_message()
         if messages:
@@ -261,7 +256,7 @@ class ClientConnection(BaseProtocol):
             self._head_bytes += len(data)
             self._head_end = (self._head_end + data)[-3:]
             self._head_since = self._head_since or now
-            if self._head_bytes > self._listener.limits.headers + self._listener.limits.request_line:
+            if self._head_bytes > self.listener.limits.headers + self.listener.limits.request_line:
                 self._broken(Reason.HEADERS_TOO_LARGE)
 
     def _finish_message(self) -> int:
@@ -288,7 +283,7 @@ class ClientConnection(BaseProtocol):
         size = len(data) - len(self._rest)
         match = _PLAIN_LINE.fullmatch(data, 0, size)
         last = self._repeatable
-        if match is None or last is None or not self._clean or size > self._listener.limits.request_line:
+        if match is None or last is None or not self._clean or size > self.listener.limits.request_line:
             return None
         method, path = match[1].decode(), match[2].decode()
         if method == last.method and path == last.path:
@@ -315,7 +310,7 @@ class ClientConnection(BaseProtocol):
         *,
         clean: bool,
     ) -> None:
-        limits = self._listener.limits
+        limits = self.listener.limits
         last, body = messages[-1]
         joined = self._head_end + data
         # A head that came alone, in small reads, need not be measured.
@@ -363,8 +358,8 @@ class ClientConnection(BaseProtocol):
                         self._parser.message_consumed()  # type: ignore[union-attr]  # set until connection_lost
                     else:
                         self._incomplete = payload
-                    now = self._listener.monotonic()
-                    self.exchange = self._listener.start_exchange(self, message, payload, now)
+                    now = self.listener.monotonic()
+                    self.exchange = self.listener.start_exchange(self, message, payload, now)
                 elif self._fault is not None:
                     self._say_last(self._fault)
                 elif self._full:
@@ -390,7 +385,7 @@ class ClientConnection(BaseProtocol):
 
     def exchange_ended(self, exchange: Exchange, now: float) -> None:
         """The response is written (or never will be): go on with the next request, or close."""
-        self._listener.exchange_ended(exchange)
+        self.listener.exchange_ended(exchange)
         self.active_at = now
         if self.transport is None or self.transport.is_closing():
             return
@@ -473,7 +468,7 @@ class ClientConnection(BaseProtocol):
             return
         self._queue.clear()
         self._rest = b""
-        self._linger_until = self._listener.monotonic() + _LINGER
+        self._linger_until = self.listener.monotonic() + _LINGER
         self._break_body()
         self._resume_transport_reading()
         if transport.can_write_eof():
@@ -495,7 +490,7 @@ class ClientConnection(BaseProtocol):
 
     def _say_last(self, reason: Reason) -> None:
         reply = refusal(reason)
-        self._listener.report_unparsed(self, reason)
+        self.listener.report_unparsed(self, reason)
         self.write(encode_reply(reply, head_only=False, connection=b"Connection: close\r\n"))
         self._close()
 
@@ -513,7 +508,7 @@ class ClientConnection(BaseProtocol):
         if unsent != self._undelivered:
             self._undelivered, self._moved_at = unsent, now
         if unsent:
-            if now - self._moved_at > self._listener.timeouts.idle:
+            if now - self._moved_at > self.listener.timeouts.idle:
                 self.abort(reset=True)
             elif self._linger_until:
                 self._linger_until = now + _LINGER
@@ -529,12 +524,12 @@ class ClientConnection(BaseProtocol):
         if self._eof_at and not exchange.answer_begun and now - max(self._eof_at, exchange.started) > _HALF_CLOSED:
             self.abort()
         elif (
-            not self._body.is_eof() and not self._reading_paused and now - self.active_at > self._listener.timeouts.idle
+            not self._body.is_eof() and not self._reading_paused and now - self.active_at > self.listener.timeouts.idle
         ):
             self._stalled(exchange)
 
     def _check_waiting(self, transport: asyncio.Transport, now: float) -> None:
-        timeouts = self._listener.timeouts
+        timeouts = self.listener.timeouts
         if self._head_since:
             if now - self._head_since <= timeouts.request_header:
                 return

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from aiohttp import HttpVersion11
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
@@ -40,11 +41,13 @@ class BodyTooLarge(Exception):
 
 
 class Services(NamedTuple):
-    """What every exchange of a worker shares. `switching` are those that may become a tunnel or are one; `tunnel_idle` in
-    seconds, `body_limit` in bytes."""
+    """What every exchange of a worker shares. `tally` is told of a request that ended without a reason, not `report`, when
+    nobody asks for more than its decision, status, seconds and seconds upstream. `switching` are those that may become a
+    tunnel or are one; `tunnel_idle` in seconds, `body_limit` in bytes."""
 
     pool: UpstreamPool
     report: Callable[[RequestDone], None]
+    tally: Callable[[Decision, int, float, float | None], None] | None
     monotonic: Callable[[], float]
     tunnels: set[Tunnel]
     switching: set["Exchange"]
@@ -337,7 +340,9 @@ class Exchange:
         if self.payload is not EMPTY_PAYLOAD and not self.payload.is_eof():
             self._plan_rest_of_request()
         self._head_written = True
-        self.connection.write(b"".join((head, self._connection_line(), b"\r\n", body)))
+        connection = self.connection
+        plain = self.keep_alive and self.message.version is HttpVersion11 and not connection.listener.draining
+        connection.write(b"".join((head, b"\r\n" if plain else self._connection_line() + b"\r\n", body)))
         self._upstream = None
         self._upstream_seconds = now - self.sent_at
         if self._body_task is not None:
@@ -429,7 +434,12 @@ class Exchange:
             self._services.switching.discard(self)
         if now is None:
             now = self._services.monotonic()
-        self._services.report(
+        services = self._services
+        if self.reason is None and services.tally is not None:
+            services.tally(self.decision, self.status, now - self.started, self._upstream_seconds)
+            self.connection.exchange_ended(self, now)
+            return
+        services.report(
             RequestDone(
                 self.decision,
                 self.status,

@@ -24,6 +24,8 @@ from sidecar.proxy.token_cache import TokenCache, Verified
 
 _ENDPOINT_BODY: Final = 64 * 1024
 _MOST_ROUTED: Final = 4096
+# In Python 3.11 a member of an enumeration is looked up by a function, each time.
+_TOKEN, _ADMITTED = Access.TOKEN, Decision.ADMITTED
 _FOR_GOOD: Final = frozenset(
     [
         Reason.MISSING_TOKEN,
@@ -142,7 +144,7 @@ class Gateway:
         if memo.again is not message.raw_headers:
             return False
         routed = self._routed.get((message.method, message.path))
-        if routed is None or routed.line is None or routed.route.access is not Access.TOKEN:
+        if routed is None or routed.line is None or routed.route.access is not _TOKEN:
             return False
         exchange.path = routed.target.path
         verified = memo.admitted
@@ -154,12 +156,12 @@ class Gateway:
         if (
             self._now() >= verified.exp + self._rules.leeway
             or verified.jti in self._view
-            or not self._view.usable(self._monotonic())
+            or not self._view.usable(exchange.started)
             or not routed.route.scope <= verified.scope
         ):
             return False
         self._cache.hits += 1
-        exchange.decision = Decision.ADMITTED
+        exchange.decision = _ADMITTED
         exchange.client_id = verified.client_id
         exchange.verified = verified
         exchange.forward(routed.line + memo.block + b"\r\n")

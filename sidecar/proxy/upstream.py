@@ -404,7 +404,10 @@ class UpstreamConnection(asyncio.Protocol):
     def _release(self, receiver: Receiver, now: float, *, keep_alive: bool) -> None:
         self.receiver = None
         if keep_alive and receiver.may_reuse():
-            self._start()
+            if self._final:
+                self._start()
+            else:
+                self.seen = False  # it was not the parser's
             self._pool.give_back(self, now)
         else:
             self._pool.answered(self)
