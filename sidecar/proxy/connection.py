@@ -41,8 +41,8 @@ from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from sidecar.core.headers import RequestHeaders
-from sidecar.core.reasons import Reason, Refused
-from sidecar.core.replies import refusal
+from sidecar.core.reasons import Reason
+from sidecar.core.replies import Reply, refusal
 from sidecar.proxy.certificate import forwarded_certificate
 from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.token_cache import Verified
@@ -81,7 +81,7 @@ class Memo:
         self.block = b""  # what goes on of `headers`, with the identity of `verified`
         self.again: object = None  # the parsed fields that decided alone: `admitted`, with `block`, or `refused`
         self.admitted: Verified | None = None
-        self.refused: Refused | None = None
+        self.refused: Reply | None = None
 
 
 class ClientConnection(BaseProtocol):

@@ -15,7 +15,7 @@ from sidecar.core.headers import RequestHeaders, forwarded_block, read_request_h
 from sidecar.core.paths import Target, split_target
 from sidecar.core.policy import Access, Route, RoutePolicy
 from sidecar.core.reasons import Plane, Reason, Refused
-from sidecar.core.replies import Endpoint, EndpointRequest
+from sidecar.core.replies import Endpoint, EndpointRequest, refusal
 from sidecar.core.revocations import RevocationView
 from sidecar.core.tokens import TokenRules
 from sidecar.proxy.connection import RequestBroken
@@ -151,7 +151,7 @@ class Gateway:
         if verified is None:
             if memo.refused is None:
                 return False
-            self._refuse(exchange, memo.refused)
+            exchange.respond(memo.refused)
             return True
         if (
             self._now() >= verified.exp + self._rules.leeway
@@ -167,8 +167,7 @@ class Gateway:
         exchange.forward(routed.line + memo.block + b"\r\n")
         return True
 
-    @staticmethod
-    def _remember(exchange: Exchange, verified: Verified | None, refused: Refused | None) -> None:
+    def _remember(self, exchange: Exchange, verified: Verified | None, refused: Refused | None) -> None:
         """Keep what a head alone has decided: its token is good, or never will be, or there is none. For targets without a
         query, and heads without a body, which could both hold a token."""
         message, memo = exchange.message, exchange.connection.memo
@@ -180,8 +179,8 @@ class Gateway:
         if verified is not None:
             memo.again, memo.admitted, memo.refused = message.raw_headers, verified, None
         elif refused is not None and refused.reason in _FOR_GOOD:
-            # A new one, without the frames that the other came from.
-            memo.again, memo.admitted, memo.refused = message.raw_headers, None, Refused(refused.reason, refused.detail)
+            reply = refusal(refused.reason, refused.detail, *self._challenge(refused))
+            memo.again, memo.admitted, memo.refused = message.raw_headers, None, reply
 
     # The phases.
 
