@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from benchmarks.report import Bar
 
-_WIDTH, _ROW, _TOP, _LEFT, _RIGHT = 860, 34, 56, 360, 90
+_WIDTH, _ROW, _TOP, _LEFT, _RIGHT = 920, 34, 56, 420, 90
 _SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">
 <title>{title}</title>
 <style>
