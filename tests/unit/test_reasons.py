@@ -32,7 +32,7 @@ ROWS = {
         "invalid_scope": {400},
         "invalid_grant": {400},
         "unsupported_grant_type": {400},
-        "unauthorized_client": {400},
+        "unauthorized_client": {400, 403},
         "temporarily_unavailable": {429, 503},
     },
     Plane.UPSTREAM: {
