@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import secrets
 import socket
 import ssl
@@ -10,18 +11,23 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from sidecar import settings as config
-from sidecar.core.clients import Client, ClientRegistry
+from sidecar.core.client_keys import from_secret, read_jwk, read_pem
+from sidecar.core.clients import SECRET_JWT, Client, ClientRegistry
 from sidecar.core.events import Event, StoreChanged
+from sidecar.core.grants import CLIENT_CREDENTIALS, REFRESH_TOKEN
 from sidecar.core.keys import KeyRing, SigningKey
 from sidecar.core.policy import Access, Route, RoutePolicy
-from sidecar.core.ports import RevocationStore
+from sidecar.core.ports import Store
+from sidecar.core.refresh import derived_key
 from sidecar.core.replies import Endpoint
 from sidecar.core.revocations import RevocationView
 from sidecar.core.secrets import hash_secret, parse_secret_hash
 from sidecar.core.tokens import TokenRules
 from sidecar.oauth.client_auth import ClientAuthenticator
+from sidecar.oauth.introspect import IntrospectEndpoint
+from sidecar.oauth.refresh import RefreshTimes, RefreshTokens
 from sidecar.oauth.revoke import RevokeEndpoint
-from sidecar.oauth.token import TokenEndpoint
+from sidecar.oauth.token import TokenEndpoint, client_credentials
 from sidecar.ops.logs import AccessLog, RequestLines, json_stream
 from sidecar.ops.metrics import Gauges, Metrics
 from sidecar.proxy.acceptor import Acceptor
@@ -39,6 +45,7 @@ log: Final = logging.getLogger("sidecar")
 
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105  a path
 REVOKE_PATH: Final = "/oauth/revoke"
+INTROSPECT_PATH: Final = "/oauth/introspect"
 _PAUSES_LOGGED_EVERY: Final = 60.0  # seconds
 
 
@@ -60,7 +67,7 @@ class App:
         self._quiet_until = 0.0  # monotonic
         self._listeners: list[Callable[[Event], None]] = []
         self.view = RevocationView(settings.store.max_staleness)
-        self.store: RevocationStore = open_store(
+        self.store: Store = open_store(
             settings.store.url.get_secret_value(),
             prefix=settings.store.prefix,
             timeout=settings.store.timeout,
@@ -123,10 +130,14 @@ class App:
     def _endpoints(self, rules: TokenRules) -> dict[str, Endpoint]:
         registry = client_registry(self.settings.clients)
         self.authenticator = ClientAuthenticator(registry, realm=self.settings.tokens.issuer)
+        refresh = self._refresh_tokens(rules)
         return {
             TOKEN_PATH: TokenEndpoint(
                 authenticator=self.authenticator,
+                grants={CLIENT_CREDENTIALS: client_credentials, REFRESH_TOKEN: refresh},
+                refresh=refresh,
                 rules=rules,
+                view=self.view,
                 emit=self.emit,
                 clock=self.now,
                 new_id=new_id,
@@ -138,7 +149,32 @@ class App:
                 emit=self.emit,
                 clock=self.now,
             ),
+            INTROSPECT_PATH: IntrospectEndpoint(
+                authenticator=self.authenticator,
+                clients=registry,
+                rules=rules,
+                store=self.store,
+                view=self.view,
+                clock=self.now,
+                monotonic=self.monotonic,
+            ),
         }
+
+    def _refresh_tokens(self, rules: TokenRules) -> RefreshTokens:
+        tokens = self.settings.tokens
+        keys = successor_keys(tokens)
+        return RefreshTokens(
+            store=self.store,
+            rules=rules,
+            times=RefreshTimes(
+                math.ceil(tokens.refresh_token_ttl), math.ceil(tokens.refresh_idle), tokens.refresh_grace
+            ),
+            keys=lambda: keys,
+            emit=self.emit,
+            clock=self.now,
+            new_id=new_id,
+            new_secret=lambda: secrets.token_bytes(32),
+        )
 
     def emit(self, event: Event) -> None:
         """Tell every listener."""
@@ -209,26 +245,43 @@ def token_rules(tokens: config.Tokens) -> TokenRules:
     )
 
 
+def successor_keys(tokens: config.Tokens) -> list[bytes]:
+    """The keys by which a refresh token gives its successor, one for each signing key."""
+    return [derived_key(key.secret.get_secret_value().encode()) for key in tokens.signing_keys]
+
+
 def client_registry(clients: tuple[config.Client, ...]) -> ClientRegistry:
     """The clients, with every secret as a hash."""
     return ClientRegistry([_client(client) for client in clients], memo_key=secrets.token_bytes(32))
 
 
 def _client(client: config.Client) -> Client:
-    if client.client_secret_hash is not None:
-        secret_hash = client.client_secret_hash.get_secret_value()
-    else:
-        # It stands in plain text in our memory anyway: a digest is enough to compare it in constant time.
-        plain = client.client_secret.get_secret_value() if client.client_secret else secrets.token_hex(32)
-        secret_hash = hash_secret(plain, secrets.token_bytes(16), "sha256")
+    pems = client.public_key or ()
+    jwks = client.jwks.keys if client.jwks else ()
+    keys = [*map(read_pem, pems), *map(read_jwk, jwks)]
+    if client.token_endpoint_auth_method == SECRET_JWT and client.client_secret is not None:
+        keys.append(from_secret(client.client_secret.get_secret_value()))
     return Client(
         client_id=client.client_id,
-        secret=parse_secret_hash(secret_hash),
+        secrets=tuple(map(parse_secret_hash, _secret_hashes(client))),
         grant_types=frozenset(client.grant_types),
         scope=client.scope,
         roles=client.roles,
         disabled=client.disabled,
+        client_name=client.client_name,
+        redirect_uris=client.redirect_uris,
+        introspect=client.introspect,
+        token_endpoint_auth_method=client.token_endpoint_auth_method,
+        keys=tuple(keys),
     )
+
+
+def _secret_hashes(client: config.Client) -> list[str]:
+    if client.client_secret is not None:
+        # It stands in plain text in our memory anyway: a digest is enough to compare it in constant time.
+        return [hash_secret(client.client_secret.get_secret_value(), secrets.token_bytes(16), "sha256")]
+    hashes = client.client_secret_hashes or ((client.client_secret_hash,) if client.client_secret_hash else ())
+    return [each.get_secret_value() for each in hashes]
 
 
 def route_policy(settings: config.Settings, endpoints: Mapping[str, Endpoint]) -> RoutePolicy:
