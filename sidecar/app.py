@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from sidecar import settings as config
+from sidecar.core.assertions import AssertionRules
 from sidecar.core.client_keys import from_secret, read_jwk, read_pem
-from sidecar.core.clients import SECRET_JWT, Client, ClientRegistry
-from sidecar.core.events import Event, StoreChanged
+from sidecar.core.clients import SECRET_JWT, Client, ClientRegistry, Recognised
+from sidecar.core.events import Event, SecretUsed, StoreChanged
 from sidecar.core.grants import CLIENT_CREDENTIALS, REFRESH_TOKEN
 from sidecar.core.keys import KeyRing, SigningKey
 from sidecar.core.policy import Access, Route, RoutePolicy
@@ -23,6 +24,7 @@ from sidecar.core.replies import Endpoint
 from sidecar.core.revocations import RevocationView
 from sidecar.core.secrets import hash_secret, parse_secret_hash
 from sidecar.core.tokens import TokenRules
+from sidecar.oauth.client_assertion import AssertionAuthenticator
 from sidecar.oauth.client_auth import ClientAuthenticator
 from sidecar.oauth.introspect import IntrospectEndpoint
 from sidecar.oauth.refresh import RefreshTimes, RefreshTokens
@@ -103,6 +105,7 @@ class App:
             rules=rules,
             cache=self.cache,
             view=self.view,
+            disabled=frozenset(client.client_id for client in settings.clients if client.disabled),
             credential_rules=CredentialRules(frozenset(settings.credentials.places), settings.credentials.body_limit),
             realm=settings.tokens.issuer,
             default_host=self.pool.authority,
@@ -128,8 +131,15 @@ class App:
         )
 
     def _endpoints(self, rules: TokenRules) -> dict[str, Endpoint]:
+        issuer = self.settings.tokens.issuer
         registry = client_registry(self.settings.clients)
-        self.authenticator = ClientAuthenticator(registry, realm=self.settings.tokens.issuer)
+        assertions = AssertionRules(registry, issuer=issuer, token_endpoint=issuer.removesuffix("/") + TOKEN_PATH)
+        self.authenticator = ClientAuthenticator(
+            registry,
+            realm=issuer,
+            assertions=AssertionAuthenticator(assertions, store=self.store, clock=self.now),
+            on_recognised=self._note_secret,
+        )
         refresh = self._refresh_tokens(rules)
         return {
             TOKEN_PATH: TokenEndpoint(
@@ -180,6 +190,10 @@ class App:
         """Tell every listener."""
         for listener in self._listeners:
             listener(event)
+
+    def _note_secret(self, recognised: Recognised) -> None:
+        if recognised.secret is not None:
+            self.emit(SecretUsed(recognised.client.client_id, recognised.secret, self.now()))
 
     def _note_store(self, event: Event) -> None:
         if isinstance(event, StoreChanged):
