@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from sidecar import settings as config
-from sidecar.core.clients import Client, ClientRegistry
+from sidecar.core.client_keys import from_secret, read_jwk, read_pem
+from sidecar.core.clients import SECRET_JWT, Client, ClientRegistry
 from sidecar.core.events import Event, RequestDone, StoreChanged
 from sidecar.core.keys import KeyRing, SigningKey
 from sidecar.core.policy import Access, Route, RoutePolicy
@@ -221,20 +222,32 @@ def client_registry(clients: tuple[config.Client, ...]) -> ClientRegistry:
 
 
 def _client(client: config.Client) -> Client:
-    if client.client_secret_hash is not None:
-        secret_hash = client.client_secret_hash.get_secret_value()
-    else:
-        # It stands in plain text in our memory anyway: a digest is enough to compare it in constant time.
-        plain = client.client_secret.get_secret_value() if client.client_secret else secrets.token_hex(32)
-        secret_hash = hash_secret(plain, secrets.token_bytes(16), "sha256")
+    pems = client.public_key or ()
+    jwks = client.jwks.keys if client.jwks else ()
+    keys = [*map(read_pem, pems), *map(read_jwk, jwks)]
+    if client.token_endpoint_auth_method == SECRET_JWT and client.client_secret is not None:
+        keys.append(from_secret(client.client_secret.get_secret_value()))
     return Client(
         client_id=client.client_id,
-        secret=parse_secret_hash(secret_hash),
+        secrets=tuple(map(parse_secret_hash, _secret_hashes(client))),
         grant_types=frozenset(client.grant_types),
         scope=client.scope,
         roles=client.roles,
         disabled=client.disabled,
+        client_name=client.client_name,
+        redirect_uris=client.redirect_uris,
+        introspect=client.introspect,
+        token_endpoint_auth_method=client.token_endpoint_auth_method,
+        keys=tuple(keys),
     )
+
+
+def _secret_hashes(client: config.Client) -> list[str]:
+    if client.client_secret is not None:
+        # It stands in plain text in our memory anyway: a digest is enough to compare it in constant time.
+        return [hash_secret(client.client_secret.get_secret_value(), secrets.token_bytes(16), "sha256")]
+    hashes = client.client_secret_hashes or ((client.client_secret_hash,) if client.client_secret_hash else ())
+    return [each.get_secret_value() for each in hashes]
 
 
 def route_policy(settings: config.Settings, endpoints: Mapping[str, Endpoint]) -> RoutePolicy:

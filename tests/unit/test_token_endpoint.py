@@ -33,12 +33,12 @@ CHALLENGE = ("WWW-Authenticate", 'Basic realm="https://issuer", charset="UTF-8"'
 
 def client(client_id: str, secret: str, *grants: str, **fields: Any) -> Client:
     hashed = parse_secret_hash(hash_secret(secret, SALT, "sha256"))
-    return Client(client_id, hashed, frozenset(grants or ["client_credentials"]), **fields)
+    return Client(client_id, (hashed,), frozenset(grants or ["client_credentials"]), **fields)
 
 
 def slow(client_id: str, secret: str) -> Client:
     digest = hashlib.scrypt(secret.encode(), salt=SALT, n=2**10, r=1, p=1, dklen=32)
-    return client(client_id, "")._replace(secret=SecretHash(SALT, digest, (10, 1, 1)))
+    return client(client_id, "")._replace(secrets=(SecretHash(SALT, digest, (10, 1, 1)),))
 
 
 FAST_CLIENTS = [

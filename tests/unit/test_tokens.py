@@ -23,7 +23,7 @@ RING = KeyRing([SigningKey.hmac("new", "HS256", KEY), SigningKey.hmac("old", "HS
 RULES = TokenRules(issuer="https://issuer", audience="api", access_token_ttl=1800, leeway=0, ring=RING)
 CLIENT = Client(
     "reporting",
-    parse_secret_hash(hash_secret("s", bytes(16), "sha256")),
+    (parse_secret_hash(hash_secret("s", bytes(16), "sha256")),),
     frozenset(),
     ("a", "b:c"),
     ("analyst", "boss"),
