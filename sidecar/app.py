@@ -13,16 +13,17 @@ from sidecar import settings as config
 from sidecar.core.client_keys import from_secret, read_jwk, read_pem
 from sidecar.core.clients import SECRET_JWT, Client, ClientRegistry
 from sidecar.core.events import Event, RequestDone, StoreChanged
+from sidecar.core.grants import CLIENT_CREDENTIALS
 from sidecar.core.keys import KeyRing, SigningKey
 from sidecar.core.policy import Access, Route, RoutePolicy
-from sidecar.core.ports import RevocationStore
+from sidecar.core.ports import Store
 from sidecar.core.replies import Endpoint
 from sidecar.core.revocations import RevocationView
 from sidecar.core.secrets import hash_secret, parse_secret_hash
 from sidecar.core.tokens import TokenRules
 from sidecar.oauth.client_auth import ClientAuthenticator
 from sidecar.oauth.revoke import RevokeEndpoint
-from sidecar.oauth.token import TokenEndpoint
+from sidecar.oauth.token import TokenEndpoint, client_credentials
 from sidecar.ops.logs import AccessLog
 from sidecar.ops.metrics import Gauges, Metrics
 from sidecar.proxy.acceptor import Acceptor
@@ -61,7 +62,7 @@ class App:
         self._quiet_until = 0.0  # monotonic
         self._listeners: list[Callable[[Event], None]] = []
         self.view = RevocationView(settings.store.max_staleness)
-        self.store: RevocationStore = open_store(
+        self.store: Store = open_store(
             settings.store.url.get_secret_value(),
             prefix=settings.store.prefix,
             timeout=settings.store.timeout,
@@ -124,6 +125,7 @@ class App:
         return {
             TOKEN_PATH: TokenEndpoint(
                 authenticator=self.authenticator,
+                grants={CLIENT_CREDENTIALS: client_credentials},
                 rules=rules,
                 emit=self.emit,
                 clock=self.now,

@@ -20,7 +20,7 @@ from sidecar.core.replies import EndpointRequest, Reply
 from sidecar.core.secrets import SecretHash, hash_secret, parse_secret_hash
 from sidecar.core.tokens import TokenRules
 from sidecar.oauth.client_auth import ClientAuthenticator
-from sidecar.oauth.token import TokenEndpoint
+from sidecar.oauth.token import TokenEndpoint, client_credentials
 
 NOW = 1_800_000_000.75
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
@@ -61,6 +61,7 @@ class Served:
         self.authenticator = ClientAuthenticator(ClientRegistry(clients, bytes(32)), realm=RULES.issuer)
         self.endpoint = TokenEndpoint(
             authenticator=self.authenticator,
+            grants={"client_credentials": client_credentials},
             rules=RULES,
             emit=self.events.append,
             clock=lambda: NOW,
