@@ -13,7 +13,7 @@ from sidecar import settings as config
 from sidecar.core.client_keys import from_secret, read_jwk, read_pem
 from sidecar.core.clients import SECRET_JWT, Client, ClientRegistry
 from sidecar.core.events import Event, RequestDone, StoreChanged
-from sidecar.core.grants import CLIENT_CREDENTIALS
+from sidecar.core.grants import AUTHORIZATION_CODE, CLIENT_CREDENTIALS
 from sidecar.core.keys import KeyRing, SigningKey
 from sidecar.core.policy import Access, Route, RoutePolicy
 from sidecar.core.ports import Store
@@ -26,6 +26,7 @@ from sidecar.oauth.revoke import RevokeEndpoint
 from sidecar.oauth.token import TokenEndpoint, client_credentials
 from sidecar.ops.logs import AccessLog
 from sidecar.ops.metrics import Gauges, Metrics
+from sidecar.people import People
 from sidecar.proxy.acceptor import Acceptor
 from sidecar.proxy.exchange import Exchange, Services
 from sidecar.proxy.gateway import CredentialRules, Gateway
@@ -122,10 +123,23 @@ class App:
     def _endpoints(self, rules: TokenRules) -> dict[str, Endpoint]:
         registry = client_registry(self.settings.clients)
         self.authenticator = ClientAuthenticator(registry, realm=self.settings.tokens.issuer)
+        self.people = People(
+            self.settings,
+            clients=registry,
+            rules=rules,
+            store=self.store,
+            ended=self._ended,
+            end_grant=self._end_grant,
+            throttle=self._throttle_login,
+            emit=self.emit,
+            clock=self.now,
+            new_id=new_id,
+        )
         return {
+            **self.people.endpoints,
             TOKEN_PATH: TokenEndpoint(
                 authenticator=self.authenticator,
-                grants={CLIENT_CREDENTIALS: client_credentials},
+                grants={CLIENT_CREDENTIALS: client_credentials, AUTHORIZATION_CODE: self.people.codes},
                 rules=rules,
                 emit=self.emit,
                 clock=self.now,
@@ -139,6 +153,15 @@ class App:
                 clock=self.now,
             ),
         }
+
+    def _ended(self, client_id: str, username: str, since: float) -> bool:
+        return False
+
+    async def _end_grant(self, grant_id: str, client_id: str) -> tuple[str, ...]:
+        return ()
+
+    async def _throttle_login(self, username: str, peer: str) -> None:
+        return
 
     def _report(self) -> Callable[[RequestDone], None]:
         """What an ended request goes to: only those who want it, for this is called once per request."""
@@ -202,6 +225,7 @@ class App:
     async def close(self) -> None:
         """Give back what the parts hold."""
         self.authenticator.close()
+        self.people.close()
         await self.pool.close()
         await self.store.close()
 
