@@ -89,7 +89,7 @@ class App:
         self.metrics = Metrics(self.gauges)
         self.access_log = AccessLog(logging.getLogger("sidecar.access"), settings.logging.admitted)
         self._listeners += [self._note_store, self.metrics.on_event, self.access_log.on_event]
-        rules = token_rules(settings.tokens)
+        rules = token_rules(settings.tokens, tapdata=settings.compat == "tapdata")
         endpoints = self._endpoints(rules)
         gateway = Gateway(
             policy=route_policy(settings, endpoints),
@@ -109,7 +109,16 @@ class App:
         limits = settings.limits
         self.listener = Listener(
             gateway,
-            Services(self.pool, self._report(), monotonic, self.tunnels, switching, times.stream, limits.body),
+            Services(
+                self.pool,
+                self._report(),
+                monotonic,
+                self.tunnels,
+                switching,
+                times.stream,
+                limits.body,
+                settings.compat == "tapdata",
+            ),
             loop=loop,
             timeouts=ClientTimeouts(times.request_header, times.idle),
             limits=ClientLimits(
@@ -230,8 +239,8 @@ class App:
         await self.store.close()
 
 
-def token_rules(tokens: config.Tokens) -> TokenRules:
-    """The rules by which tokens are issued and verified."""
+def token_rules(tokens: config.Tokens, *, tapdata: bool = True) -> TokenRules:
+    """The rules by which tokens are issued and verified; `tapdata`: with its claims."""
     ring = KeyRing([SigningKey.hmac(key.kid, key.alg, key.secret.get_secret_value()) for key in tokens.signing_keys])
     return TokenRules(
         issuer=tokens.issuer,
@@ -239,6 +248,7 @@ def token_rules(tokens: config.Tokens) -> TokenRules:
         access_token_ttl=int(tokens.access_token_ttl),
         leeway=tokens.leeway,
         ring=ring,
+        tapdata=tapdata,
     )
 
 
