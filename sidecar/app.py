@@ -12,7 +12,7 @@ from typing import Final
 from sidecar import settings as config
 from sidecar.core.clients import Client, ClientRegistry
 from sidecar.core.events import Event, RequestDone, StoreChanged
-from sidecar.core.keys import KeyRing, SigningKey
+from sidecar.core.keys import KeyRing, SigningKey, Window
 from sidecar.core.policy import Access, Route, RoutePolicy
 from sidecar.core.ports import RevocationStore
 from sidecar.core.replies import Endpoint
@@ -22,6 +22,7 @@ from sidecar.core.tokens import TokenRules
 from sidecar.oauth.client_auth import ClientAuthenticator
 from sidecar.oauth.revoke import RevokeEndpoint
 from sidecar.oauth.token import TokenEndpoint
+from sidecar.ops.key_watch import KeyWatch
 from sidecar.ops.logs import AccessLog
 from sidecar.ops.metrics import Gauges, Metrics
 from sidecar.proxy.acceptor import Acceptor
@@ -86,7 +87,8 @@ class App:
         self.metrics = Metrics(self.gauges)
         self.access_log = AccessLog(logging.getLogger("sidecar.access"), settings.logging.admitted)
         self._listeners += [self._note_store, self.metrics.on_event, self.access_log.on_event]
-        rules = token_rules(settings.tokens)
+        rules = self.rules = token_rules(settings.tokens)
+        self.key_watch = KeyWatch(log, lambda: rules.ring, now)
         endpoints = self._endpoints(rules)
         gateway = Gateway(
             policy=route_policy(settings, endpoints),
@@ -136,6 +138,12 @@ class App:
                 clock=self.now,
             ),
         }
+
+    def use_keys(self, ring: KeyRing) -> None:
+        """Replace the keys in force, in one step of the loop: no request meets the new ones beside tokens that were verified
+        by the old. What streams with the token of a key that is gone ends as if the token had been revoked."""
+        self.rules.use(ring)
+        self.cache.clear()
 
     def _report(self) -> Callable[[RequestDone], None]:
         """What an ended request goes to: only those who want it, for this is called once per request."""
@@ -205,14 +213,27 @@ class App:
 
 def token_rules(tokens: config.Tokens) -> TokenRules:
     """The rules by which tokens are issued and verified."""
-    ring = KeyRing([SigningKey.hmac(key.kid, key.alg, key.secret.get_secret_value()) for key in tokens.signing_keys])
     return TokenRules(
         issuer=tokens.issuer,
         audience=tokens.audience,
         access_token_ttl=int(tokens.access_token_ttl),
         leeway=tokens.leeway,
-        ring=ring,
+        ring=key_ring(tokens),
     )
+
+
+def key_ring(tokens: config.Tokens) -> KeyRing:
+    """The keys of the configuration, in its order."""
+    return KeyRing([_key(key) for key in tokens.signing_keys])
+
+
+def _key(key: config.SigningKey) -> SigningKey:
+    window = Window(key.not_before, key.not_after)
+    if key.secret is not None:
+        return SigningKey.hmac(key.kid, key.alg, key.secret.get_secret_value(), window)
+    if key.private_key is not None:
+        return SigningKey.private(key.kid, key.alg, key.private_key.get_secret_value(), window)
+    return SigningKey.public(key.kid, key.alg, key.public_key or "", window)
 
 
 def client_registry(clients: tuple[config.Client, ...]) -> ClientRegistry:
