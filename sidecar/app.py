@@ -12,6 +12,8 @@ from typing import Final
 from sidecar import settings as config
 from sidecar.core.clients import Client, ClientRegistry
 from sidecar.core.events import Event, RequestDone, StoreChanged
+from sidecar.core.grants import SUPPORTED
+from sidecar.core.issuer import issuer_path
 from sidecar.core.keys import KeyRing, SigningKey, Window
 from sidecar.core.policy import Access, Route, RoutePolicy
 from sidecar.core.ports import RevocationStore
@@ -20,6 +22,7 @@ from sidecar.core.revocations import RevocationView
 from sidecar.core.secrets import hash_secret, parse_secret_hash
 from sidecar.core.tokens import TokenRules
 from sidecar.oauth.client_auth import ClientAuthenticator
+from sidecar.oauth.metadata import JWKS_PATH, WELL_KNOWN, Offer, PublicDocument, jwks, metadata
 from sidecar.oauth.revoke import RevokeEndpoint
 from sidecar.oauth.token import TokenEndpoint
 from sidecar.ops.key_watch import KeyWatch
@@ -90,6 +93,7 @@ class App:
         rules = self.rules = token_rules(settings.tokens)
         self.key_watch = KeyWatch(log, lambda: rules.ring, now)
         endpoints = self._endpoints(rules)
+        endpoints = with_metadata(endpoints, settings, rules)
         gateway = Gateway(
             policy=route_policy(settings, endpoints),
             endpoints=endpoints,
@@ -234,6 +238,35 @@ def _key(key: config.SigningKey) -> SigningKey:
     if key.private_key is not None:
         return SigningKey.private(key.kid, key.alg, key.private_key.get_secret_value(), window)
     return SigningKey.public(key.kid, key.alg, key.public_key or "", window)
+
+
+def with_metadata(
+    endpoints: Mapping[str, Endpoint], settings: config.Settings, rules: TokenRules
+) -> dict[str, Endpoint]:
+    """The endpoints, with the documents that tell of them. An issuer that is no URL has keys, but no metadata; one with a path
+    has its endpoints below that path as well."""
+    ours: dict[str, Endpoint] = {**endpoints, JWKS_PATH: PublicDocument(lambda: rules.ring, jwks)}
+    path = issuer_path(rules.issuer)
+    if path is None:
+        return ours
+    described = offer(settings.clients)
+    document = PublicDocument(lambda: rules.ring, lambda ring: metadata(rules.issuer, described, ours, ring))
+    below: dict[str, Endpoint] = {path + each: endpoint for each, endpoint in ours.items()} if path else {}
+    places = {WELL_KNOWN, WELL_KNOWN + path, path + WELL_KNOWN}
+    return {**ours, **below, **dict.fromkeys(sorted(places), document)}
+
+
+def offer(clients: tuple[config.Client, ...]) -> Offer:
+    """What at least one client that is not disabled may do, of what we can do."""
+    live = [client for client in clients if not client.disabled]
+    named = {grant for client in live for grant in client.grant_types}
+    return Offer(
+        grant_types=[grant for grant in sorted(SUPPORTED) if grant in named],
+        response_types=[],
+        auth_methods=["client_secret_basic", "client_secret_post"],
+        introspection_auth_methods=["client_secret_basic", "client_secret_post"],
+        scopes=list(dict.fromkeys(scope for client in live for scope in client.scope)),
+    )
 
 
 def client_registry(clients: tuple[config.Client, ...]) -> ClientRegistry:
