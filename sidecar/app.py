@@ -6,25 +6,26 @@ import secrets
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Final
 
 from sidecar import settings as config
-from sidecar.core.clients import Client, ClientRegistry
+from sidecar.core.client_keys import from_secret, read_jwk, read_pem
+from sidecar.core.clients import SECRET_JWT, Client, ClientRegistry
 from sidecar.core.events import Event, RequestDone, StoreChanged
-from sidecar.core.grants import SUPPORTED
+from sidecar.core.grants import CLIENT_CREDENTIALS
 from sidecar.core.issuer import issuer_path
 from sidecar.core.keys import KeyRing, SigningKey, Window
 from sidecar.core.policy import Access, Route, RoutePolicy
-from sidecar.core.ports import RevocationStore
+from sidecar.core.ports import Store
 from sidecar.core.replies import Endpoint
 from sidecar.core.revocations import RevocationView
 from sidecar.core.secrets import hash_secret, parse_secret_hash
 from sidecar.core.tokens import TokenRules
 from sidecar.oauth.client_auth import ClientAuthenticator
-from sidecar.oauth.metadata import JWKS_PATH, WELL_KNOWN, Offer, PublicDocument, jwks, metadata
+from sidecar.oauth.metadata import JWKS_PATH, WELL_KNOWN, PublicDocument, jwks, metadata, offer
 from sidecar.oauth.revoke import RevokeEndpoint
-from sidecar.oauth.token import TokenEndpoint
+from sidecar.oauth.token import TokenEndpoint, client_credentials
 from sidecar.ops.key_watch import KeyWatch
 from sidecar.ops.logs import AccessLog
 from sidecar.ops.metrics import Gauges, Metrics
@@ -64,7 +65,7 @@ class App:
         self._quiet_until = 0.0  # monotonic
         self._listeners: list[Callable[[Event], None]] = []
         self.view = RevocationView(settings.store.max_staleness)
-        self.store: RevocationStore = open_store(
+        self.store: Store = open_store(
             settings.store.url.get_secret_value(),
             prefix=settings.store.prefix,
             timeout=settings.store.timeout,
@@ -93,7 +94,6 @@ class App:
         rules = self.rules = token_rules(settings.tokens)
         self.key_watch = KeyWatch(log, lambda: rules.ring, now)
         endpoints = self._endpoints(rules)
-        endpoints = with_metadata(endpoints, settings, rules)
         gateway = Gateway(
             policy=route_policy(settings, endpoints),
             endpoints=endpoints,
@@ -126,9 +126,11 @@ class App:
     def _endpoints(self, rules: TokenRules) -> dict[str, Endpoint]:
         registry = client_registry(self.settings.clients)
         self.authenticator = ClientAuthenticator(registry, realm=self.settings.tokens.issuer)
-        return {
+        grants = {CLIENT_CREDENTIALS: client_credentials}
+        endpoints: dict[str, Endpoint] = {
             TOKEN_PATH: TokenEndpoint(
                 authenticator=self.authenticator,
+                grants=grants,
                 rules=rules,
                 emit=self.emit,
                 clock=self.now,
@@ -142,6 +144,7 @@ class App:
                 clock=self.now,
             ),
         }
+        return with_metadata(endpoints, rules, registry, grants)
 
     def use_keys(self, ring: KeyRing) -> None:
         """Replace the keys in force, in one step of the loop: no request meets the new ones beside tokens that were verified
@@ -241,7 +244,7 @@ def _key(key: config.SigningKey) -> SigningKey:
 
 
 def with_metadata(
-    endpoints: Mapping[str, Endpoint], settings: config.Settings, rules: TokenRules
+    endpoints: Mapping[str, Endpoint], rules: TokenRules, clients: Iterable[Client], grant_types: Container[str]
 ) -> dict[str, Endpoint]:
     """The endpoints, with the documents that tell of them. An issuer that is no URL has keys, but no metadata; one with a path
     has its endpoints below that path as well."""
@@ -249,24 +252,11 @@ def with_metadata(
     path = issuer_path(rules.issuer)
     if path is None:
         return ours
-    described = offer(settings.clients)
-    document = PublicDocument(lambda: rules.ring, lambda ring: metadata(rules.issuer, described, ours, ring))
+    offered = offer(clients, grant_types, ours)
+    document = PublicDocument(lambda: rules.ring, lambda ring: metadata(rules.issuer, offered, ours, ring))
     below: dict[str, Endpoint] = {path + each: endpoint for each, endpoint in ours.items()} if path else {}
     places = {WELL_KNOWN, WELL_KNOWN + path, path + WELL_KNOWN}
     return {**ours, **below, **dict.fromkeys(sorted(places), document)}
-
-
-def offer(clients: tuple[config.Client, ...]) -> Offer:
-    """What at least one client that is not disabled may do, of what we can do."""
-    live = [client for client in clients if not client.disabled]
-    named = {grant for client in live for grant in client.grant_types}
-    return Offer(
-        grant_types=[grant for grant in sorted(SUPPORTED) if grant in named],
-        response_types=[],
-        auth_methods=["client_secret_basic", "client_secret_post"],
-        introspection_auth_methods=["client_secret_basic", "client_secret_post"],
-        scopes=list(dict.fromkeys(scope for client in live for scope in client.scope)),
-    )
 
 
 def client_registry(clients: tuple[config.Client, ...]) -> ClientRegistry:
@@ -275,20 +265,32 @@ def client_registry(clients: tuple[config.Client, ...]) -> ClientRegistry:
 
 
 def _client(client: config.Client) -> Client:
-    if client.client_secret_hash is not None:
-        secret_hash = client.client_secret_hash.get_secret_value()
-    else:
-        # It stands in plain text in our memory anyway: a digest is enough to compare it in constant time.
-        plain = client.client_secret.get_secret_value() if client.client_secret else secrets.token_hex(32)
-        secret_hash = hash_secret(plain, secrets.token_bytes(16), "sha256")
+    pems = client.public_key or ()
+    jwks = client.jwks.keys if client.jwks else ()
+    keys = [*map(read_pem, pems), *map(read_jwk, jwks)]
+    if client.token_endpoint_auth_method == SECRET_JWT and client.client_secret is not None:
+        keys.append(from_secret(client.client_secret.get_secret_value()))
     return Client(
         client_id=client.client_id,
-        secret=parse_secret_hash(secret_hash),
+        secrets=tuple(map(parse_secret_hash, _secret_hashes(client))),
         grant_types=frozenset(client.grant_types),
         scope=client.scope,
         roles=client.roles,
         disabled=client.disabled,
+        client_name=client.client_name,
+        redirect_uris=client.redirect_uris,
+        introspect=client.introspect,
+        token_endpoint_auth_method=client.token_endpoint_auth_method,
+        keys=tuple(keys),
     )
+
+
+def _secret_hashes(client: config.Client) -> list[str]:
+    if client.client_secret is not None:
+        # It stands in plain text in our memory anyway: a digest is enough to compare it in constant time.
+        return [hash_secret(client.client_secret.get_secret_value(), secrets.token_bytes(16), "sha256")]
+    hashes = client.client_secret_hashes or ((client.client_secret_hash,) if client.client_secret_hash else ())
+    return [each.get_secret_value() for each in hashes]
 
 
 def route_policy(settings: config.Settings, endpoints: Mapping[str, Endpoint]) -> RoutePolicy:

@@ -7,7 +7,7 @@ bytes (`int`), secrets `SecretStr`. No fault text contains a configured value, f
 import difflib
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
@@ -28,8 +28,11 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from sidecar.core import keys
+from sidecar.core.client_keys import InvalidClientKey, from_secret, read_jwk, read_pem
+from sidecar.core.clients import PUBLIC, AuthMethod
 from sidecar.core.issuer import InvalidIssuer, issuer_path
 from sidecar.core.policy import Access, InvalidPattern, compile_pattern
+from sidecar.core.redirect_uris import redirect_uri_fault
 from sidecar.core.secrets import InvalidSecretHash, parse_secret_hash
 from sidecar.tls import InvalidTls, server_context, upstream_context
 from sidecar.yamlfile import Fault, read_document
@@ -45,6 +48,7 @@ _SIZE_UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _IDENTIFIER = re.compile(r"[\x20-\x7e]+")
 _MAX_ACCESS_TOKEN_TTL = 86400.0
+_MAX_REFRESH_TOKEN_TTL = 365 * 86400.0
 _STORE_OPTIONS = ("db", "username", "password", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
@@ -382,7 +386,9 @@ class Tokens(Model):
     issuer: Annotated[str, Field(max_length=512), AfterValidator(_plain), AfterValidator(_issuer)]
     audience: Annotated[str, Field(min_length=1, max_length=512)]
     access_token_ttl: Annotated[Duration, _at_most(_MAX_ACCESS_TOKEN_TTL, "24h")] = 1800.0
-    refresh_token_ttl: PositiveDuration = 14 * 86400.0
+    refresh_token_ttl: Annotated[PositiveDuration, _at_most(_MAX_REFRESH_TOKEN_TTL, "365d")] = 14 * 86400.0
+    refresh_idle: PositiveDuration = 7 * 86400.0
+    refresh_grace: Annotated[Duration, _at_most(60, "60s")] = 10.0
     leeway: Annotated[Duration, _at_most(30, "30s")] = 0.0
     cache_size: Annotated[int, Field(ge=0, le=10_000_000)] = 20_000
     signing_keys: Annotated[tuple[SigningKey, ...], Field(strict=False), AfterValidator(_not_empty)]
@@ -402,17 +408,96 @@ class Tokens(Model):
         return value
 
 
+def _secret_hash(value: SecretStr) -> SecretStr:
+    try:
+        parse_secret_hash(value.get_secret_value())
+    except InvalidSecretHash as exc:
+        raise _fault(str(exc)) from None
+    return value
+
+
+def _one_or_two(value: tuple[_T, ...]) -> tuple[_T, ...]:
+    if len(value) not in (1, 2):
+        raise _fault("name one or two: the old one and the new one, while clients move from one to the other")
+    if len(set(value)) != len(value):
+        raise _fault("name different ones")
+    return value
+
+
+def _pem(value: str) -> str:
+    try:
+        read_pem(value)
+    except InvalidClientKey as exc:
+        raise _fault(str(exc)) from None
+    return value
+
+
+def _one_or_list(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _jwk(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        read_jwk(value)
+    except InvalidClientKey as exc:
+        raise _fault(str(exc)) from None
+    return value
+
+
+def _redirect_uri(value: str) -> str:
+    if fault := redirect_uri_fault(value):
+        raise _fault(fault)
+    return value
+
+
+def _client_name(value: str) -> str:
+    if not value.isprintable() or value != value.strip():
+        raise _fault("use printable characters, with no space around them: it is shown on the consent page")
+    return value
+
+
+SecretHash = Annotated[SecretStr, AfterValidator(_secret_hash)]
+Pem = Annotated[str, AfterValidator(_pem)]
+Jwk = Annotated[dict[str, Any], AfterValidator(_jwk)]
+RedirectUri = Annotated[str, AfterValidator(_redirect_uri)]
+_REDIRECTING = frozenset(["authorization_code", "implicit"])
+
+
+class Jwks(Model):
+    """Public keys (RFC 7517 section 5)."""
+
+    keys: Annotated[tuple[Jwk, ...], Field(strict=False), AfterValidator(_not_empty)]
+
+    @field_validator("keys")
+    @classmethod
+    def _told_apart(cls, value: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        kids = [jwk["kid"] for jwk in value if "kid" in jwk]
+        if len(kids) != len(set(kids)):
+            raise _fault("give each key a kid of its own")
+        return value
+
+
 class Client(Model):
-    """Who may ask for tokens (names of RFC 7591)."""
+    """Who may ask for tokens (names of RFC 7591). A field that depends on others stands after them."""
 
     client_id: Identifier
-    client_name: str | None = None
+    client_name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_client_name)] | None = None
     client_secret: SecretStr | None = None
-    client_secret_hash: SecretStr | None = None
+    client_secret_hash: SecretHash | None = None
+    client_secret_hashes: Annotated[tuple[SecretHash, ...], Field(strict=False), AfterValidator(_one_or_two)] | None = (
+        None
+    )
+    public_key: (
+        Annotated[tuple[Pem, ...], Field(strict=False), BeforeValidator(_one_or_list), AfterValidator(_not_empty)]
+        | None
+    ) = None
+    jwks: Jwks | None = None
     grant_types: Annotated[tuple[GrantType, ...], Field(strict=False)] = ("client_credentials",)
+    token_endpoint_auth_method: Annotated[AuthMethod | None, Field(validate_default=True)] = None
     scope: Scope = ()
     roles: Annotated[tuple[Role, ...], Field(strict=False)] = ()
-    redirect_uris: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    redirect_uris: Annotated[tuple[RedirectUri, ...], Field(strict=False, validate_default=True)] = ()
+    introspect: bool = False
     disabled: bool = False
 
     @field_validator("client_secret")
@@ -422,21 +507,79 @@ class Client(Model):
             raise _fault("must not be empty")
         return value
 
-    @field_validator("client_secret_hash")
+    @field_validator("token_endpoint_auth_method")
     @classmethod
-    def _readable(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            try:
-                parse_secret_hash(value.get_secret_value())
-            except InvalidSecretHash as exc:
-                raise _fault(str(exc)) from None
+    def _possible(cls, value: AuthMethod | None, info: ValidationInfo) -> AuthMethod | None:
+        if all(name in info.data for name in (*_SECRETS, *_KEYS, "grant_types")):
+            _check_auth_method(value, info.data)
+        return value
+
+    @field_validator("redirect_uris")
+    @classmethod
+    def _somewhere_to_go(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        redirecting = _REDIRECTING & set(info.data.get("grant_types", ()))
+        if redirecting and not value:
+            raise _fault(
+                f"name at least one for {' and '.join(sorted(redirecting))}, such as https://app.example.com/callback"
+            )
+        if len(set(value)) != len(value):
+            raise _fault("name each only once")
+        return value
+
+    @field_validator("introspect")
+    @classmethod
+    def _authenticated(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001  pydantic calls it
+        if value and info.data.get("token_endpoint_auth_method") == PUBLIC:
+            raise _fault("a public client may not ask about tokens (RFC 7662 section 2.1): give it a secret or a key")
         return value
 
     @model_validator(mode="after")
     def _one_secret(self) -> Self:
-        if (self.client_secret is None) == (self.client_secret_hash is None):
-            raise _fault("give exactly one of client_secret and client_secret_hash")
+        given = [name for name in _SECRETS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise _fault(f"give exactly one of {', '.join(_SECRETS)}; client_secret_hashes takes two hashes")
+        public = self.token_endpoint_auth_method == PUBLIC
+        if not given and not public and self.public_key is None and self.jwks is None:
+            raise _fault(
+                "give exactly one of client_secret, client_secret_hash and client_secret_hashes; or a public_key or jwks; "
+                "or token_endpoint_auth_method: none for an app that can keep no secret"
+            )
         return self
+
+
+_SECRETS = ("client_secret", "client_secret_hash", "client_secret_hashes")
+_KEYS = ("public_key", "jwks")
+
+
+def _check_auth_method(method: AuthMethod | None, client: Mapping[str, Any]) -> None:
+    """Raise a fault when a client cannot authenticate by the method that is named, or has what it has no use for."""
+    secrets = [name for name in _SECRETS if client[name] is not None]
+    keys = [name for name in _KEYS if client[name] is not None]
+    match method:
+        case "none":
+            if secrets or keys:
+                raise _fault(f"a public client (none) has no {(secrets + keys)[0]}: drop it, or name another method")
+            if "client_credentials" in client["grant_types"]:
+                raise _fault(
+                    "a public client (none) proves nothing, so it cannot have client_credentials: set grant_types to "
+                    "[authorization_code, refresh_token], or give it a secret or a key"
+                )
+        case "private_key_jwt":
+            if not keys:
+                raise _fault("private_key_jwt needs the client's public_key or jwks")
+            if secrets:
+                raise _fault(f"{secrets[0]} has no use with private_key_jwt: drop it, or drop this key")
+        case "client_secret_jwt":
+            if client["client_secret"] is None:
+                raise _fault("client_secret_jwt needs client_secret itself: a hash cannot check an HMAC (RFC 7518)")
+            try:
+                from_secret(client["client_secret"].get_secret_value())
+            except InvalidClientKey as exc:
+                raise _fault(f"client_secret {exc}") from None
+        case "client_secret_basic" | "client_secret_post" if not secrets:
+            raise _fault(f"{method} needs client_secret, client_secret_hash or client_secret_hashes")
+    if keys and method not in ("private_key_jwt", "none", None):
+        raise _fault(f"{keys[0]} has no use with {method}: drop it, or drop this key")
 
 
 class Route(Model):

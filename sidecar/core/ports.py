@@ -10,7 +10,7 @@ class StoreUnavailable(Exception):
 
 
 class RevocationStore(Protocol):
-    """Where revocations live. Both implementations pass `tests/contract/test_stores.py`."""
+    """Where revocations live."""
 
     async def revoke(self, jti: str, exp: int) -> None:
         """Write that the token `jti`, which ends at `exp` (epoch seconds), is revoked. Idempotent.
@@ -31,3 +31,28 @@ class RevocationStore(Protocol):
 
     async def close(self) -> None:
         """Give back connections. Idempotent."""
+
+
+class Store(RevocationStore, Protocol):
+    """All that is to outlive a request. Both implementations pass `tests/contract`.
+
+    Values that end by themselves, under keys `kind:identifier` such as `code:<sha256 hex>`: an identifier that is a
+    secret is given as its digest. `seconds` (at least 1) is how long a value lives. All of it is one step that nobody
+    can come between, also of another process; all of it raises `StoreUnavailable`, and nothing may be assumed about a
+    write then.
+    """
+
+    async def once(self, key: str, seconds: int) -> bool:
+        """True for the first caller within so many seconds, false for every other."""
+
+    async def put(self, key: str, value: str, seconds: int) -> None:
+        """Set or replace a value and its end."""
+
+    async def get(self, key: str) -> str | None:
+        """The value, unless it has ended or never was."""
+
+    async def take(self, key: str) -> str | None:
+        """The value, for one caller only: it is gone then."""
+
+    async def delete(self, key: str) -> None:
+        """Forget the value. Idempotent."""

@@ -34,6 +34,13 @@ class Reason(Enum):
     WRONG_AUDIENCE = (Plane.PROTECTED, "wrong_audience", 401, "invalid_token", "The access token is for another API.")
     WRONG_TYPE = (Plane.PROTECTED, "wrong_type", 401, "invalid_token", "The token is not an access token.")
     REVOKED = (Plane.PROTECTED, "revoked", 401, "invalid_token", "The access token was revoked.")
+    PROTECTED_CLIENT_DISABLED = (
+        Plane.PROTECTED,
+        "client_disabled",
+        401,
+        "invalid_token",
+        "The client of the access token is disabled.",
+    )
     MULTIPLE_TOKENS = (Plane.PROTECTED, "multiple_tokens", 400, "invalid_request", "More than one token was sent.")
     INSUFFICIENT_SCOPE = (
         Plane.PROTECTED,
@@ -74,6 +81,15 @@ class Reason(Enum):
     # The token and revocation endpoints.
     UNKNOWN_CLIENT = (Plane.TOKEN, "unknown_client", 401, "invalid_client", "Client authentication failed.")
     BAD_CLIENT_SECRET = (Plane.TOKEN, "bad_client_secret", 401, "invalid_client", "Client authentication failed.")
+    WRONG_AUTH_METHOD = (Plane.TOKEN, "wrong_auth_method", 401, "invalid_client", "Client authentication failed.")
+    BAD_CLIENT_ASSERTION = (Plane.TOKEN, "bad_client_assertion", 401, "invalid_client", "Client authentication failed.")
+    REPLAYED_CLIENT_ASSERTION = (
+        Plane.TOKEN,
+        "replayed_client_assertion",
+        401,
+        "invalid_client",
+        "Client authentication failed.",
+    )
     CLIENT_DISABLED = (Plane.TOKEN, "client_disabled", 401, "invalid_client", "Client authentication failed.")
     INVALID_REQUEST = (Plane.TOKEN, "invalid_request", 400, "invalid_request", "The request is invalid.")
     UNSUPPORTED_GRANT = (

@@ -19,7 +19,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple, NoReturn
 
-from sidecar.core.clients import Client
 from sidecar.core.keys import KeyRing, SigningKey
 from sidecar.core.reasons import Reason, Refused
 
@@ -102,13 +101,20 @@ class TokenRules:
     def __repr__(self) -> str:
         return f"<TokenRules of {self.issuer} for {self.audience}>"
 
-    def issue(self, *, client: Client, scope: tuple[str, ...], now: float, jti: str) -> tuple[str, AccessToken]:
-        """A token for the client itself (RFC 9068 section 2.2: `sub` is the client), and what is in it."""
+    def issue(
+        self,
+        *,
+        client_id: str,
+        subject: str,
+        roles: tuple[str, ...],
+        scope: tuple[str, ...],
+        now: float,
+        jti: str,
+    ) -> tuple[str, AccessToken]:
+        """A token and what is in it. `subject` is a person, or the client itself (RFC 9068 section 2.2)."""
         iat = int(now)
         signer = self._ring.signer(now)
-        token = AccessToken(
-            jti, client.client_id, client.client_id, scope, client.roles, iat, iat + self.access_token_ttl, signer.kid
-        )
+        token = AccessToken(jti, subject, client_id, scope, roles, iat, iat + self.access_token_ttl, signer.kid)
         claims = {
             "iss": self.issuer,
             "sub": token.sub,

@@ -13,9 +13,10 @@ Rules:
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from sidecar.core.clients import AUTH_METHODS, Client
 from sidecar.core.keys import KeyRing
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import JSON, EndpointRequest, Reply, refusal
@@ -24,8 +25,9 @@ MAX_AGE: Final = 300
 """For how many seconds caches may keep the documents."""
 WELL_KNOWN: Final = "/.well-known/oauth-authorization-server"
 JWKS_PATH: Final = "/oauth/jwks"
+AUTHORIZE_PATH: Final = "/oauth/authorize"
 MEMBERS: Final = {
-    "/oauth/authorize": "authorization_endpoint",
+    AUTHORIZE_PATH: "authorization_endpoint",
     "/oauth/token": "token_endpoint",
     "/oauth/revoke": "revocation_endpoint",
     "/oauth/introspect": "introspection_endpoint",
@@ -34,14 +36,36 @@ MEMBERS: Final = {
 
 
 class Offer(NamedTuple):
-    """What the configuration makes possible, besides endpoints and keys. Each in the order that it is shown in."""
+    """What at least one client that is not disabled may do here, each in the order that it is shown in."""
 
     grant_types: Sequence[str]
     response_types: Sequence[str]
     auth_methods: Sequence[str]
     introspection_auth_methods: Sequence[str]
     scopes: Sequence[str]
-    assertion_algs: Sequence[str] = ()
+    assertion_algs: Sequence[str]
+
+
+def offer(clients: Iterable[Client], grant_types: Container[str], paths: Container[str]) -> Offer:
+    """What there is of `grant_types` (those of the token endpoint) and, when it is among `paths`, of the authorization
+    endpoint, for these clients."""
+    live = [client for client in clients if not client.disabled]
+    named = {grant for client in live for grant in client.grant_types}
+    redirected = {"authorization_code": "code", "implicit": "token"} if AUTHORIZE_PATH in paths else {}
+    signing = [client for client in live if any(method.endswith("_jwt") for method in client.auth_methods)]
+    return Offer(
+        grant_types=[grant for grant in sorted(named) if grant in grant_types or grant in redirected],
+        response_types=[kind for grant, kind in redirected.items() if grant in named],
+        auth_methods=_methods(live),
+        introspection_auth_methods=_methods(client for client in live if client.introspect),
+        scopes=list(dict.fromkeys(scope for client in live for scope in client.scope)),
+        assertion_algs=sorted({alg for client in signing for key in client.keys for alg in key.algs}),
+    )
+
+
+def _methods(clients: Iterable[Client]) -> list[str]:
+    used = {method for client in clients for method in client.auth_methods}
+    return [method for method in AUTH_METHODS if method in used]
 
 
 def metadata(issuer: str, offer: Offer, paths: Iterable[str], ring: KeyRing) -> dict[str, object]:

@@ -1,12 +1,13 @@
-"""Revocations in Redis, shared by every worker of every replica.
+"""State in Redis, shared by every worker of every replica.
 
-Keys, both under the configured prefix (whose braces keep them in one slot of a cluster):
+Keys, all under the configured prefix (whose braces keep them in one slot of a cluster):
 
 - `…:revoked`      a sorted set, `jti` by the second until which it is to be remembered: the state
 - `…:revocations`  a stream of what was revoked, cut to about 10,000 entries: how workers hear of it (`stores.feed`)
+- `…:KIND:ID`      a value that ends by itself
 
-One Lua script writes both, so that no worker can hear of what is not kept, or miss what is. No command waits longer than
-the timeout or is tried twice: whoever asked is told at once.
+One Lua script writes the first two, so that no worker can hear of what is not kept, or miss what is. No command waits
+longer than the timeout or is tried twice: whoever asked is told at once.
 """
 
 import asyncio
@@ -75,7 +76,7 @@ class Beat(NamedTuple):
 
 
 class RedisStore:
-    """A `RevocationStore` in Redis. Times in seconds; `interval` is that of the heartbeat."""
+    """A `Store` in Redis. Times in seconds; `interval` is that of the heartbeat."""
 
     def __init__(
         self,
@@ -93,6 +94,7 @@ class RedisStore:
         self._timeout = timeout
         self._interval = interval
         self._clock = clock
+        self._prefix = prefix
         self._revoked = f"{prefix}:revoked"
         self._stream = f"{prefix}:revocations"
         self._redis = self._connect(alone=False)
@@ -140,6 +142,33 @@ class RedisStore:
 
     async def close(self) -> None:
         await self._redis.aclose()
+
+    # What `core.ports.Store` asks for.
+
+    async def once(self, key: str, seconds: int) -> bool:
+        async with self._command():
+            return bool(await self._redis.set(self._key(key), b"1", ex=seconds, nx=True))
+
+    async def put(self, key: str, value: str, seconds: int) -> None:
+        async with self._command():
+            await self._redis.set(self._key(key), value.encode(), ex=seconds)
+
+    async def get(self, key: str) -> str | None:
+        async with self._command():
+            value: Any = await self._redis.get(self._key(key))
+        return None if value is None else str(value, "utf-8")
+
+    async def take(self, key: str) -> str | None:
+        async with self._command():
+            value: Any = await self._redis.getdel(self._key(key))
+        return None if value is None else str(value, "utf-8")
+
+    async def delete(self, key: str) -> None:
+        async with self._command():
+            await self._redis.delete(self._key(key))
+
+    def _key(self, key: str) -> str:
+        return f"{self._prefix}:{key}"
 
     # What the feed asks for.
 

@@ -30,7 +30,7 @@ CLIENT = {"client_id": "c", "client_secret": "secret"}
 
 def client(client_id: str, *, disabled: bool = False) -> Client:
     hashed = parse_secret_hash(hash_secret("secret", bytes(16), "sha256"))
-    return Client(client_id, hashed, frozenset(), disabled=disabled)
+    return Client(client_id, (hashed,), frozenset(), disabled=disabled)
 
 
 CLIENTS = {name: client(name) for name in ("c", "other")} | {"off": client("off", disabled=True)}
@@ -92,7 +92,7 @@ def served() -> Served:
 
 
 def token(client_id: str = "c", issued: float = NOW, jti: str = "j", by: TokenRules = RULES) -> str:
-    return by.issue(client=CLIENTS[client_id], scope=(), now=issued, jti=jti)[0]
+    return by.issue(client_id=client_id, subject=client_id, roles=(), scope=(), now=issued, jti=jti)[0]
 
 
 def basic(client_id: str, secret: str = "secret") -> tuple[str, str]:

@@ -20,7 +20,7 @@ from sidecar.core.replies import EndpointRequest, Reply
 from sidecar.core.secrets import SecretHash, hash_secret, parse_secret_hash
 from sidecar.core.tokens import TokenRules
 from sidecar.oauth.client_auth import ClientAuthenticator
-from sidecar.oauth.token import TokenEndpoint
+from sidecar.oauth.token import TokenEndpoint, client_credentials
 
 NOW = 1_800_000_000.75
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
@@ -33,12 +33,12 @@ CHALLENGE = ("WWW-Authenticate", 'Basic realm="https://issuer", charset="UTF-8"'
 
 def client(client_id: str, secret: str, *grants: str, **fields: Any) -> Client:
     hashed = parse_secret_hash(hash_secret(secret, SALT, "sha256"))
-    return Client(client_id, hashed, frozenset(grants or ["client_credentials"]), **fields)
+    return Client(client_id, (hashed,), frozenset(grants or ["client_credentials"]), **fields)
 
 
 def slow(client_id: str, secret: str) -> Client:
     digest = hashlib.scrypt(secret.encode(), salt=SALT, n=2**10, r=1, p=1, dklen=32)
-    return client(client_id, "")._replace(secret=SecretHash(SALT, digest, (10, 1, 1)))
+    return client(client_id, "")._replace(secrets=(SecretHash(SALT, digest, (10, 1, 1)),))
 
 
 FAST_CLIENTS = [
@@ -61,6 +61,7 @@ class Served:
         self.authenticator = ClientAuthenticator(ClientRegistry(clients, bytes(32)), realm=RULES.issuer)
         self.endpoint = TokenEndpoint(
             authenticator=self.authenticator,
+            grants={"client_credentials": client_credentials},
             rules=RULES,
             emit=self.events.append,
             clock=lambda: NOW,
