@@ -42,8 +42,9 @@ class Offer(NamedTuple):
     response_types: Sequence[str]
     auth_methods: Sequence[str]
     introspection_auth_methods: Sequence[str]
-    scopes: Sequence[str]
     assertion_algs: Sequence[str]
+    introspection_assertion_algs: Sequence[str]
+    scopes: Sequence[str]
 
 
 def offer(clients: Iterable[Client], grant_types: Container[str], paths: Container[str]) -> Offer:
@@ -52,20 +53,26 @@ def offer(clients: Iterable[Client], grant_types: Container[str], paths: Contain
     live = [client for client in clients if not client.disabled]
     named = {grant for client in live for grant in client.grant_types}
     redirected = {"authorization_code": "code", "implicit": "token"} if AUTHORIZE_PATH in paths else {}
-    signing = [client for client in live if any(method.endswith("_jwt") for method in client.auth_methods)]
+    asking = [client for client in live if client.introspect]
     return Offer(
         grant_types=[grant for grant in sorted(named) if grant in grant_types or grant in redirected],
         response_types=[kind for grant, kind in redirected.items() if grant in named],
         auth_methods=_methods(live),
-        introspection_auth_methods=_methods(client for client in live if client.introspect),
+        introspection_auth_methods=_methods(asking),
+        assertion_algs=_assertion_algs(live),
+        introspection_assertion_algs=_assertion_algs(asking),
         scopes=list(dict.fromkeys(scope for client in live for scope in client.scope)),
-        assertion_algs=sorted({alg for client in signing for key in client.keys for alg in key.algs}),
     )
 
 
 def _methods(clients: Iterable[Client]) -> list[str]:
     used = {method for client in clients for method in client.auth_methods}
     return [method for method in AUTH_METHODS if method in used]
+
+
+def _assertion_algs(clients: Iterable[Client]) -> list[str]:
+    signing = [client for client in clients if any(method.endswith("_jwt") for method in client.auth_methods)]
+    return sorted({alg for client in signing for key in client.keys for alg in key.algs})
 
 
 def metadata(issuer: str, offer: Offer, paths: Iterable[str], ring: KeyRing) -> dict[str, object]:
@@ -80,15 +87,15 @@ def metadata(issuer: str, offer: Offer, paths: Iterable[str], ring: KeyRing) -> 
         document["scopes_supported"] = list(offer.scopes)
     document["response_types_supported"] = list(offer.response_types)  # required, also when there are none
     document["grant_types_supported"] = list(offer.grant_types)
-    for endpoint, methods in (
-        ("token", offer.auth_methods),
-        ("revocation", offer.auth_methods),
-        ("introspection", offer.introspection_auth_methods),
+    for endpoint, methods, algs in (
+        ("token", offer.auth_methods, offer.assertion_algs),
+        ("revocation", offer.auth_methods, offer.assertion_algs),
+        ("introspection", offer.introspection_auth_methods, offer.introspection_assertion_algs),
     ):
         if f"{endpoint}_endpoint" in document:
             document[f"{endpoint}_endpoint_auth_methods_supported"] = list(methods)
-            if offer.assertion_algs and any(method.endswith("_jwt") for method in methods):
-                document[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = list(offer.assertion_algs)
+            if algs:
+                document[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = list(algs)
     if "authorization_endpoint" in document:
         modes = {"code": "query", "token": "fragment"}
         document["response_modes_supported"] = [modes[kind] for kind in offer.response_types]
@@ -123,7 +130,7 @@ class PublicDocument:
     def _current(self) -> tuple[bytes, str]:
         ring = self._ring()
         if self._made is None or self._made[0] is not ring:
-            body = json.dumps(self._make(ring), indent=1).encode() + b"\n"
+            body = json.dumps(self._make(ring)).encode() + b"\n"
             digest = base64.urlsafe_b64encode(hashlib.sha256(body).digest()[:18]).decode()
             self._made = ring, body, f'"{digest}"'
         return self._made[1:]
