@@ -4,4 +4,5 @@
 - `client_auth`  who sent it
 - `token`        RFC 6749: a token for a client
 - `revoke`       RFC 7009: the end of a token
+- `metadata`     RFC 8414 and RFC 7517: what there is to ask for, and the public keys
 """
