@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import secrets
 import socket
 import ssl
@@ -13,19 +14,21 @@ from sidecar import settings as config
 from sidecar.core.client_keys import from_secret, read_jwk, read_pem
 from sidecar.core.clients import SECRET_JWT, Client, ClientRegistry
 from sidecar.core.events import Event, RequestDone, StoreChanged
-from sidecar.core.grants import CLIENT_CREDENTIALS
+from sidecar.core.grants import CLIENT_CREDENTIALS, REFRESH_TOKEN
 from sidecar.core.issuer import issuer_path
 from sidecar.core.keys import KeyRing, SigningKey, Window
 from sidecar.core.policy import Access, Route, RoutePolicy
 from sidecar.core.ports import Store
+from sidecar.core.refresh import derived_key
 from sidecar.core.replies import Endpoint
 from sidecar.core.revocations import RevocationView
 from sidecar.core.secrets import hash_secret, parse_secret_hash
 from sidecar.core.tokens import TokenRules
 from sidecar.oauth.client_auth import ClientAuthenticator
 from sidecar.oauth.metadata import JWKS_PATH, WELL_KNOWN, PublicDocument, jwks, metadata, offer
+from sidecar.oauth.refresh import RefreshTimes, RefreshTokens
 from sidecar.oauth.revoke import RevokeEndpoint
-from sidecar.oauth.token import TokenEndpoint, client_credentials
+from sidecar.oauth.token import Grant, TokenEndpoint, client_credentials
 from sidecar.ops.key_watch import KeyWatch
 from sidecar.ops.logs import AccessLog
 from sidecar.ops.metrics import Gauges, Metrics
@@ -126,12 +129,15 @@ class App:
     def _endpoints(self, rules: TokenRules) -> dict[str, Endpoint]:
         registry = client_registry(self.settings.clients)
         self.authenticator = ClientAuthenticator(registry, realm=self.settings.tokens.issuer)
-        grants = {CLIENT_CREDENTIALS: client_credentials}
+        refresh = self._refresh_tokens(rules)
+        grants: dict[str, Grant] = {CLIENT_CREDENTIALS: client_credentials, REFRESH_TOKEN: refresh}
         endpoints: dict[str, Endpoint] = {
             TOKEN_PATH: TokenEndpoint(
                 authenticator=self.authenticator,
                 grants=grants,
+                refresh=refresh,
                 rules=rules,
+                view=self.view,
                 emit=self.emit,
                 clock=self.now,
                 new_id=new_id,
@@ -151,6 +157,22 @@ class App:
         by the old. What streams with the token of a key that is gone ends as if the token had been revoked."""
         self.rules.use(ring)
         self.cache.clear()
+
+    def _refresh_tokens(self, rules: TokenRules) -> RefreshTokens:
+        tokens = self.settings.tokens
+        keys = successor_keys(tokens)
+        return RefreshTokens(
+            store=self.store,
+            rules=rules,
+            times=RefreshTimes(
+                math.ceil(tokens.refresh_token_ttl), math.ceil(tokens.refresh_idle), tokens.refresh_grace
+            ),
+            keys=lambda: keys,
+            emit=self.emit,
+            clock=self.now,
+            new_id=new_id,
+            new_secret=lambda: secrets.token_bytes(32),
+        )
 
     def _report(self) -> Callable[[RequestDone], None]:
         """What an ended request goes to: only those who want it, for this is called once per request."""
@@ -257,6 +279,12 @@ def with_metadata(
     below: dict[str, Endpoint] = {path + each: endpoint for each, endpoint in ours.items()} if path else {}
     places = {WELL_KNOWN, WELL_KNOWN + path, path + WELL_KNOWN}
     return {**ours, **below, **dict.fromkeys(sorted(places), document)}
+
+
+def successor_keys(tokens: config.Tokens) -> list[bytes]:
+    """The keys by which a refresh token gives its successor, one for each signing key that is not public."""
+    secret = [key.secret or key.private_key for key in tokens.signing_keys]
+    return [derived_key(each.get_secret_value().encode()) for each in secret if each is not None]
 
 
 def client_registry(clients: tuple[config.Client, ...]) -> ClientRegistry:

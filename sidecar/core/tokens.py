@@ -134,6 +134,10 @@ class TokenRules:
         signed = f"{self._issued_header(signer)}.{_encode_json(claims)}"
         return f"{signed}.{_encode(signer.sign(signed.encode()))}", token
 
+    def remembered_until(self, now: float) -> int:
+        """When a revocation of a token that is issued at `now` may be forgotten, in epoch seconds."""
+        return int(now) + self.access_token_ttl + REVOCATION_MARGIN
+
     def verify(self, token: str, now: float) -> AccessToken:
         """The claims of a token that is valid at `now` (epoch seconds). Raises `Refused` with the reason."""
         access, nbf = self._read(token)
