@@ -14,12 +14,12 @@ from sidecar import settings as config
 from sidecar.core.client_keys import from_secret, read_jwk, read_pem
 from sidecar.core.clients import SECRET_JWT, Client, ClientRegistry
 from sidecar.core.events import Event, RequestDone, StoreChanged
-from sidecar.core.grants import CLIENT_CREDENTIALS, REFRESH_TOKEN
+from sidecar.core.grants import AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_TOKEN
 from sidecar.core.issuer import issuer_path
 from sidecar.core.keys import KeyRing, SigningKey, Window
 from sidecar.core.policy import Access, Route, RoutePolicy
 from sidecar.core.ports import Store
-from sidecar.core.refresh import derived_key
+from sidecar.core.refresh import derived_key, digest
 from sidecar.core.replies import Endpoint
 from sidecar.core.revocations import RevocationView
 from sidecar.core.secrets import hash_secret, parse_secret_hash
@@ -32,6 +32,7 @@ from sidecar.oauth.token import Grant, TokenEndpoint, client_credentials
 from sidecar.ops.key_watch import KeyWatch
 from sidecar.ops.logs import AccessLog
 from sidecar.ops.metrics import Gauges, Metrics
+from sidecar.people import People
 from sidecar.proxy.acceptor import Acceptor
 from sidecar.proxy.exchange import Exchange, Services
 from sidecar.proxy.gateway import CredentialRules, Gateway
@@ -47,6 +48,7 @@ log: Final = logging.getLogger("sidecar")
 
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105  a path
 REVOKE_PATH: Final = "/oauth/revoke"
+_IN_FLIGHT: Final = 60  # seconds within which a first use of a code has surely been answered
 _PAUSES_LOGGED_EVERY: Final = 60.0  # seconds
 
 
@@ -130,8 +132,25 @@ class App:
         registry = client_registry(self.settings.clients)
         self.authenticator = ClientAuthenticator(registry, realm=self.settings.tokens.issuer)
         refresh = self._refresh_tokens(rules)
-        grants: dict[str, Grant] = {CLIENT_CREDENTIALS: client_credentials, REFRESH_TOKEN: refresh}
+        self.people = People(
+            self.settings,
+            clients=registry,
+            rules=rules,
+            store=self.store,
+            ended=self._ended,
+            end_grant=self._end_grant,
+            throttle=self._throttle_login,
+            emit=self.emit,
+            clock=self.now,
+            new_id=new_id,
+        )
+        grants: dict[str, Grant] = {
+            CLIENT_CREDENTIALS: client_credentials,
+            REFRESH_TOKEN: refresh,
+            AUTHORIZATION_CODE: self.people.codes,
+        }
         endpoints: dict[str, Endpoint] = {
+            **self.people.endpoints,
             TOKEN_PATH: TokenEndpoint(
                 authenticator=self.authenticator,
                 grants=grants,
@@ -173,6 +192,15 @@ class App:
             new_id=new_id,
             new_secret=lambda: secrets.token_bytes(32),
         )
+
+    def _ended(self, client_id: str, username: str, since: float) -> bool:
+        return self.view.cut_off(client_id, username, int(since))
+
+    async def _end_grant(self, grant_id: str, client_id: str) -> tuple[str, ...]:
+        return (await self.store.end_family(digest(grant_id), client_id, forbid=_IN_FLIGHT)).revoked
+
+    async def _throttle_login(self, username: str, peer: str) -> None:  # noqa: ARG002  comes with throttling
+        return
 
     def _report(self) -> Callable[[RequestDone], None]:
         """What an ended request goes to: only those who want it, for this is called once per request."""
@@ -236,6 +264,7 @@ class App:
     async def close(self) -> None:
         """Give back what the parts hold."""
         self.authenticator.close()
+        self.people.close()
         await self.pool.close()
         await self.store.close()
 

@@ -20,11 +20,12 @@ from sidecar.core.ports import StoreUnavailable
 from sidecar.core.reasons import Refused
 from sidecar.core.secrets import Scheme, choose_scheme, hash_secret
 from sidecar.core.tokens import AccessToken, explain
+from sidecar.core.users import LONGEST_PASSWORD, hash_password
 from sidecar.demo import demo as run_demo
 from sidecar.ops.logs import configure
 from sidecar.server import StartError
 from sidecar.server import serve as serve_one
-from sidecar.settings import Settings, SettingsError, load
+from sidecar.settings import Settings, SettingsError, advice, load
 from sidecar.stores import open_store
 from sidecar.supervisor import serve as serve_many
 
@@ -81,6 +82,8 @@ def check_config(file: Path) -> None:
     References such as ${env:NAME} are resolved, so run it where the sidecar will run. Exit code 2 when there are faults.
     """
     settings = _load(file, now=time.time())
+    for note in advice(settings):
+        click.echo(f"note: {note}", err=True)
     click.echo(f"{file}: ok ({len(settings.clients)} clients, {len(settings.routes)} routes)")
 
 
@@ -97,6 +100,18 @@ def hash_secret_command(scheme: Scheme | None) -> None:
     interactive = sys.stdin.isatty()
     secret = click.prompt("Secret", hide_input=True, confirmation_prompt=True) if interactive else _read_line("secret")
     click.echo(hash_secret(secret, os.urandom(16), scheme or choose_scheme(secret)))
+
+
+@main.command("hash-password", short_help="Print the password_hash of a user's password.")
+def hash_password_command() -> None:
+    """Print the password_hash of a user's password, which is read from stdin or asked for."""
+    interactive = sys.stdin.isatty()
+    password = (
+        click.prompt("Password", hide_input=True, confirmation_prompt=True) if interactive else _read_line("password")
+    )
+    if len(password) > LONGEST_PASSWORD:
+        _fail(f"a password has at most {LONGEST_PASSWORD} characters", 2)
+    click.echo(hash_password(password))
 
 
 @main.command(short_help="Show the sidecar at work on loopback; --check: the smoke test.")

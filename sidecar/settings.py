@@ -34,6 +34,8 @@ from sidecar.core.issuer import InvalidIssuer, issuer_path
 from sidecar.core.policy import Access, InvalidPattern, compile_pattern
 from sidecar.core.redirect_uris import redirect_uri_fault
 from sidecar.core.secrets import InvalidSecretHash, parse_secret_hash
+from sidecar.core.users import InvalidPasswordHash, check_password_hash
+from sidecar.templates import template_fault
 from sidecar.tls import InvalidTls, server_context, upstream_context
 from sidecar.yamlfile import Fault, read_document
 
@@ -49,6 +51,8 @@ _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _IDENTIFIER = re.compile(r"[\x20-\x7e]+")
 _MAX_ACCESS_TOKEN_TTL = 86400.0
 _MAX_REFRESH_TOKEN_TTL = 365 * 86400.0
+_MAX_SESSION_TTL = 30 * 86400.0
+_MAX_CONSENT_TTL = 365 * 86400.0
 _STORE_OPTIONS = ("db", "username", "password", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
@@ -582,6 +586,57 @@ def _check_auth_method(method: AuthMethod | None, client: Mapping[str, Any]) -> 
         raise _fault(f"{keys[0]} has no use with {method}: drop it, or drop this key")
 
 
+class User(Model):
+    """Somebody who may log in. Without `scope`, clients get for them what the clients themselves may have."""
+
+    username: Identifier
+    password_hash: SecretStr
+    roles: Annotated[tuple[Role, ...], Field(strict=False)] = ()
+    scope: Scope | None = None
+    disabled: bool = False
+
+    @field_validator("password_hash")
+    @classmethod
+    def _readable(cls, value: SecretStr) -> SecretStr:
+        try:
+            check_password_hash(value.get_secret_value())
+        except InvalidPasswordHash as exc:
+            raise _fault(str(exc)) from None
+        return value
+
+
+def _templates(value: object, info: ValidationInfo) -> Path:
+    folder: Path = (info.context or {}).get("folder", Path())
+    path = folder / value if isinstance(value, str) and value else None
+    if path is None or not path.is_dir():
+        raise _fault("is no folder; a relative path is taken from the configuration's folder")
+    if fault := template_fault(path):
+        raise _fault(fault)
+    return path
+
+
+def _origin(value: str) -> str:
+    if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", value):
+        raise _fault("write an origin, such as https://app.example.com")
+    return value
+
+
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Login(Model):
+    """The pages for people. `scopes` says what each scope means; `form_action` names the origins that a client's redirect URI
+    redirects on to."""
+
+    site: Text | None = None
+    session_ttl: Annotated[PositiveDuration, _at_most(_MAX_SESSION_TTL, "30d")] = 12 * 3600.0
+    consent_ttl: Annotated[PositiveDuration, _at_most(_MAX_CONSENT_TTL, "365d")] = 90 * 86400.0
+    code_ttl: Annotated[PositiveDuration, _at_most(60, "60s")] = 60.0
+    scopes: dict[str, Text] = {}
+    templates_dir: Annotated[Path, BeforeValidator(_templates)] | None = None
+    form_action: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], Field(strict=False)] = ()
+
+
 class Route(Model):
     """A rule for paths and methods: the first that matches decides."""
 
@@ -678,7 +733,9 @@ class Settings(Model):
     store: Store = Store()
     tokens: Tokens
     clients: Annotated[tuple[Client, ...], Field(strict=False)] = ()
-    users: Annotated[tuple[Any, ...], Field(strict=False)] = ()
+    users: Annotated[tuple[User, ...], Field(strict=False)] = ()
+    login: Login = Login()
+    compat: Literal["tapdata", "rfc"] = "tapdata"
     routes: Annotated[tuple[Route, ...], Field(strict=False)] = ()
     trusted_proxies: Annotated[tuple[Network, ...], Field(strict=False)] = ()
     credentials: Credentials = Credentials()
@@ -687,13 +744,6 @@ class Settings(Model):
     streams: Streams = Streams()
     tls: Tls | None = None
     logging: Logging = Logging()
-
-    @field_validator("users")
-    @classmethod
-    def _no_users_yet(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        if value:
-            raise _fault("the login page is not available yet: leave the list empty")
-        return value
 
 
 def load(path: Path, *, now: float | None = None) -> Settings:
@@ -720,6 +770,18 @@ def load(path: Path, *, now: float | None = None) -> Settings:
     return settings
 
 
+def advice(settings: Settings) -> list[Fault]:
+    """What is not a fault, and still not how it is done today (RFC 9700)."""
+    implicit = (
+        "implicit shows tokens to the browser's history and to scripts: use authorization_code (RFC 9700 section 2.1.2)"
+    )
+    return [
+        Fault(f"clients[{index}].grant_types", implicit)
+        for index, client in enumerate(settings.clients)
+        if "implicit" in client.grant_types
+    ]
+
+
 def cross_faults(document: dict[str, Any]) -> list[Fault]:
     """Faults between sections. Works on the raw document, so that they show beside the faults within sections."""
     clients = _items(document.get("clients"))
@@ -727,6 +789,7 @@ def cross_faults(document: dict[str, Any]) -> list[Fault]:
     keys = _items(tokens.get("signing_keys")) if isinstance(tokens, dict) else []
     return [
         *_duplicates(clients, "clients", "client_id"),
+        *_duplicates(_items(document.get("users")), "users", "username"),
         *_duplicates(keys, "tokens.signing_keys", "kid"),
         *_workers_share_state(document),
         *_upstream_is_ourselves(document),

@@ -26,11 +26,12 @@ MAX_AGE: Final = 300
 WELL_KNOWN: Final = "/.well-known/oauth-authorization-server"
 JWKS_PATH: Final = "/oauth/jwks"
 AUTHORIZE_PATH: Final = "/oauth/authorize"
+INTROSPECT_PATH: Final = "/oauth/introspect"
 MEMBERS: Final = {
     AUTHORIZE_PATH: "authorization_endpoint",
     "/oauth/token": "token_endpoint",
     "/oauth/revoke": "revocation_endpoint",
-    "/oauth/introspect": "introspection_endpoint",
+    INTROSPECT_PATH: "introspection_endpoint",
 }
 """Which member of the metadata names which of our paths."""
 
@@ -79,6 +80,10 @@ def metadata(issuer: str, offer: Offer, paths: Iterable[str], ring: KeyRing) -> 
     """The document of RFC 8414 section 2 for an issuer that is a URL. `paths` are those of ours that are answered."""
     base = issuer.removesuffix("/")
     served = set(paths)
+    if not offer.response_types:
+        served.discard(AUTHORIZE_PATH)
+    if not offer.introspection_auth_methods:
+        served.discard(INTROSPECT_PATH)
     document: dict[str, object] = {"issuer": issuer}
     document |= {name: base + path for path, name in MEMBERS.items() if path in served}
     if JWKS_PATH in served and ring.public_jwks():

@@ -90,13 +90,15 @@ ABSENT: dict[str, tuple[tuple[Client, ...], set[str]]] = {
         {"token_endpoint_auth_signing_alg_values_supported"},
     ),
     "symmetric keys alone": ((MACHINE,), {"jwks_uri"}),
+    "nobody to be redirected": ((MACHINE,), {"authorization_endpoint", "response_modes_supported"}),
+    "nobody who may ask": ((MACHINE,), {"introspection_endpoint"}),
 }
 
 
 @pytest.mark.parametrize("case", ABSENT)
 def test_what_nobody_can_use_is_not_named(case: str) -> None:
     clients, absent = ABSENT[case]
-    document = described(*clients, paths=(TOKEN, AUTHORIZE, JWKS_PATH))
+    document = described(*clients, paths=(TOKEN, AUTHORIZE, INTROSPECT, JWKS_PATH))
     assert not absent & document.keys()
     assert isinstance(document["response_types_supported"], list)  # required
 
