@@ -14,12 +14,22 @@ GRANT_TYPES: Final = frozenset([CLIENT_CREDENTIALS, REFRESH_TOKEN, AUTHORIZATION
 """What tokens are issued for; a label of `sidecar_tokens_issued_total`."""
 
 
+class Successor(NamedTuple):
+    """A refresh token that follows another, and the access token that its family counts on: `jti`, issued `at` (epoch
+    seconds)."""
+
+    token: str
+    jti: str
+    at: float
+
+
 class Granted(NamedTuple):
     """What a grant gives: whose access token is to be issued to the client that asked, and what it may do.
 
-    `refreshable`: a refresh token goes with it, when the client's `grant_types` name that grant. `grant_id` (128 random
-    bits as text) names the grant from the outside, so that all that came of it can be ended later, also when no refresh
-    token goes with it; `None` leaves the choice to the endpoint.
+    `refreshable`: a refresh token goes with it, when the client's `grant_types` name that grant.
+    `grant_id` (128 random bits in base64url) names the grant from the outside, so that all that came of it can be ended by
+    `Store.end_family(digest(grant_id))`, also when no refresh token goes with it. `since` (epoch seconds) is when the one
+    who grants said so, if that was earlier, such as at a login. `successor` is the refresh grant's.
     """
 
     subject: str
@@ -27,6 +37,8 @@ class Granted(NamedTuple):
     scope: tuple[str, ...]
     refreshable: bool = True
     grant_id: str | None = None
+    since: int | None = None
+    successor: Successor | None = None
 
 
 def check_grant(grant_type: str | None, client: Client, supported: Container[str]) -> str:

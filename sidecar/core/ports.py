@@ -2,7 +2,8 @@
 
 from typing import Protocol
 
-from sidecar.core.revocations import RevocationView
+from sidecar.core.refresh import Access, Ended, Family, FamilyState, Rotated, Rotation
+from sidecar.core.revocations import Cutoff, RevocationView
 
 
 class StoreUnavailable(Exception):
@@ -18,6 +19,9 @@ class RevocationStore(Protocol):
         When it returns, the write is in the store, and the view that `follow` feeds in this process has it.
         Raises `StoreUnavailable`: nothing may be assumed about the write then.
         """
+
+    async def cut_off(self, cutoff: Cutoff, until: int) -> None:
+        """Write that all that a cutoff tells of has ended, to be remembered until then (epoch seconds); as `revoke`."""
 
     async def follow(self, view: RevocationView) -> None:
         """Load every live revocation into `view`, then keep it current; runs until cancelled.
@@ -56,3 +60,21 @@ class Store(RevocationStore, Protocol):
 
     async def delete(self, key: str) -> None:
         """Forget the value. Idempotent."""
+
+    # Families of refresh tokens: the rules are those of `core.refresh`. `key` is a family's, from `family_key`.
+
+    async def open_family(self, key: str, family: Family, current: str, access: Access, idle: int) -> bool:
+        """Begin a family whose first token has the digest `current` (empty: it gives none), with its first access token.
+        `idle` (seconds): it ends when it is not used for so long. False, and nothing is kept, when there is such a family
+        or its end came first (`end_family`), or when what was granted at `family.issued` was ended."""
+
+    async def rotate(self, key: str, asked: Rotation) -> Rotated:
+        """Use a refresh token. The access token of `asked` counts as the family's from then on; when the family ends by
+        it, its access tokens are revoked in the same step, as by `revoke`."""
+
+    async def end_family(self, key: str, client_id: str | None = None, *, forbid: int = 0) -> Ended:
+        """End a family and revoke its access tokens; idempotent. `client_id`: only when it is this client's. `forbid`
+        (seconds): when there is none yet, none can be opened under this key for so long."""
+
+    async def read_family(self, key: str) -> FamilyState | None:
+        """A family as it is now, `live` left out."""

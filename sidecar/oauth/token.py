@@ -1,7 +1,7 @@
 """`POST /oauth/token` (RFC 6749 section 3.2): a client proves who it is and gets an access token.
 
 Issuing by client credentials needs no store: a token is signed and carries all that is to be known, so it works while
-Redis is down.
+Redis is down. A client that gets refresh tokens as well does need it, for these are what the store knows of them.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,9 +12,11 @@ from sidecar.core.grants import Granted, check_grant, narrow_scope
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest, Reply, json_reply, refusal
-from sidecar.core.tokens import TokenRules
+from sidecar.core.revocations import RevocationView
+from sidecar.core.tokens import AccessToken, TokenRules
 from sidecar.oauth.client_auth import ClientAuthenticator
 from sidecar.oauth.parameters import Parameters, read_parameters
+from sidecar.oauth.refresh import RefreshTokens
 
 Grant = Callable[[Client, Parameters], Awaitable[Granted]]
 """What a grant type gives to the client, which proved who it is and may use it. Raises `Refused`, `StoreUnavailable`."""
@@ -33,14 +35,18 @@ class TokenEndpoint:
         *,
         authenticator: ClientAuthenticator,
         grants: Mapping[str, Grant],
+        refresh: RefreshTokens,
         rules: TokenRules,
+        view: RevocationView,
         emit: Listener,
         clock: Callable[[], float],
         new_id: Callable[[], str],
     ) -> None:
         self._authenticator = authenticator
         self._grants = grants
+        self._refresh = refresh
         self._rules = rules
+        self._view = view
         self._emit = emit
         self._clock = clock
         self._new_id = new_id
@@ -61,19 +67,34 @@ class TokenEndpoint:
         client = await self._authenticator.authenticate(request, parameters)
         grant_type = check_grant(parameters.get("grant_type"), client, self._grants)
         granted = await self._grants[grant_type](client, parameters)
-        signed, token = self._rules.issue(
+        signed, access = self._sign(client, granted)
+        body: dict[str, object] = {
+            "access_token": signed,
+            "token_type": "Bearer",
+            "expires_in": access.exp - access.iat,
+            "scope": " ".join(access.scope),
+        }
+        successor = granted.successor
+        refresh_token = successor.token if successor else await self._refresh.begin(client, granted, access)
+        if refresh_token is not None:
+            body["refresh_token"] = refresh_token
+        self._emit(TokenIssued(grant_type, client.client_id, access.jti))
+        return json_reply(200, body, ("Pragma", "no-cache"), client_id=client.client_id)
+
+    def _sign(self, client: Client, granted: Granted) -> tuple[str, AccessToken]:
+        if granted.successor:
+            _, jti, now = granted.successor
+        else:
+            jti, now = self._new_id(), self._clock()
+            if granted.since is None:
+                now = self._view.issue_time(client.client_id, granted.subject, now)
+            elif self._view.cut_off(client.client_id, granted.subject, granted.since):
+                raise Refused(Reason.GRANT_REVOKED, client_id=client.client_id)
+        return self._rules.issue(
             client_id=client.client_id,
             subject=granted.subject,
             roles=granted.roles,
             scope=granted.scope,
-            now=self._clock(),
-            jti=self._new_id(),
+            now=now,
+            jti=jti,
         )
-        self._emit(TokenIssued(grant_type, client.client_id, token.jti))
-        body = {
-            "access_token": signed,
-            "token_type": "Bearer",
-            "expires_in": token.exp - token.iat,
-            "scope": " ".join(token.scope),
-        }
-        return json_reply(200, body, ("Pragma", "no-cache"), client_id=client.client_id)
