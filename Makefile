@@ -36,6 +36,8 @@ clean:
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV) || { $(MAKE) --no-print-directory python-venv && $(PYTHON) -m venv $(VENV); }
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	# Its metadata ask for an old greenlet, which Playwright cannot use and which it needs for its own gevent only.
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'httpbin>=0.10.4'
 	touch $@
 
 # What the tests start besides Python: redis-server and promtool. Installed where apt-get and root are at hand.

@@ -72,7 +72,7 @@ class RequestBroken(Exception):
 class Memo:
     """The last header section of this connection and what followed from it: most clients repeat themselves."""
 
-    __slots__ = ("admitted", "again", "block", "headers", "raw", "refused", "verified")
+    __slots__ = ("admitted", "again", "block", "generation", "headers", "raw", "refused", "verified")
 
     def __init__(self) -> None:
         self.raw: object = None
@@ -80,6 +80,7 @@ class Memo:
         self.verified: Verified | None = None
         self.block = b""  # what goes on of `headers`, with the identity of `verified`
         self.again: object = None  # the parsed fields that decided alone: `admitted`, with `block`, or `refused`
+        self.generation = 0  # of the token cache, when that was found
         self.admitted: Verified | None = None
         self.refused: Reply | None = None
 
@@ -489,7 +490,7 @@ class ClientConnection(BaseProtocol):
             body.set_exception(RequestBroken())
 
     def _say_last(self, reason: Reason) -> None:
-        reply = refusal(reason)
+        reply = self.listener.services.worded(refusal(reason))
         self.listener.report_unparsed(self, reason)
         self.write(encode_reply(reply, head_only=False, connection=b"Connection: close\r\n"))
         self._close()

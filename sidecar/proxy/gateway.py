@@ -143,7 +143,7 @@ class Gateway:
         """Decide about a request that repeats the head of one before: what was found out about that holds, but for what
         time, the store and the route change. Whether it is decided; if not, the phases say what is wrong."""
         message, memo = exchange.message, exchange.connection.memo
-        if memo.again is not message.raw_headers:
+        if memo.again is not message.raw_headers or memo.generation != self._cache.generation:
             return False
         routed = self._routed.get((message.method, message.path))
         if routed is None or routed.line is None or routed.route.access is not _TOKEN:
@@ -179,6 +179,7 @@ class Gateway:
             return
         if headers.framing or headers.upgrade or headers.expects_continue:
             return
+        memo.generation = self._cache.generation
         if verified is not None:
             memo.again, memo.admitted, memo.refused = message.raw_headers, verified, None
         elif refused is not None and refused.reason in _FOR_GOOD:
@@ -390,6 +391,8 @@ class Gateway:
         """Why a token that was admitted would be refused now."""
         if self._now() >= verified.exp + self._rules.leeway:
             return Reason.EXPIRED
+        if not self._rules.trusts(verified.token.kid):
+            return Reason.UNKNOWN_KEY
         return Reason.REVOKED if verified.jti in self._view or self._cut_off(verified) else None
 
     def _cut_off(self, verified: Verified) -> bool:

@@ -4,7 +4,7 @@ Rules:
 - The key is the whole token string; verification accepts one canonical spelling only, so no other token can hit it.
 - Only success is kept: a storm of bad tokens cannot push good ones out.
 - What an entry promises is the signature and the claims that never change. Expiry, revocation and scope are decided on
-  each request, so an entry never outlives `exp`.
+  each request, so an entry never outlives `exp`. It stands on the keys in force: when those change, `clear`.
 - Bounded: the oldest entry goes first. (An LRU would cost a write per hit; a token that is pushed out is verified again.)
 """
 
@@ -32,11 +32,12 @@ class Verified:
 class TokenCache:
     """At most `size` verified tokens; `hits` and `misses` count look-ups."""
 
-    __slots__ = ("_entries", "_size", "hits", "misses")
+    __slots__ = ("_entries", "_size", "generation", "hits", "misses")
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._entries: dict[str, Verified] = {}
+        self.generation = 0  # grows when what was found out before holds no more
         self.hits = 0
         self.misses = 0
 
@@ -66,3 +67,8 @@ class TokenCache:
     def discard(self, token: str) -> None:
         """Forget a token, for it has expired."""
         self._entries.pop(token, None)
+
+    def clear(self) -> None:
+        """Forget all tokens, for the keys have changed: each is verified again, against those in force."""
+        self._entries.clear()
+        self.generation += 1
