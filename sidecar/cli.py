@@ -25,7 +25,7 @@ from sidecar.demo import demo as run_demo
 from sidecar.ops.logs import configure
 from sidecar.server import StartError
 from sidecar.server import serve as serve_one
-from sidecar.settings import Settings, SettingsError, advice, load
+from sidecar.settings import Settings, SettingsError, load
 from sidecar.stores import open_store
 from sidecar.supervisor import serve as serve_many
 
@@ -82,8 +82,6 @@ def check_config(file: Path) -> None:
     References such as ${env:NAME} are resolved, so run it where the sidecar will run. Exit code 2 when there are faults.
     """
     settings = _load(file, now=time.time())
-    for note in advice(settings):
-        click.echo(f"note: {note}", err=True)
     click.echo(f"{file}: ok ({len(settings.clients)} clients, {len(settings.routes)} routes)")
 
 
