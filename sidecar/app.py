@@ -96,7 +96,7 @@ class App:
         self.metrics = Metrics(self.gauges)
         self.access_log = AccessLog(logging.getLogger("sidecar.access"), settings.logging.admitted)
         self._listeners += [self._note_store, self.metrics.on_event, self.access_log.on_event]
-        rules = self.rules = token_rules(settings.tokens)
+        rules = self.rules = token_rules(settings.tokens, tapdata=settings.compat == "tapdata")
         self.key_watch = KeyWatch(log, lambda: rules.ring, now)
         endpoints = self._endpoints(rules)
         gateway = Gateway(
@@ -117,7 +117,16 @@ class App:
         limits = settings.limits
         self.listener = Listener(
             gateway,
-            Services(self.pool, self._report(), monotonic, self.tunnels, switching, times.stream, limits.body),
+            Services(
+                self.pool,
+                self._report(),
+                monotonic,
+                self.tunnels,
+                switching,
+                times.stream,
+                limits.body,
+                settings.compat == "tapdata",
+            ),
             loop=loop,
             timeouts=ClientTimeouts(times.request_header, times.idle),
             limits=ClientLimits(
@@ -269,14 +278,15 @@ class App:
         await self.store.close()
 
 
-def token_rules(tokens: config.Tokens) -> TokenRules:
-    """The rules by which tokens are issued and verified."""
+def token_rules(tokens: config.Tokens, *, tapdata: bool = True) -> TokenRules:
+    """The rules by which tokens are issued and verified; `tapdata`: with its claims."""
     return TokenRules(
         issuer=tokens.issuer,
         audience=tokens.audience,
         access_token_ttl=int(tokens.access_token_ttl),
         leeway=tokens.leeway,
         ring=key_ring(tokens),
+        tapdata=tapdata,
     )
 
 

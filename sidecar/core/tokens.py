@@ -68,13 +68,16 @@ class Explanation(NamedTuple):
 
 
 class TokenRules:
-    """Issues and verifies. `access_token_ttl` and `leeway` are seconds."""
+    """Issues and verifies. `access_token_ttl` and `leeway` are seconds; `tapdata`: tokens have its claims, too."""
 
-    def __init__(self, *, issuer: str, audience: str, access_token_ttl: int, leeway: float, ring: KeyRing) -> None:
+    def __init__(
+        self, *, issuer: str, audience: str, access_token_ttl: int, leeway: float, ring: KeyRing, tapdata: bool = True
+    ) -> None:
         self.issuer = issuer
         self.audience = audience
         self.access_token_ttl = access_token_ttl
         self.leeway = leeway
+        self._tapdata = tapdata
         self._ring = ring
         self._issued_headers: dict[str, str] = {}
         self._headers: dict[str, tuple[SigningKey, object]] = {}
@@ -125,12 +128,11 @@ class TokenRules:
             "exp": token.exp,
             "jti": jti,
             "scope": " ".join(scope),
-            # TapData's own names, for APIs that read them.
-            "clientId": token.client_id,
-            "roles": list(token.roles),
-            "createdAt": iat * 1000,
-            "expiredate": token.exp * 1000,
         }
+        if self._tapdata or roles:  # RFC 9068 section 2.2.3.1
+            claims["roles"] = list(roles)
+        if self._tapdata:  # its own names, for APIs that read them
+            claims |= {"clientId": token.client_id, "createdAt": iat * 1000, "expiredate": token.exp * 1000}
         signed = f"{self._issued_header(signer)}.{_encode_json(claims)}"
         return f"{signed}.{_encode(signer.sign(signed.encode()))}", token
 

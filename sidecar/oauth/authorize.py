@@ -187,7 +187,7 @@ class AuthorizeEndpoint:
         if form["step"] == "login":
             return await self._log_in(visit, form)
         if visit.user is None:
-            return see_other(visit.page)  # the session ended while the page was open
+            return see_other(f"?{visit.request.query}")  # the session ended while the page was open
         if form["step"] != "consent" or form.get("decision") not in ("allow", "deny"):
             raise Refused(Reason.INVALID_REQUEST, client_id=visit.asked.target.client.client_id)
         return await self._decide(visit, visit.user, form)
@@ -255,11 +255,12 @@ def _as_get(request: EndpointRequest, form: Parameters) -> Reply:
     query = urlencode(form)
     if request.query or len(query) > _LONGEST_QUERY:
         raise Refused(Reason.INVALID_REQUEST, "The parameters are too long, or in the URL and in the form.")
-    return see_other(f"{request.path}?{query}")
+    return see_other(f"?{query}")
 
 
 def _with_prompt(visit: Visit, prompt: str | None) -> str:
-    """The same page, asking for `prompt`, or without a request to log in again."""
+    """The same page, asking for `prompt`, or without a request to log in again. Relative: nobody knows under which path a proxy
+    in front of us shows it."""
     rest = {name: value for name, value in visit.parameters.items() if name != "prompt"}
     kept = prompt or " ".join(sorted(visit.asked.prompt - {"login", "select_account"}))
-    return f"{visit.request.path}?{urlencode({**rest, 'prompt': kept} if kept else rest)}"
+    return f"?{urlencode({**rest, 'prompt': kept} if kept else rest)}"
