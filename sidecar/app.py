@@ -25,6 +25,7 @@ from sidecar.core.revocations import RevocationView
 from sidecar.core.secrets import hash_secret, parse_secret_hash
 from sidecar.core.tokens import TokenRules
 from sidecar.oauth.client_auth import ClientAuthenticator
+from sidecar.oauth.introspect import IntrospectEndpoint
 from sidecar.oauth.metadata import JWKS_PATH, WELL_KNOWN, PublicDocument, jwks, metadata, offer
 from sidecar.oauth.refresh import RefreshTimes, RefreshTokens
 from sidecar.oauth.revoke import RevokeEndpoint
@@ -48,6 +49,7 @@ log: Final = logging.getLogger("sidecar")
 
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105  a path
 REVOKE_PATH: Final = "/oauth/revoke"
+INTROSPECT_PATH: Final = "/oauth/introspect"
 _IN_FLIGHT: Final = 60  # seconds within which a first use of a code has surely been answered
 _PAUSES_LOGGED_EVERY: Final = 60.0  # seconds
 
@@ -176,6 +178,15 @@ class App:
                 store=self.store,
                 emit=self.emit,
                 clock=self.now,
+            ),
+            INTROSPECT_PATH: IntrospectEndpoint(
+                authenticator=self.authenticator,
+                clients=registry,
+                rules=rules,
+                store=self.store,
+                view=self.view,
+                clock=self.now,
+                monotonic=self.monotonic,
             ),
         }
         return with_metadata(endpoints, rules, registry, grants)
