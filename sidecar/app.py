@@ -11,9 +11,10 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Final
 
 from sidecar import settings as config
+from sidecar.core.assertions import AssertionRules
 from sidecar.core.client_keys import from_secret, read_jwk, read_pem
-from sidecar.core.clients import SECRET_JWT, Client, ClientRegistry
-from sidecar.core.events import Event, RequestDone, StoreChanged
+from sidecar.core.clients import SECRET_JWT, Client, ClientRegistry, Recognised
+from sidecar.core.events import Event, RequestDone, SecretUsed, StoreChanged
 from sidecar.core.grants import AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_TOKEN
 from sidecar.core.issuer import issuer_path
 from sidecar.core.keys import KeyRing, SigningKey, Window
@@ -24,7 +25,9 @@ from sidecar.core.replies import Endpoint
 from sidecar.core.revocations import RevocationView
 from sidecar.core.secrets import hash_secret, parse_secret_hash
 from sidecar.core.tokens import TokenRules
+from sidecar.oauth.client_assertion import AssertionAuthenticator
 from sidecar.oauth.client_auth import ClientAuthenticator
+from sidecar.oauth.introspect import IntrospectEndpoint
 from sidecar.oauth.metadata import JWKS_PATH, WELL_KNOWN, PublicDocument, jwks, metadata, offer
 from sidecar.oauth.refresh import RefreshTimes, RefreshTokens
 from sidecar.oauth.revoke import RevokeEndpoint
@@ -48,6 +51,7 @@ log: Final = logging.getLogger("sidecar")
 
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105  a path
 REVOKE_PATH: Final = "/oauth/revoke"
+INTROSPECT_PATH: Final = "/oauth/introspect"
 _IN_FLIGHT: Final = 60  # seconds within which a first use of a code has surely been answered
 _PAUSES_LOGGED_EVERY: Final = 60.0  # seconds
 
@@ -105,6 +109,7 @@ class App:
             rules=rules,
             cache=self.cache,
             view=self.view,
+            disabled=frozenset(client.client_id for client in settings.clients if client.disabled),
             credential_rules=CredentialRules(frozenset(settings.credentials.places), settings.credentials.body_limit),
             realm=settings.tokens.issuer,
             default_host=self.pool.authority,
@@ -138,8 +143,15 @@ class App:
         )
 
     def _endpoints(self, rules: TokenRules) -> dict[str, Endpoint]:
+        issuer = self.settings.tokens.issuer
         registry = client_registry(self.settings.clients)
-        self.authenticator = ClientAuthenticator(registry, realm=self.settings.tokens.issuer)
+        assertions = AssertionRules(registry, issuer=issuer, token_endpoint=issuer.removesuffix("/") + TOKEN_PATH)
+        self.authenticator = ClientAuthenticator(
+            registry,
+            realm=issuer,
+            assertions=AssertionAuthenticator(assertions, store=self.store, clock=self.now),
+            on_recognised=self._note_secret,
+        )
         refresh = self._refresh_tokens(rules)
         self.people = People(
             self.settings,
@@ -176,6 +188,15 @@ class App:
                 store=self.store,
                 emit=self.emit,
                 clock=self.now,
+            ),
+            INTROSPECT_PATH: IntrospectEndpoint(
+                authenticator=self.authenticator,
+                clients=registry,
+                rules=rules,
+                store=self.store,
+                view=self.view,
+                clock=self.now,
+                monotonic=self.monotonic,
             ),
         }
         return with_metadata(endpoints, rules, registry, grants)
@@ -228,6 +249,10 @@ class App:
         """Tell every listener."""
         for listener in self._listeners:
             listener(event)
+
+    def _note_secret(self, recognised: Recognised) -> None:
+        if recognised.secret is not None:
+            self.emit(SecretUsed(recognised.client.client_id, recognised.secret, self.now()))
 
     def _note_store(self, event: Event) -> None:
         if isinstance(event, StoreChanged):

@@ -106,6 +106,13 @@ class Reason(Enum):
         "unauthorized_client",
         "The client may not use this grant type.",
     )
+    MAY_NOT_INTROSPECT = (
+        Plane.TOKEN,
+        "may_not_introspect",
+        403,
+        "unauthorized_client",
+        "The client may not ask about tokens.",
+    )
     INVALID_SCOPE = (Plane.TOKEN, "invalid_scope", 400, "invalid_scope", "The client may not have this scope.")
     REFRESH_EXPIRED = (Plane.TOKEN, "refresh_expired", 400, "invalid_grant", "The refresh token is invalid.")
     REFRESH_REUSED = (Plane.TOKEN, "refresh_reused", 400, "invalid_grant", "The refresh token is invalid.")

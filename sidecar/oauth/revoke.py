@@ -1,6 +1,9 @@
 """`POST /oauth/revoke` (RFC 7009): a client ends one of its own tokens.
 
 Rules:
+- A refresh token ends with all that came of its grant, access tokens too (section 2.1). Any token of the family will do, also
+  one that was used: it is the client's own.
+- An access token ends alone: its client asked for that, and may go on with its refresh token.
 - 200 says that the token is no longer accepted anywhere: it was revoked, had expired, or never was ours.
 - A token of another client is refused and stays valid (section 2.1).
 - When the store did not take the revocation the answer is 503, never 200: the client must try again.
@@ -8,9 +11,11 @@ Rules:
 
 from collections.abc import Callable
 
+from sidecar.core.clients import Client
 from sidecar.core.events import Listener, TokenRevoked
-from sidecar.core.ports import RevocationStore, StoreUnavailable
+from sidecar.core.ports import Store, StoreUnavailable
 from sidecar.core.reasons import Reason, Refused
+from sidecar.core.refresh import Outcome, family_key
 from sidecar.core.replies import NO_STORE, EndpointRequest, Reply, refusal
 from sidecar.core.tokens import AccessToken, TokenRules
 from sidecar.oauth.client_auth import ClientAuthenticator
@@ -25,7 +30,7 @@ class RevokeEndpoint:
         *,
         authenticator: ClientAuthenticator,
         rules: TokenRules,
-        store: RevocationStore,
+        store: Store,
         emit: Listener,
         clock: Callable[[], float],
     ) -> None:
@@ -51,14 +56,29 @@ class RevokeEndpoint:
         client = await self._authenticator.authenticate(request, parameters)
         if "token" not in parameters:
             raise Refused(Reason.INVALID_REQUEST, "The parameter token is missing.")
-        token = self._known(parameters["token"])
-        if token is not None:
-            if token.client_id != client.client_id:
-                raise Refused(Reason.FOREIGN_TOKEN, client_id=client.client_id)
-            if self._clock() < token.remembered_until:
-                await self._store.revoke(token.jti, token.remembered_until)
-                self._emit(TokenRevoked(client.client_id, token.jti))
+        family = family_key(parameters["token"])
+        if family is None:
+            await self._revoke_access(client, parameters["token"])
+        else:
+            await self._end_family(client, family)
         return Reply(200, (NO_STORE,), b"", None, client.client_id)
+
+    async def _end_family(self, client: Client, key: str) -> None:
+        end = await self._store.end_family(key, client.client_id)
+        if end.outcome is Outcome.FOREIGN:
+            raise Refused(Reason.FOREIGN_TOKEN, client_id=client.client_id)
+        for jti in end.revoked:
+            self._emit(TokenRevoked(client.client_id, jti))
+
+    async def _revoke_access(self, client: Client, text: str) -> None:
+        token = self._known(text)
+        if token is None:
+            return
+        if token.client_id != client.client_id:
+            raise Refused(Reason.FOREIGN_TOKEN, client_id=client.client_id)
+        if self._clock() < token.remembered_until:
+            await self._store.revoke(token.jti, token.remembered_until)
+            self._emit(TokenRevoked(client.client_id, token.jti))
 
     def _known(self, token: str) -> AccessToken | None:
         try:

@@ -32,7 +32,7 @@ ROWS = {
         "invalid_scope": {400},
         "invalid_grant": {400},
         "unsupported_grant_type": {400},
-        "unauthorized_client": {400},
+        "unauthorized_client": {400, 403},
         "unsupported_response_type": {400},
         "access_denied": {403},
         "login_required": {403},
