@@ -7,7 +7,8 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,10 +18,12 @@ import click
 from sidecar import __version__
 from sidecar.app import client_registry, key_ring, token_rules
 from sidecar.core.keys import ASYMMETRIC, SECRET_BYTES, SYMMETRIC, generate_pem
-from sidecar.core.ports import StoreUnavailable
-from sidecar.core.reasons import Refused
+from sidecar.core.ports import Store, StoreUnavailable
+from sidecar.core.reasons import Reason, Refused
+from sidecar.core.refresh import Outcome, family_key
+from sidecar.core.revocations import CUTOFF_KEPT, Cutoff, CutoffKind
 from sidecar.core.secrets import Scheme, choose_scheme, hash_secret
-from sidecar.core.tokens import AccessToken, explain
+from sidecar.core.tokens import explain
 from sidecar.core.users import LONGEST_PASSWORD, hash_password
 from sidecar.demo import demo as run_demo
 from sidecar.ops.logs import configure
@@ -179,24 +182,72 @@ def _pretty(part: dict[str, Any] | None) -> str:
     return json.dumps(shown, indent=2)
 
 
+class Moment(click.ParamType[float]):
+    """RFC 3339, a date, or epoch seconds, as epoch seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Fails for what is none, and for a time without its offset, which could mean any zone."""
+        if isinstance(value, float) or (value.isascii() and value.isdigit()):
+            return float(value)
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            moment = None
+        if moment is not None and len(value) == len("2026-11-24"):
+            moment = moment.replace(tzinfo=UTC)
+        if moment is None or moment.tzinfo is None:
+            self.fail("write a time such as 2026-11-24T08:30:00Z, 2026-11-24 (UTC) or 1795509000", param, ctx)
+        return moment.timestamp()
+
+
 @tokens.command()
 @click.option("--config", type=CONFIG, required=True, help="The file that names the store and the keys.")
-def revoke(config: Path) -> None:
-    """Revoke the token on stdin: every process that shares the store refuses it from now on."""
+@click.option("--client", "client_id", metavar="ID", help="Everything that was issued to this client.")
+@click.option("--subject", metavar="S", help="Everything that was issued in this person's (or client's own) name.")
+@click.option("--all", "everything", is_flag=True, help="Everything.")
+@click.option("--before", type=Moment(), help="With one of these: what was issued until then. Default: now.")
+def revoke(*, config: Path, client_id: str | None, subject: str | None, everything: bool, before: float | None) -> None:
+    """Revoke the token on stdin, or with --client, --subject or --all everything that was issued before a moment.
+
+    Every process that shares the store refuses it from now on. A refresh token is revoked with all that came of its grant.
+    With --client, --subject or --all, one entry ends access tokens, refresh tokens and logins that are as old as --before
+    or older; what is issued later is not touched.
+
+        sidecar tokens revoke --config sidecar.yaml --client reporting
+
+        sidecar tokens revoke --config sidecar.yaml --all --before 2026-11-24T08:30:00Z
+    """
+    chosen: list[tuple[CutoffKind, str]] = []
+    if client_id is not None:
+        chosen.append(("client", client_id))
+    if subject is not None:
+        chosen.append(("subject", subject))
+    if everything:
+        chosen.append(("all", ""))
+    now = time.time()
+    if len(chosen) > 1:
+        raise click.UsageError("Give one of --client, --subject and --all.")
+    if before is not None and not chosen:
+        raise click.UsageError("--before needs --client, --subject or --all.")
+    if before is not None and before > now:
+        raise click.UsageError("--before lies in the future: what is not issued yet cannot be revoked.")
     settings = _load(config)
-    url = settings.store.url.get_secret_value()
-    if url.startswith("memory:"):
+    if settings.store.url.get_secret_value().startswith("memory:"):
         _fail("memory:// lives inside the running process: revoke there, with POST /oauth/revoke", 2)
-    rules = token_rules(settings.tokens)
+    if client_id is not None and client_id not in [client.client_id for client in settings.clients]:
+        click.echo(f"sidecar: {config} names no client {client_id}; going on, for it may have had one", err=True)
     try:
-        token = rules.read_signed(_read_line("token"))
+        if chosen:
+            said = asyncio.run(_cut_off(settings, Cutoff(*chosen[0], int(now if before is None else before)), now))
+        else:
+            said = asyncio.run(_revoke(settings, _read_line("token")))
     except Refused as exc:
         _fail(f"not a token of ours: {exc.reason.word}: {exc.detail}")
-    try:
-        asyncio.run(_revoke(settings, url, token))
     except StoreUnavailable as exc:
         _fail(f"nothing was revoked: {exc}")
-    click.echo(f"revoked {token.jti} of {token.client_id}")
+    click.echo(said)
 
 
 @main.group()
@@ -254,9 +305,31 @@ def _words(values: Iterable[str]) -> str:
     return ", ".join(values)
 
 
-async def _revoke(settings: Settings, url: str, token: AccessToken) -> None:
+async def _cut_off(settings: Settings, cutoff: Cutoff, now: float) -> str:
+    async with _store(settings) as store:
+        await store.cut_off(cutoff, int(now) + CUTOFF_KEPT)
+    whose = {"client": f" to {cutoff.name}", "subject": f" in the name of {cutoff.name}", "all": ""}[cutoff.kind]
+    return f"revoked everything issued{whose} until {datetime.fromtimestamp(cutoff.before, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+async def _revoke(settings: Settings, text: str) -> str:
+    """Raises `Refused` for what is no token of ours."""
+    family = family_key(text)
+    async with _store(settings) as store:
+        if family is not None:
+            ended = await store.end_family(family)
+            if ended.outcome is Outcome.UNKNOWN:
+                raise Refused(Reason.REFRESH_EXPIRED)
+            return f"revoked the refresh token and {len(ended.revoked)} access tokens of its grant"
+        token = token_rules(settings.tokens).read_signed(text)
+        await store.revoke(token.jti, token.remembered_until)
+    return f"revoked {token.jti} of {token.client_id}"
+
+
+@asynccontextmanager
+async def _store(settings: Settings) -> AsyncIterator[Store]:
     store = open_store(
-        url,
+        settings.store.url.get_secret_value(),
         prefix=settings.store.prefix,
         timeout=settings.store.timeout,
         max_staleness=settings.store.max_staleness,
@@ -265,7 +338,7 @@ async def _revoke(settings: Settings, url: str, token: AccessToken) -> None:
         emit=lambda _: None,
     )
     try:
-        await store.revoke(token.jti, token.remembered_until)
+        yield store
     finally:
         await store.close()
 

@@ -490,7 +490,7 @@ class ClientConnection(BaseProtocol):
             body.set_exception(RequestBroken())
 
     def _say_last(self, reason: Reason) -> None:
-        reply = self.listener.services.worded(refusal(reason))
+        reply = self.listener.worded(refusal(reason))
         self.listener.report_unparsed(self, reason)
         self.write(encode_reply(reply, head_only=False, connection=b"Connection: close\r\n"))
         self._close()

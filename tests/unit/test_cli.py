@@ -13,7 +13,7 @@ from sidecar.core.secrets import hash_secret, parse_secret_hash
 from sidecar.settings import load
 from tests.support.assertions import ec_pair, rsa_pair
 from tests.support.process import configuration
-from tests.support.redis import free_port
+from tests.support.redis import RedisServer, free_port
 
 
 @pytest.fixture
@@ -105,6 +105,46 @@ def test_the_demo_refuses_a_store_that_is_none() -> None:
     result = run("demo", "--check", "--store", "mysql://x")
     assert result.exit_code == 2
     assert "memory://" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--client", "a", "--subject", "b"], "one of"),
+        (["--client", "a", "--all"], "one of"),
+        (["--before", "2026-01-01"], "needs"),
+        (["--all", "--before", "2999-01-01"], "future"),
+        (["--all", "--before", "yesterday"], "2026-11-24T08:30:00Z"),
+        (["--all", "--before", "2026-11-24T08:30:00"], "2026-11-24T08:30:00Z"),
+        (["--all", "--before", "-1"], "2026-11-24T08:30:00Z"),
+        (["--all", "--before", "\u0663"], "2026-11-24T08:30:00Z"),
+        (["--all"], "POST /oauth/revoke"),
+    ],
+)
+def test_what_is_to_be_revoked_must_be_clear(config: Path, arguments: list[str], says: str) -> None:
+    result = run("tokens", "revoke", "--config", str(config), *arguments)
+    assert result.exit_code == 2
+    assert says in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("2026-01-02", "2026-01-02 00:00:00"),
+        ("2026-01-02T03:04:05Z", "2026-01-02 03:04:05"),
+        ("2026-01-02T03:04:05.9+01:00", "2026-01-02 02:04:05"),
+        ("1700000000", "2023-11-14 22:13:20"),
+    ],
+)
+def test_a_moment_is_written_in_these_ways(tmp_path: Path, text: str, shown: str) -> None:
+    with RedisServer() as server:
+        path = tmp_path / "sidecar.yaml"
+        path.write_text(yaml.safe_dump(configuration("http://127.0.0.1:1", store={"url": server.url})))
+        result = run("tokens", "revoke", "--config", str(path), "--client", "gone", "--before", text)
+        assert result.exit_code == 0
+        assert f"revoked everything issued to gone until {shown} UTC" in result.output
+        assert "names no client gone" in result.output
+        assert server.command("HKEYS", "{sidecar}:cutoffs") == [b"client gone"]
 
 
 @pytest.fixture

@@ -1,0 +1,299 @@
+"""Refresh tokens, introspection and revocation between real processes that share one Redis."""
+
+import contextlib
+import http.client
+import json
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.support.process import COMMAND, SECRET, Sidecar, configuration, get, running
+from tests.support.redis import RedisServer
+from tests.support.upstream import Upstream
+from tests.support.waiting import wait_until
+
+BOTH = ["client_credentials", "refresh_token"]
+CLIENTS = [
+    {"client_id": "reporting", "client_secret": SECRET, "grant_types": BOTH, "scope": "orders:read orders:write"},
+    {"client_id": "other", "client_secret": "other-secret", "grant_types": BOTH},
+    {"client_id": "plain", "client_secret": "plain-secret"},
+    {"client_id": "gateway", "client_secret": "gateway-secret", "introspect": True},
+]
+CLIENT = {"client_id": "reporting", "client_secret": SECRET}
+GATEWAY = {"client_id": "gateway", "client_secret": "gateway-secret"}
+Fleet = Callable[..., contextlib.AbstractContextManager[list[Sidecar]]]
+
+
+@pytest.fixture(scope="module")
+def shared_redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(shared_redis: RedisServer) -> RedisServer:
+    shared_redis.command("FLUSHALL")
+    return shared_redis
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, shared_upstream: Upstream) -> Fleet:
+    """Starts sidecars on a server."""
+
+    @contextlib.contextmanager
+    def start(server: RedisServer, count: int = 2, **tokens: str) -> Iterator[list[Sidecar]]:
+        store = {"url": server.url, "timeout": "500ms", "max_staleness": "1s"}
+        with contextlib.ExitStack() as stack:
+            sidecars = []
+            for number in range(count):
+                folder = tmp_path / str(number)
+                folder.mkdir(exist_ok=True)
+                base = configuration("")["tokens"]
+                sections: dict[str, Any] = {"store": store, "clients": CLIENTS, "tokens": {**base, **tokens}}
+                sidecars.append(stack.enter_context(running(folder, shared_upstream.url, **sections)))
+            yield sidecars
+
+    return start
+
+
+def post(sidecar: Sidecar, path: str, **fields: str) -> tuple[int, dict[str, Any]]:
+    status, body = get(f"{sidecar.public}/oauth/{path}", {**CLIENT, **fields})
+    return status, json.loads(body) if body else {}
+
+
+def begin(sidecar: Sidecar) -> dict[str, Any]:
+    status, body = post(sidecar, "token", grant_type="client_credentials")
+    assert status == 200
+    return body
+
+
+def refresh(sidecar: Sidecar, token: str, **fields: str) -> tuple[int, dict[str, Any]]:
+    return post(sidecar, "token", grant_type="refresh_token", refresh_token=token, **fields)
+
+
+def call(sidecar: Sidecar, token: str) -> int:
+    return get(f"{sidecar.public}/orders", Authorization=f"Bearer {token}")[0]
+
+
+def ask(sidecar: Sidecar, token: str) -> bool:
+    status, body = post(sidecar, "introspect", token=token, **GATEWAY)
+    assert status == 200
+    assert body["active"] or body == {"active": False}
+    return bool(body["active"])
+
+
+def revoke_by_operator(folder: Path, *arguments: str, stdin: str = "") -> str:
+    config = str(folder / "0" / "sidecar.yaml")
+    done = subprocess.run(
+        [*COMMAND, "tokens", "revoke", "--config", config, *arguments],
+        input=stdin, capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_refresh_goes_on_in_another_process(fleet: Fleet, redis_server: RedisServer) -> None:
+    with fleet(redis_server) as (first, second):
+        token = begin(first)["refresh_token"]
+        for sidecar in (second, first, second):
+            status, body = refresh(sidecar, token)
+            assert status == 200
+            assert call(first, body["access_token"]) == 200
+            token = body["refresh_token"]
+        assert ask(first, token)
+        assert first.metric("sidecar_tokens_issued_total", grant_type="refresh_token") == 1
+
+
+def test_fifty_refreshes_at_once_with_one_token_give_one_lineage(fleet: Fleet, redis_server: RedisServer) -> None:
+    with fleet(redis_server) as sidecars:
+        token = begin(sidecars[0])["refresh_token"]
+        barrier = threading.Barrier(50)
+
+        def race(number: int) -> tuple[int, dict[str, Any]]:
+            barrier.wait()
+            return refresh(sidecars[number % 2], token)
+
+        with ThreadPoolExecutor(50) as pool:
+            answers = list(pool.map(race, range(50)))
+        given = [body["refresh_token"] for status, body in answers if status == 200]
+        assert len(given) == 2, "the first, and the one that may be a lost answer's"
+        assert len(set(given)) == 1
+        refused = [body["error"] for status, body in answers if status != 200]
+        assert refused == ["invalid_grant"] * 48
+        status, body = refresh(sidecars[1], given[0])
+        assert status == 200, "the lineage lives"
+        assert all(call(sidecars[0], body["access_token"]) == 200 for body in [body])
+
+
+def test_a_worker_that_is_killed_before_it_answers_loses_no_token(fleet: Fleet, redis_server: RedisServer) -> None:
+    """The rotation has happened, and nobody heard of it: trying again gives its successor, and only that one lives."""
+    with fleet(redis_server) as (first, second):
+        token = begin(first)["refresh_token"]
+        # The worker stands still between request and answer, as Redis does: the command is on its way.
+        redis_server.pause()
+        connection = http.client.HTTPConnection(*first.address, timeout=10)
+        body = urlencode({**CLIENT, "grant_type": "refresh_token", "refresh_token": token})
+        connection.request("POST", "/oauth/token", body, {"Content-Type": "application/x-www-form-urlencoded"})
+        wait_for_command(redis_server)
+        first.kill()
+        redis_server.resume()
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            raise AssertionError(connection.getresponse().status)
+        connection.close()
+        wait_until(lambda: b"rotated" in redis_server.command("HKEYS", family(redis_server)))
+        rotated = redis_server.command("HGETALL", family(redis_server))
+        status, answer = refresh(second, token)
+        assert status == 200
+        assert redis_server.command("HGET", family(redis_server), "current") == rotated[b"current"], "no second child"
+        assert refresh(second, token)[0] == 400
+        assert refresh(second, answer["refresh_token"])[0] == 200
+
+
+def family(server: RedisServer) -> bytes:
+    (key,) = (key for key in server.command("KEYS", "{sidecar}:family:*") if not key.endswith(b":live"))
+    return bytes(key)
+
+
+def wait_for_command(server: RedisServer) -> None:
+    """Until a rotation, which is longer than a heartbeat, waits in the socket of a server that stands still."""
+
+    def waiting() -> bool:
+        lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+        sockets = [line.split() for line in lines]
+        return any(
+            int(fields[1].partition(":")[2], 16) == server.port and int(fields[4].partition(":")[2], 16) > 400
+            for fields in sockets
+        )
+
+    wait_until(waiting, within=5)
+
+
+def test_reuse_ends_the_family_in_every_process(fleet: Fleet, redis_server: RedisServer) -> None:
+    with fleet(redis_server, refresh_grace="0s") as (first, second):
+        begun = begin(first)
+        _, followed = refresh(second, begun["refresh_token"])
+        assert refresh(first, begun["refresh_token"])[0] == 400
+        for sidecar in (first, second):
+            for body in (begun, followed):
+                wait_until(lambda: call(sidecar, body["access_token"]) == 401, within=2)  # noqa: B023
+        assert refresh(second, followed["refresh_token"])[1]["reason"] == "refresh_revoked"
+        assert first.metric("sidecar_auth_failures_total", plane="token", reason="refresh_reused") == 1
+        assert first.record("request_local", reason="refresh_reused")["client_id"] == "reporting"
+
+
+def test_revoking_a_refresh_token_in_one_process_is_seen_in_the_other(fleet: Fleet, redis_server: RedisServer) -> None:
+    with fleet(redis_server) as (first, second):
+        begun = begin(first)
+        assert (
+            post(second, "revoke", token=begun["refresh_token"], client_id="other", client_secret="other-secret")[0]
+            == 400
+        )
+        assert post(second, "revoke", token=begun["refresh_token"]) == (200, {})
+        wait_until(lambda: call(first, begun["access_token"]) == 401, within=2)
+        assert not ask(first, begun["access_token"])
+        assert not ask(first, begun["refresh_token"])
+        assert refresh(first, begun["refresh_token"])[0] == 400
+
+
+@pytest.mark.parametrize("who", [["--client", "reporting"], ["--subject", "reporting"], ["--all"]])
+def test_an_operator_ends_all_that_was_issued_so_far(
+    fleet: Fleet, redis_server: RedisServer, tmp_path: Path, who: list[str]
+) -> None:
+    with fleet(redis_server) as (first, second):
+        begun, plain = begin(first), second.token("plain", "plain-secret")
+        assert [call(second, token) for token in (begun["access_token"], plain)] == [200, 200]
+        assert "revoked everything" in revoke_by_operator(tmp_path, *who)
+        for sidecar in (first, second):
+            wait_until(lambda: call(sidecar, begun["access_token"]) == 401, within=2)  # noqa: B023
+            assert not ask(sidecar, begun["access_token"])
+            assert not ask(sidecar, begun["refresh_token"])
+        assert call(second, plain) == (401 if who == ["--all"] else 200)
+        assert refresh(second, begun["refresh_token"])[1]["error"] == "invalid_grant"
+        anew = begin(first)
+        assert call(first, anew["access_token"]) == 200, "also in the same second"
+        assert call(second, anew["access_token"]) == 200
+        assert refresh(second, anew["refresh_token"])[0] == 200
+
+
+def test_an_operator_ends_a_grant_by_its_refresh_token(fleet: Fleet, redis_server: RedisServer, tmp_path: Path) -> None:
+    with fleet(redis_server, 1) as (sidecar,):
+        begun = begin(sidecar)
+        assert "1 access tokens" in revoke_by_operator(tmp_path, stdin=begun["refresh_token"])
+        wait_until(lambda: call(sidecar, begun["access_token"]) == 401, within=2)
+
+
+def test_a_cutoff_is_kept_through_the_loss_of_redis(fleet: Fleet, tmp_path: Path, shared_upstream: Upstream) -> None:
+    with RedisServer() as server, fleet(server, 1) as (sidecar,):
+        token = sidecar.token("plain", "plain-secret")
+        revoke_by_operator(tmp_path, "--client", "plain")
+        wait_until(lambda: call(sidecar, token) == 401)
+        server.kill()
+        server.start()
+        sidecar.ready()
+        assert call(sidecar, token) == 401
+        wait_until(lambda: server.command("HEXISTS", "{sidecar}:cutoffs", "client plain") == 1)
+        config = configuration(shared_upstream.url, store={"url": server.url}, clients=CLIENTS)
+        with Sidecar(tmp_path, config) as newcomer:
+            newcomer.ready()
+            assert call(newcomer, token) == 401
+
+
+def test_without_redis_it_is_503_and_no_token_is_lost(fleet: Fleet) -> None:
+    with RedisServer() as server, fleet(server, 1) as (sidecar,):
+        begun = begin(sidecar)
+        server.pause()
+        for answer in (
+            refresh(sidecar, begun["refresh_token"]),
+            post(sidecar, "revoke", token=begun["refresh_token"]),
+            post(sidecar, "introspect", token=begun["refresh_token"], **GATEWAY),
+            post(sidecar, "token", grant_type="client_credentials"),
+        ):
+            assert (answer[0], answer[1]["reason"]) == (503, "store_unavailable")
+        assert sidecar.token("plain", "plain-secret"), "issuing without refresh tokens needs no store"
+        wait_until(lambda: post(sidecar, "introspect", token=begun["access_token"], **GATEWAY)[0] == 503)
+        server.kill()
+        server.start()
+
+
+def test_a_refresh_that_redis_took_too_long_for_can_be_tried_again(fleet: Fleet) -> None:
+    with RedisServer() as server, fleet(server, 1) as (sidecar,):
+        begun = begin(sidecar)
+        server.pause()
+        assert refresh(sidecar, begun["refresh_token"])[0] == 503
+        server.resume()
+        status, body = refresh(sidecar, begun["refresh_token"])
+        assert status == 200
+        assert refresh(sidecar, body["refresh_token"])[0] == 200
+
+
+def test_no_refresh_token_reaches_redis_logs_or_metrics(fleet: Fleet, redis_server: RedisServer) -> None:
+    with fleet(redis_server, 1) as (sidecar,):
+        begun = begin(sidecar)
+        first, (_, body) = begun["refresh_token"], refresh(sidecar, begun["refresh_token"])
+        second = body["refresh_token"]
+        refresh(sidecar, first)
+        refresh(sidecar, first[:-3] + "AAA")
+        refresh(sidecar, second + "x")
+        post(sidecar, "introspect", token=second, **GATEWAY)
+        get(f"{sidecar.public}/oauth/token?refresh_token={second}", CLIENT)
+        post(sidecar, "revoke", token=second)
+        held = []
+        for key in redis_server.command("KEYS", "*"):
+            held.append(key)
+            match redis_server.command("TYPE", key):
+                case b"hash":
+                    held.append(redis_server.command("HGETALL", key))
+                case b"zset":
+                    held.append(redis_server.command("ZRANGE", key, 0, -1))
+                case b"stream":
+                    held.append(redis_server.command("XRANGE", key, "-", "+"))
+        places = {"redis": repr(held), "log": "".join(sidecar.logs), "metrics": get(f"{sidecar.admin}/metrics")[1]}
+        for name, text in places.items():
+            for part in [*first.split("."), *second.split(".")]:
+                assert part not in text, name
