@@ -7,29 +7,33 @@ import secrets
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Final
 
 from sidecar import settings as config
 from sidecar.core.client_keys import from_secret, read_jwk, read_pem
 from sidecar.core.clients import SECRET_JWT, Client, ClientRegistry
 from sidecar.core.events import Event, RequestDone, StoreChanged
-from sidecar.core.grants import CLIENT_CREDENTIALS, REFRESH_TOKEN
-from sidecar.core.keys import KeyRing, SigningKey
+from sidecar.core.grants import AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_TOKEN
+from sidecar.core.issuer import issuer_path
+from sidecar.core.keys import KeyRing, SigningKey, Window
 from sidecar.core.policy import Access, Route, RoutePolicy
 from sidecar.core.ports import Store
-from sidecar.core.refresh import derived_key
+from sidecar.core.refresh import derived_key, digest
 from sidecar.core.replies import Endpoint
 from sidecar.core.revocations import RevocationView
 from sidecar.core.secrets import hash_secret, parse_secret_hash
 from sidecar.core.tokens import TokenRules
 from sidecar.oauth.client_auth import ClientAuthenticator
 from sidecar.oauth.introspect import IntrospectEndpoint
+from sidecar.oauth.metadata import JWKS_PATH, WELL_KNOWN, PublicDocument, jwks, metadata, offer
 from sidecar.oauth.refresh import RefreshTimes, RefreshTokens
 from sidecar.oauth.revoke import RevokeEndpoint
-from sidecar.oauth.token import TokenEndpoint, client_credentials
+from sidecar.oauth.token import Grant, TokenEndpoint, client_credentials
+from sidecar.ops.key_watch import KeyWatch
 from sidecar.ops.logs import AccessLog
 from sidecar.ops.metrics import Gauges, Metrics
+from sidecar.people import People
 from sidecar.proxy.acceptor import Acceptor
 from sidecar.proxy.exchange import Exchange, Services
 from sidecar.proxy.gateway import CredentialRules, Gateway
@@ -46,6 +50,7 @@ log: Final = logging.getLogger("sidecar")
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105  a path
 REVOKE_PATH: Final = "/oauth/revoke"
 INTROSPECT_PATH: Final = "/oauth/introspect"
+_IN_FLIGHT: Final = 60  # seconds within which a first use of a code has surely been answered
 _PAUSES_LOGGED_EVERY: Final = 60.0  # seconds
 
 
@@ -93,7 +98,8 @@ class App:
         self.metrics = Metrics(self.gauges)
         self.access_log = AccessLog(logging.getLogger("sidecar.access"), settings.logging.admitted)
         self._listeners += [self._note_store, self.metrics.on_event, self.access_log.on_event]
-        rules = token_rules(settings.tokens)
+        rules = self.rules = token_rules(settings.tokens, tapdata=settings.compat == "tapdata")
+        self.key_watch = KeyWatch(log, lambda: rules.ring, now)
         endpoints = self._endpoints(rules)
         gateway = Gateway(
             policy=route_policy(settings, endpoints),
@@ -113,7 +119,16 @@ class App:
         limits = settings.limits
         self.listener = Listener(
             gateway,
-            Services(self.pool, self._report(), monotonic, self.tunnels, switching, times.stream, limits.body),
+            Services(
+                self.pool,
+                self._report(),
+                monotonic,
+                self.tunnels,
+                switching,
+                times.stream,
+                limits.body,
+                settings.compat == "tapdata",
+            ),
             loop=loop,
             timeouts=ClientTimeouts(times.request_header, times.idle),
             limits=ClientLimits(
@@ -128,10 +143,28 @@ class App:
         registry = client_registry(self.settings.clients)
         self.authenticator = ClientAuthenticator(registry, realm=self.settings.tokens.issuer)
         refresh = self._refresh_tokens(rules)
-        return {
+        self.people = People(
+            self.settings,
+            clients=registry,
+            rules=rules,
+            store=self.store,
+            ended=self._ended,
+            end_grant=self._end_grant,
+            throttle=self._throttle_login,
+            emit=self.emit,
+            clock=self.now,
+            new_id=new_id,
+        )
+        grants: dict[str, Grant] = {
+            CLIENT_CREDENTIALS: client_credentials,
+            REFRESH_TOKEN: refresh,
+            AUTHORIZATION_CODE: self.people.codes,
+        }
+        endpoints: dict[str, Endpoint] = {
+            **self.people.endpoints,
             TOKEN_PATH: TokenEndpoint(
                 authenticator=self.authenticator,
-                grants={CLIENT_CREDENTIALS: client_credentials, REFRESH_TOKEN: refresh},
+                grants=grants,
                 refresh=refresh,
                 rules=rules,
                 view=self.view,
@@ -156,6 +189,13 @@ class App:
                 monotonic=self.monotonic,
             ),
         }
+        return with_metadata(endpoints, rules, registry, grants)
+
+    def use_keys(self, ring: KeyRing) -> None:
+        """Replace the keys in force, in one step of the loop: no request meets the new ones beside tokens that were verified
+        by the old. What streams with the token of a key that is gone ends as if the token had been revoked."""
+        self.rules.use(ring)
+        self.cache.clear()
 
     def _refresh_tokens(self, rules: TokenRules) -> RefreshTokens:
         tokens = self.settings.tokens
@@ -172,6 +212,15 @@ class App:
             new_id=new_id,
             new_secret=lambda: secrets.token_bytes(32),
         )
+
+    def _ended(self, client_id: str, username: str, since: float) -> bool:
+        return self.view.cut_off(client_id, username, int(since))
+
+    async def _end_grant(self, grant_id: str, client_id: str) -> tuple[str, ...]:
+        return (await self.store.end_family(digest(grant_id), client_id, forbid=_IN_FLIGHT)).revoked
+
+    async def _throttle_login(self, username: str, peer: str) -> None:  # noqa: ARG002  comes with throttling
+        return
 
     def _report(self) -> Callable[[RequestDone], None]:
         """What an ended request goes to: only those who want it, for this is called once per request."""
@@ -235,25 +284,57 @@ class App:
     async def close(self) -> None:
         """Give back what the parts hold."""
         self.authenticator.close()
+        self.people.close()
         await self.pool.close()
         await self.store.close()
 
 
-def token_rules(tokens: config.Tokens) -> TokenRules:
-    """The rules by which tokens are issued and verified."""
-    ring = KeyRing([SigningKey.hmac(key.kid, key.alg, key.secret.get_secret_value()) for key in tokens.signing_keys])
+def token_rules(tokens: config.Tokens, *, tapdata: bool = True) -> TokenRules:
+    """The rules by which tokens are issued and verified; `tapdata`: with its claims."""
     return TokenRules(
         issuer=tokens.issuer,
         audience=tokens.audience,
         access_token_ttl=int(tokens.access_token_ttl),
         leeway=tokens.leeway,
-        ring=ring,
+        ring=key_ring(tokens),
+        tapdata=tapdata,
     )
 
 
+def key_ring(tokens: config.Tokens) -> KeyRing:
+    """The keys of the configuration, in its order."""
+    return KeyRing([_key(key) for key in tokens.signing_keys])
+
+
+def _key(key: config.SigningKey) -> SigningKey:
+    window = Window(key.not_before, key.not_after)
+    if key.secret is not None:
+        return SigningKey.hmac(key.kid, key.alg, key.secret.get_secret_value(), window)
+    if key.private_key is not None:
+        return SigningKey.private(key.kid, key.alg, key.private_key.get_secret_value(), window)
+    return SigningKey.public(key.kid, key.alg, key.public_key or "", window)
+
+
+def with_metadata(
+    endpoints: Mapping[str, Endpoint], rules: TokenRules, clients: Iterable[Client], grant_types: Container[str]
+) -> dict[str, Endpoint]:
+    """The endpoints, with the documents that tell of them. An issuer that is no URL has keys, but no metadata; one with a path
+    has its endpoints below that path as well."""
+    ours: dict[str, Endpoint] = {**endpoints, JWKS_PATH: PublicDocument(lambda: rules.ring, jwks)}
+    path = issuer_path(rules.issuer)
+    if path is None:
+        return ours
+    offered = offer(clients, grant_types, ours)
+    document = PublicDocument(lambda: rules.ring, lambda ring: metadata(rules.issuer, offered, ours, ring))
+    below: dict[str, Endpoint] = {path + each: endpoint for each, endpoint in ours.items()} if path else {}
+    places = {WELL_KNOWN, WELL_KNOWN + path, path + WELL_KNOWN}
+    return {**ours, **below, **dict.fromkeys(sorted(places), document)}
+
+
 def successor_keys(tokens: config.Tokens) -> list[bytes]:
-    """The keys by which a refresh token gives its successor, one for each signing key."""
-    return [derived_key(key.secret.get_secret_value().encode()) for key in tokens.signing_keys]
+    """The keys by which a refresh token gives its successor, one for each signing key that is not public."""
+    secret = [key.secret or key.private_key for key in tokens.signing_keys]
+    return [derived_key(each.get_secret_value().encode()) for each in secret if each is not None]
 
 
 def client_registry(clients: tuple[config.Client, ...]) -> ClientRegistry:

@@ -71,6 +71,15 @@ def refusal(
     return Reply(reason.status, (JSON, NO_STORE, *retry, *headers), _encode(body), reason, client_id)
 
 
+def without_code(reply: Reply) -> Reply:
+    """`reply` without TapData's `code`, which every refusal in JSON has."""
+    if reply.reason is None or JSON not in reply.headers:
+        return reply
+    body = json.loads(reply.body)
+    body.pop("code", None)
+    return reply._replace(body=_encode(body))
+
+
 def _encode(body: Mapping[str, object]) -> bytes:
     """With a newline at its end, for a person at a terminal."""
     return json.dumps(body).encode() + b"\n"

@@ -6,4 +6,5 @@
 - `refresh`      RFC 6749 section 6: refresh tokens
 - `introspect`   RFC 7662: what a token allows, for those who may ask
 - `revoke`       RFC 7009: the end of a token
+- `metadata`     RFC 8414 and RFC 7517: what there is to ask for, and the public keys
 """

@@ -18,7 +18,7 @@ from aiohttp.streams import StreamReader
 from sidecar.core.events import Decision, RequestDone
 from sidecar.core.headers import ResponseHeaders
 from sidecar.core.reasons import Reason, Refused
-from sidecar.core.replies import Reply, refusal
+from sidecar.core.replies import Reply, refusal, without_code
 from sidecar.proxy.pool import UpstreamPool
 from sidecar.proxy.shapes import Whole
 from sidecar.proxy.token_cache import Verified
@@ -41,7 +41,7 @@ class BodyTooLarge(Exception):
 
 class Services(NamedTuple):
     """What every exchange of a worker shares. `switching` are those that may become a tunnel or are one; `tunnel_idle` in
-    seconds, `body_limit` in bytes."""
+    seconds, `body_limit` in bytes; `tapdata`: refusals have its integer `code`."""
 
     pool: UpstreamPool
     report: Callable[[RequestDone], None]
@@ -50,6 +50,11 @@ class Services(NamedTuple):
     switching: set["Exchange"]
     tunnel_idle: float
     body_limit: int | None
+    tapdata: bool
+
+    def worded(self, reply: Reply) -> Reply:
+        """A reply of ours as those expect it who call this API."""
+        return reply if self.tapdata else without_code(reply)
 
 
 class Exchange:
@@ -141,6 +146,7 @@ class Exchange:
         self.status = reply.status
         self.reason = reply.reason
         self.client_id = reply.client_id or self.client_id
+        reply = self._services.worded(reply)
         self.connection.write(encode_reply(reply, head_only=self.head_request, connection=self._connection_line()))
         self._end()
 

@@ -61,7 +61,7 @@ class Listener:
         self.connections: set[ClientConnection] = set()
         self.arriving: set[ClientConnection] = set()
         self._gateway = gateway
-        self._services = services
+        self.services = services
         self._trusted = trusted_proxies
         self._end_with_token = end_with_token
         self._log_failure = log_failure
@@ -121,7 +121,7 @@ class Listener:
     ) -> Exchange | None:
         """Begin to handle a request; `None` when it is over already. `now` in monotonic seconds."""
         self.in_flight += 1
-        exchange = connection.exchange = Exchange(connection, message, payload, self._services, now)
+        exchange = connection.exchange = Exchange(connection, message, payload, self.services, now)
         if self.in_flight > self.limits.in_flight:
             exchange.refuse(Reason.OVERLOADED)
         else:
@@ -157,7 +157,7 @@ class Listener:
     def report_unparsed(self, connection: ClientConnection, reason: Reason) -> None:
         """A request was refused before it could be read."""
         event = RequestDone(Decision.REFUSED, reason.status, 0.0, None, reason, "-", "-", None, connection.peer)
-        self._services.report(event)
+        self.services.report(event)
 
     def check(self, now: float) -> None:
         """Close the connections of clients that are too slow, and end what outlived its token; to be called about once a

@@ -19,15 +19,19 @@ def date_line() -> bytes:
 
 
 def encode_reply(reply: Reply, *, head_only: bool, connection: bytes) -> bytes:
-    """A whole response; `connection` is the `Connection` line or empty. `head_only` answers HEAD: length, no body."""
+    """A whole response; `connection` is the `Connection` line or empty. `head_only` answers HEAD: length, no body.
+
+    A 304 has no body and says no length, which would be taken for that of the 200 (RFC 9110 section 8.6).
+    """
     try:
         phrase = HTTPStatus(reply.status).phrase
     except ValueError:
         phrase = ""
     fields = "".join(f"{name}: {value}\r\n" for name, value in reply.headers)
+    length = "" if reply.status == 304 else f"Content-Length: {len(reply.body)}\r\n"
     return b"".join(
         [
-            f"HTTP/1.1 {reply.status} {phrase}\r\n{fields}Content-Length: {len(reply.body)}\r\n".encode("latin-1"),
+            f"HTTP/1.1 {reply.status} {phrase}\r\n{fields}{length}".encode("latin-1"),
             date_line(),
             connection,
             b"\r\n",

@@ -33,6 +33,10 @@ ROWS = {
         "invalid_grant": {400},
         "unsupported_grant_type": {400},
         "unauthorized_client": {400, 403},
+        "unsupported_response_type": {400},
+        "access_denied": {403},
+        "login_required": {403},
+        "consent_required": {403},
         "temporarily_unavailable": {429, 503},
     },
     Plane.UPSTREAM: {

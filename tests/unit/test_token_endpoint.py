@@ -148,7 +148,8 @@ def test_a_token_is_issued(served: Served, ask: tuple[Any, ...], kind: str) -> N
     token = RULES.verify(body.pop("access_token"), NOW)
     assert body == {"token_type": "Bearer", "expires_in": 600, "scope": "orders:read orders:write"}
     assert type(body["expires_in"]) is int
-    assert token == ("id-1", "c", "c", ("orders:read", "orders:write"), ("analyst", "boss"), int(NOW), int(NOW) + 600)
+    claims = ("id-1", "c", "c", ("orders:read", "orders:write"), ("analyst", "boss"), int(NOW), int(NOW) + 600)
+    assert token == (*claims, "1")
     assert reply[:1] + reply[3:] == (200, None, "c")
     assert reply.headers == (("Content-Type", JSON), ("Cache-Control", "no-store"), ("Pragma", "no-cache"))
     assert served.events == [TokenIssued("client_credentials", "c", "id-1")]
