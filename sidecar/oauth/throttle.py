@@ -28,7 +28,7 @@ from sidecar.core.replies import EndpointRequest, Reply, later
 from sidecar.core.throttling import Budget, Budgets, Rate, Spent
 from sidecar.oauth.parameters import Parameters, form_decoded
 
-_MOST_STOPPED: Final = 10_000
+_MOST_STOPPED: Final = 100_000
 
 
 class Rates(NamedTuple):
