@@ -19,7 +19,7 @@ from sidecar.core.grants import AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_
 from sidecar.core.issuer import issuer_path
 from sidecar.core.keys import KeyRing, SigningKey, Window
 from sidecar.core.policy import Access, Route, RoutePolicy
-from sidecar.core.ports import Store
+from sidecar.core.ports import Store, StoreUnavailable
 from sidecar.core.refresh import derived_key, digest
 from sidecar.core.replies import Endpoint
 from sidecar.core.revocations import RevocationView
@@ -224,6 +224,9 @@ class App:
         )
 
     def _ended(self, client_id: str, username: str, since: float) -> bool:
+        """Whether what a user began so early was revoked; asked about a session, `client_id` is empty."""
+        if not self.view.usable(self.monotonic()):
+            raise StoreUnavailable("the revocation view is stale")
         return self.view.cut_off(client_id, username, int(since))
 
     async def _end_grant(self, grant_id: str, client_id: str) -> tuple[str, ...]:

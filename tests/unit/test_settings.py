@@ -316,7 +316,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a store's own timeout": (changed(store__url="redis://h?socket_timeout=9"), "store.url: only these options"),
     "a relative certificate": (changed(store__url="rediss://h?ssl_ca_certs=ca.pem"), "store.url: ssl_ca_certs must be"),
-    "users": (changed(users=[{"username": "u"}]), "users: the login page is not available yet"),
+    "users": (changed(users=[{"username": "u"}]), "users[0].password_hash: is required"),
     "a pattern without slash": (changed(routes=[{"path": "orders"}]), "routes[0].path: "),
     "a pattern with two stars that compete": (changed(routes=[{"path": "/**/a/**"}]), "routes[0].path: use ** once"),
     "a segment with two stars": (changed(routes=[{"path": "/*a*"}]), "routes[0].path: use ** once, and * once"),
