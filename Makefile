@@ -38,12 +38,14 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-# What the tests start besides Python: redis-server and promtool. Installed where apt-get and root are at hand.
+# What the tests start besides Python: redis-server, promtool, and Node for oauth4webapi. Installed where apt-get and root are at hand.
 .PHONY: system python-venv
 system:
 	@missing=""; \
 	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
 	command -v promtool >/dev/null || missing="$$missing prometheus"; \
+	command -v node >/dev/null || missing="$$missing nodejs"; \
+	command -v npm >/dev/null || missing="$$missing npm"; \
 	test -z "$$missing" || { \
 	  command -v apt-get >/dev/null && test "$$(id -u)" = 0 || { echo "install:$$missing" >&2; exit 1; }; \
 	  echo "installing$$missing"; \

@@ -11,19 +11,21 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Final, Literal
 
 from sidecar import settings as config
+from sidecar.core.assertions import AssertionRules
 from sidecar.core.client_keys import from_secret, read_jwk, read_pem
-from sidecar.core.clients import SECRET_JWT, Client, ClientRegistry
-from sidecar.core.events import Event, RequestDone, StoreChanged
+from sidecar.core.clients import SECRET_JWT, Client, ClientRegistry, Recognised
+from sidecar.core.events import Event, RequestDone, SecretUsed, StoreChanged
 from sidecar.core.grants import AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_TOKEN
 from sidecar.core.issuer import issuer_path
 from sidecar.core.keys import KeyRing, SigningKey, Window
 from sidecar.core.policy import Access, Route, RoutePolicy
-from sidecar.core.ports import Store
+from sidecar.core.ports import Store, StoreUnavailable
 from sidecar.core.refresh import derived_key, digest
 from sidecar.core.replies import Endpoint
 from sidecar.core.revocations import RevocationView
 from sidecar.core.secrets import choose_scheme, hash_secret, parse_secret_hash
 from sidecar.core.tokens import TokenRules
+from sidecar.oauth.client_assertion import AssertionAuthenticator
 from sidecar.oauth.client_auth import ClientAuthenticator
 from sidecar.oauth.introspect import IntrospectEndpoint
 from sidecar.oauth.metadata import JWKS_PATH, WELL_KNOWN, PublicDocument, jwks, metadata, offer
@@ -108,6 +110,7 @@ class App:
             rules=rules,
             cache=self.cache,
             view=self.view,
+            disabled=frozenset(client.client_id for client in settings.clients if client.disabled),
             credential_rules=CredentialRules(frozenset(settings.credentials.places), settings.credentials.body_limit),
             realm=settings.tokens.issuer,
             default_host=self.pool.authority,
@@ -141,8 +144,15 @@ class App:
         )
 
     def _endpoints(self, rules: TokenRules) -> dict[str, Endpoint]:
+        issuer = self.settings.tokens.issuer
         registry = client_registry(self.settings.clients)
-        self.authenticator = ClientAuthenticator(registry, realm=self.settings.tokens.issuer)
+        assertions = AssertionRules(registry, issuer=issuer, token_endpoint=issuer.removesuffix("/") + TOKEN_PATH)
+        self.authenticator = ClientAuthenticator(
+            registry,
+            realm=issuer,
+            assertions=AssertionAuthenticator(assertions, store=self.store, clock=self.now),
+            on_recognised=self._note_secret,
+        )
         authenticator = self._throttled(self.authenticator)
         refresh = self._refresh_tokens(rules)
         self.people = People(
@@ -216,6 +226,9 @@ class App:
         )
 
     def _ended(self, client_id: str, username: str, since: float) -> bool:
+        """Whether what a user began so early was revoked; asked about a session, `client_id` is empty."""
+        if not self.view.usable(self.monotonic()):
+            raise StoreUnavailable("the revocation view is stale")
         return self.view.cut_off(client_id, username, int(since))
 
     async def _end_grant(self, grant_id: str, client_id: str) -> tuple[str, ...]:
@@ -252,6 +265,10 @@ class App:
         """Tell every listener."""
         for listener in self._listeners:
             listener(event)
+
+    def _note_secret(self, recognised: Recognised) -> None:
+        if recognised.secret is not None:
+            self.emit(SecretUsed(recognised.client.client_id, recognised.secret, self.now()))
 
     def _note_store(self, event: Event) -> None:
         if isinstance(event, StoreChanged):

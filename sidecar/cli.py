@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import secrets
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -15,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from sidecar import __version__
-from sidecar.app import key_ring, token_rules
+from sidecar.app import client_registry, key_ring, token_rules
 from sidecar.core.keys import ASYMMETRIC, SECRET_BYTES, SYMMETRIC, generate_pem
 from sidecar.core.ports import Store, StoreUnavailable
 from sidecar.core.reasons import Reason, Refused
@@ -82,11 +83,12 @@ def serve(config: Path) -> None:
 def check_config(file: Path) -> None:
     """Check FILE and report every fault at once, each with its path in the file.
 
-    References such as ${env:NAME} are resolved, so run it where the sidecar will run. Exit code 2 when there are faults.
+    References such as ${env:NAME} are resolved, so run it where the sidecar will run. Exit code 2 when there are faults;
+    a warning is none.
     """
     settings = _load(file, now=time.time())
-    for note in advice(settings):
-        click.echo(f"note: {note}", err=True)
+    for each in advice(settings):
+        click.echo(f"warning: {each}", err=True)
     click.echo(f"{file}: ok ({len(settings.clients)} clients, {len(settings.routes)} routes)")
 
 
@@ -246,6 +248,61 @@ def revoke(*, config: Path, client_id: str | None, subject: str | None, everythi
     except StoreUnavailable as exc:
         _fail(f"nothing was revoked: {exc}")
     click.echo(said)
+
+
+@main.group()
+def clients() -> None:
+    """Look at the clients of a configuration, and make secrets for them. No command here shows a configured secret."""
+
+
+@clients.command("list")
+@click.option("--config", type=CONFIG, required=True, help="The file that names the clients.")
+def list_clients(config: Path) -> None:
+    """List the clients: id, how each may authenticate, its grants, and whether it is disabled."""
+    for client in client_registry(_load(config).clients):
+        state = " (disabled)" if client.disabled else ""
+        click.echo(f"{client.client_id}{state}: {_words(client.auth_methods)}; {_words(sorted(client.grant_types))}")
+
+
+@clients.command("show")
+@click.option("--config", type=CONFIG, required=True, help="The file that names the clients.")
+@click.argument("client_id")
+def show_client(config: Path, client_id: str) -> None:
+    """Show a client as the sidecar sees it. Exit code 1 when there is none of this id."""
+    client = client_registry(_load(config).clients).find(client_id)
+    if client is None:
+        _fail("there is no client of this id; see sidecar clients list")
+    fields = {
+        "client_id": client.client_id,
+        "client_name": client.client_name,
+        "authentication": _words(client.auth_methods),
+        "secrets": _words("scrypt" if secret.slow else "sha256" for secret in client.secrets),
+        "keys": "; ".join(f"{_words(key.algs)}{f', kid {key.kid}' if key.kid else ''}" for key in client.keys),
+        "grant_types": _words(sorted(client.grant_types)),
+        "scope": " ".join(client.scope),
+        "roles": _words(client.roles),
+        "redirect_uris": " ".join(client.redirect_uris),
+        "introspect": "yes" if client.introspect else "no",
+        "disabled": "yes" if client.disabled else "no",
+    }
+    for name, value in fields.items():
+        click.echo(f"{name}: {value or '-'}")
+
+
+@clients.command("new-secret")
+def new_secret() -> None:
+    """Print a new secret of 256 random bits, for the client, and its hash, for the configuration.
+
+    To change a client's secret while it is in use, put the new hash beside the old one under client_secret_hashes, and take the
+    old one away when /metrics shows no more use of it.
+    """
+    secret = secrets.token_hex(32)
+    click.echo(f"client_secret: {secret}")
+    click.echo(f"client_secret_hash: {hash_secret(secret, os.urandom(16), 'sha256')}")
+
+
+def _words(values: Iterable[str]) -> str:
+    return ", ".join(values)
 
 
 async def _cut_off(settings: Settings, cutoff: Cutoff, now: float) -> str:

@@ -19,7 +19,7 @@ from sidecar.core.secrets import SecretHash
 AuthMethod = Literal["client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none"]
 AUTH_METHODS: Final[tuple[AuthMethod, ...]] = get_args(AuthMethod)
 """How a client may prove who it is (names of RFC 7591 section 2 and OpenID Connect Core section 9)."""
-PUBLIC: Final = "none"
+PUBLIC: Final[AuthMethod] = "none"
 SECRET_JWT: Final = "client_secret_jwt"  # noqa: S105  the name of a method
 
 

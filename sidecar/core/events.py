@@ -52,6 +52,14 @@ class TokenRevoked(NamedTuple):
     jti: str
 
 
+class SecretUsed(NamedTuple):
+    """A client was let in by one of its secrets, the `secret`-th of the configuration, at `at` (epoch seconds)."""
+
+    client_id: str
+    secret: int
+    at: float
+
+
 class StoreChanged(NamedTuple):
     """The store became reachable or unreachable; `detail` names the fault (never an address with a password)."""
 
@@ -59,6 +67,6 @@ class StoreChanged(NamedTuple):
     detail: str
 
 
-Event = RequestDone | TokenIssued | TokenRevoked | StoreChanged
+Event = RequestDone | TokenIssued | TokenRevoked | SecretUsed | StoreChanged
 Listener = Callable[[Event], None]
 """Called synchronously, in order; must be quick and must not raise."""

@@ -50,7 +50,8 @@ def check_grant(grant_type: str | None, client: Client, supported: Container[str
         raise Refused(Reason.INVALID_REQUEST, "The parameter grant_type is missing.", client_id=client.client_id)
     if grant_type not in supported:
         raise Refused(Reason.UNSUPPORTED_GRANT, client_id=client.client_id)
-    if grant_type not in client.grant_types:
+    proven = not client.public or grant_type != CLIENT_CREDENTIALS  # RFC 6749 section 4.4: confidential clients only
+    if grant_type not in client.grant_types or not proven:
         raise Refused(Reason.UNAUTHORIZED_GRANT, client_id=client.client_id)
     return grant_type
 

@@ -12,23 +12,20 @@ PyJWT's `decode` is not used: it takes padding, any `typ`, duplicate members and
 clock itself. Its signature algorithms are.
 """
 
-import base64
-import binascii
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, NoReturn
 
+from sidecar.core.compact import COMPACT, MAX_TOKEN, Malformed, decode, encode, read_object
 from sidecar.core.keys import KeyRing, SigningKey
 from sidecar.core.reasons import Reason, Refused
 
-MAX_TOKEN: Final = 8 * 1024
 FUTURE_TOLERANCE: Final = 5.0
 """Seconds by which `iat` and `nbf` may lie ahead: another replica's clock may be a little ahead of ours."""
 REVOCATION_MARGIN: Final = 60
 """Seconds for which a revocation outlives `exp`: the largest leeway, and clocks that differ."""
 
-_COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _TYPES: Final = ("at+jwt", "application/at+jwt")
 _HEADER_MEMBERS: Final = frozenset(["alg", "typ", "kid"])
 _LATEST: Final = 253402300799  # the last second of the year 9999
@@ -134,7 +131,7 @@ class TokenRules:
         if self._tapdata:  # its own names, for APIs that read them
             claims |= {"clientId": token.client_id, "createdAt": iat * 1000, "expiredate": token.exp * 1000}
         signed = f"{self._issued_header(signer)}.{_encode_json(claims)}"
-        return f"{signed}.{_encode(signer.sign(signed.encode()))}", token
+        return f"{signed}.{encode(signer.sign(signed.encode()))}", token
 
     def remembered_until(self, now: float) -> int:
         """When a revocation of a token that is issued at `now` may be forgotten, in epoch seconds."""
@@ -199,7 +196,7 @@ class TokenRules:
 
     def _open(self, token: str) -> tuple[str, object, bytes]:
         """The `kid`, the `typ` and the payload of a token whose signature is right."""
-        if len(token) > MAX_TOKEN or not _COMPACT.fullmatch(token):
+        if len(token) > MAX_TOKEN or not COMPACT.fullmatch(token):
             _malformed()
         signed, _, signature = token.rpartition(".")
         header, _, payload = signed.partition(".")
@@ -292,43 +289,20 @@ def _malformed() -> NoReturn:
 
 
 def _read_object(data: bytes) -> dict[str, Any]:
-    """A JSON object without duplicate members, NaN or Infinity. Raises `Refused`."""
+    """A JSON object. Raises `Refused`."""
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_members, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+        return read_object(data)
+    except Malformed:
         raise Refused(Reason.MALFORMED_TOKEN) from None
-    if not isinstance(value, dict):
-        _malformed()
-    return value
-
-
-def _members(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    members: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in members:
-            raise ValueError("duplicate member")
-        members[name] = value
-    return members
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)
-
-
-def _encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
 def _encode_json(value: Mapping[str, object]) -> str:
-    return _encode(json.dumps(value, separators=(",", ":")).encode())
+    return encode(json.dumps(value, separators=(",", ":")).encode())
 
 
 def _decode(segment: str) -> bytes:
     """base64url in its one canonical spelling. Raises `Refused`."""
     try:
-        data = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
-    except (binascii.Error, ValueError):
+        return decode(segment)
+    except Malformed:
         raise Refused(Reason.MALFORMED_TOKEN) from None
-    if _encode(data) != segment:
-        _malformed()
-    return data

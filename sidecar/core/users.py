@@ -20,7 +20,7 @@ from sidecar.core.reasons import Reason, Refused
 LONGEST_PASSWORD: Final = 1024
 _SHAPE: Final = re.compile(
     r"\$argon2id\$v=19\$m=(?P<m>[0-9]{1,8}),t=(?P<t>[0-9]{1,3}),p=(?P<p>[0-9]{1,2})"
-    r"\$(?P<salt>[A-Za-z0-9+/]{11,86})\$(?P<digest>[A-Za-z0-9+/]{43,86})"
+    r"\$(?P<salt>[A-Za-z0-9+/]{11,86})\$(?P<digest>[A-Za-z0-9+/]{43})"
 )
 _MOST_MEMORY: Final = 256 * 1024  # KiB
 _LEAST_MEMORY: Final = 7 * 1024

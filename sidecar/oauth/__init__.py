@@ -1,7 +1,7 @@
 """The HTTP face of the authorization server: each endpoint takes an `EndpointRequest` and gives a `Reply`.
 
 - `parameters`   reads what was sent, form or JSON
-- `client_auth`  who sent it
+- `client_auth`  who sent it; `client_assertion` by a signed assertion
 - `throttle`     how often somebody may fail
 - `token`        RFC 6749: a token for a client
 - `refresh`      RFC 6749 section 6: refresh tokens

@@ -30,7 +30,7 @@ EndGrant = Callable[[str, str], Awaitable[Iterable[str]]]
 
 
 class Kept(NamedTuple):
-    """What is stored under the digest of a code. `ends` in epoch seconds; `redirect_uri` when the request named one."""
+    """What is stored under the digest of a code. Times are epoch seconds; `redirect_uri` if the request named it."""
 
     client_id: str
     redirect_uri: str | None
@@ -38,6 +38,7 @@ class Kept(NamedTuple):
     username: str
     scope: tuple[str, ...]
     grant_id: str
+    since: int
     ends: float
     spent: bool = False
 
@@ -73,7 +74,7 @@ class AuthorizationCodes:
 
     async def issue(self, asked: AuthorizationRequest, username: str, scope: tuple[str, ...]) -> str:
         """A code that lets the client have a token of this user. Raises `StoreUnavailable`."""
-        target = asked.target
+        target, now = asked.target, self._clock()
         code = self._new_code()
         kept = Kept(
             client_id=target.client.client_id,
@@ -82,7 +83,8 @@ class AuthorizationCodes:
             username=username,
             scope=scope,
             grant_id=self._new_grant_id(),
-            ends=self._clock() + self._ttl,
+            since=int(now),
+            ends=now + self._ttl,
         )
         await self._store.put(_key(code), json.dumps(kept._asdict()), self._ttl)
         return code
@@ -105,7 +107,7 @@ class AuthorizationCodes:
         if not await self._store.once(f"{key}:spent", self._ttl + _IN_FLIGHT):
             await self._replayed(kept)
         await self._store.put(key, json.dumps(kept._replace(spent=True)._asdict()), self._remembered)
-        return Granted(user.username, user.roles, tuple(kept.scope), grant_id=kept.grant_id)
+        return Granted(user.username, user.roles, tuple(kept.scope), grant_id=kept.grant_id, since=kept.since)
 
     async def _replayed(self, kept: Kept) -> NoReturn:
         for jti in await self._end_grant(kept.grant_id, kept.client_id):

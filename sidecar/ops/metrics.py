@@ -4,7 +4,8 @@ An event is counted in plain integers: that costs a microsecond, while a labelle
 and its multi-process mode knows no histograms of other processes' making. The library writes the exposition when somebody
 asks for it, from *snapshots*: plain dictionaries, which a worker can send to its parent, and which add up.
 
-Labels are bounded: decisions, reasons and grant types are closed lists, a status is a number that HTTP knows or `other`.
+Labels are bounded: decisions, reasons and grant types are closed lists, a status is a number that HTTP knows or `other`, a
+client is one of the configuration that has shown its secret.
 """
 
 import platform
@@ -18,7 +19,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from sidecar import __version__
-from sidecar.core.events import Event, RequestDone, TokenIssued, TokenRevoked
+from sidecar.core.events import Event, RequestDone, SecretUsed, TokenIssued, TokenRevoked
 from sidecar.core.grants import GRANT_TYPES
 from sidecar.core.reasons import Plane, Reason
 
@@ -66,6 +67,7 @@ class Metrics:
         self._failures: Counter[Reason] = Counter()
         self._issued: Counter[str] = Counter()
         self._revoked = 0
+        self._secrets: dict[tuple[int, str], float] = {}
         self._request_duration = _Histogram()
         self._upstream_duration = _Histogram()
 
@@ -85,6 +87,8 @@ class Metrics:
             self._issued[event.grant_type] += 1
         elif type(event) is TokenRevoked:
             self._revoked += 1
+        elif type(event) is SecretUsed:
+            self._secrets[event.secret, event.client_id] = event.at
 
     def snapshot(self) -> Snapshot:
         """Everything as JSON can carry it."""
@@ -98,6 +102,7 @@ class Metrics:
             "upstream_failures": {key: count for key, count in failures.items() if key.startswith(Plane.UPSTREAM)},
             "issued": dict(self._issued),
             "revoked": self._revoked,
+            "secrets": {f"{number} {client_id}": at for (number, client_id), at in self._secrets.items()},
             "request_duration": [*self._request_duration.counts, self._request_duration.total],
             "upstream_duration": [*self._upstream_duration.counts, self._upstream_duration.total],
             "gauges": self._gauges()._asdict(),
@@ -179,6 +184,7 @@ class _Exposition(Collector):
             issued.add_metric([grant_type], total["issued"].get(grant_type, 0))
         yield issued
         yield CounterMetricFamily("sidecar_tokens_revoked_total", "Access tokens revoked here.", total["revoked"])
+        yield _secrets(total["secrets"])
         hits, misses = total["cache"]
         yield CounterMetricFamily("sidecar_token_cache_hits_total", "Tokens that were verified before.", hits)
         yield CounterMetricFamily("sidecar_token_cache_misses_total", "Tokens whose signature was checked.", misses)
@@ -211,6 +217,18 @@ class _Exposition(Collector):
             yield GaugeMetricFamily(f"sidecar_{name}", text, value)
 
 
+def _secrets(used: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(
+        "sidecar_client_secret_last_used_timestamp_seconds",
+        "When a client was last let in by its first or its second secret.",
+        labels=["client_id", "secret"],
+    )
+    for key, at in sorted(used.items()):
+        number, _, client_id = key.partition(" ")
+        family.add_metric([client_id, number], at)
+    return family
+
+
 def _buckets(counts: list[int]) -> list[tuple[str, float]]:
     buckets, cumulated = [], 0
     for bound, count in zip([*map(str, _BOUNDS), "+Inf"], counts, strict=True):
@@ -220,11 +238,13 @@ def _buckets(counts: list[int]) -> list[tuple[str, float]]:
 
 
 def _merge(left: Snapshot, right: Snapshot) -> Snapshot:
-    """The sums of two snapshots' counters."""
+    """The sums of two snapshots' counters, and the later of their times."""
     merged: Snapshot = {name: _add(left[name], right[name]) for name in _KEYED}
     for name in (*_HISTOGRAMS, "cache"):
         merged[name] = [a + b for a, b in zip(left[name], right[name], strict=True)]
     merged["revoked"] = left["revoked"] + right["revoked"]
+    secrets = [*left["secrets"].items(), *right["secrets"].items()]
+    merged["secrets"] = dict(sorted(secrets, key=lambda item: item[1]))  # of one key, the last stays
     return merged
 
 

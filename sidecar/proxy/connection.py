@@ -490,7 +490,7 @@ class ClientConnection(BaseProtocol):
             body.set_exception(RequestBroken())
 
     def _say_last(self, reason: Reason) -> None:
-        reply = self._listener.services.worded(refusal(reason))
+        reply = self._listener.worded(refusal(reason))
         self._listener.report_unparsed(self, reason)
         self.write(encode_reply(reply, head_only=False, connection=b"Connection: close\r\n"))
         self._close()

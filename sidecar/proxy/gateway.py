@@ -50,7 +50,7 @@ class Credential(NamedTuple):
 
 
 class Gateway:
-    """Decides about every request of a worker."""
+    """Decides about every request of a worker. `disabled`: the clients whose tokens are refused, valid or not."""
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class Gateway:
         rules: TokenRules,
         cache: TokenCache,
         view: RevocationView,
+        disabled: Set[str],
         credential_rules: CredentialRules,
         realm: str,
         default_host: bytes,
@@ -74,6 +75,7 @@ class Gateway:
         self._rules = rules
         self._cache = cache
         self._view = view
+        self._disabled = disabled
         self._places = credential_rules.places
         self._everywhere = {"bearer", "header"} <= credential_rules.places
         self._body_limit = credential_rules.body_limit
@@ -186,7 +188,10 @@ class Gateway:
         now = self._now()
         verified = self._cache.get(token)
         if verified is None:
-            verified = Verified(self._rules.verify(token, now))
+            access = self._rules.verify(token, now)
+            if access.client_id in self._disabled:  # here alone, for it does not change while we run
+                raise Refused(Reason.PROTECTED_CLIENT_DISABLED)
+            verified = Verified(access)
             self._cache.add(token, verified)
         elif now >= verified.exp + self._rules.leeway:
             self._cache.discard(token)

@@ -12,6 +12,7 @@ from aiohttp.streams import StreamReader
 from sidecar.core.capacity import told_beyond
 from sidecar.core.events import Decision, RequestDone
 from sidecar.core.reasons import Reason, Refused
+from sidecar.core.replies import Reply
 from sidecar.proxy.connection import ClientConnection
 from sidecar.proxy.exchange import Exchange, Services
 from sidecar.proxy.gateway import Gateway
@@ -61,7 +62,7 @@ class Listener:
         self.connections: set[ClientConnection] = set()
         self.arriving: set[ClientConnection] = set()
         self._gateway = gateway
-        self.services = services
+        self._services = services
         self._trusted = trusted_proxies
         self._end_with_token = end_with_token
         self._log_failure = log_failure
@@ -121,7 +122,7 @@ class Listener:
     ) -> Exchange | None:
         """Begin to handle a request; `None` when it is over already. `now` in monotonic seconds."""
         self.in_flight += 1
-        exchange = connection.exchange = Exchange(connection, message, payload, self.services, now)
+        exchange = connection.exchange = Exchange(connection, message, payload, self._services, now)
         if self.in_flight > self.limits.in_flight:
             exchange.refuse(Reason.OVERLOADED)
         else:
@@ -154,10 +155,14 @@ class Listener:
         self.waiting += 1 if waiting else -1
         self.in_flight += -1 if waiting else 1
 
+    def worded(self, reply: Reply) -> Reply:
+        """A reply of ours as those expect it who call this API."""
+        return self._services.worded(reply)
+
     def report_unparsed(self, connection: ClientConnection, reason: Reason) -> None:
         """A request was refused before it could be read."""
         event = RequestDone(Decision.REFUSED, reason.status, 0.0, None, reason, "-", "-", None, connection.peer)
-        self.services.report(event)
+        self._services.report(event)
 
     def check(self, now: float) -> None:
         """Close the connections of clients that are too slow, and end what outlived its token; to be called about once a

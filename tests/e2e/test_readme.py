@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.support.process import Sidecar
+from tests.support.process import Sidecar, configuration
 from tests.support.redis import RedisServer, free_port
 from tests.support.upstream import Upstream
 
@@ -30,6 +31,8 @@ def commands(heading: str) -> list[str]:
         elif inside:
             found[-1] += "\n" + line
             inside = line != "END"
+        elif found and found[-1].endswith("\\"):
+            found[-1] += "\n" + line
     return found
 
 
@@ -118,3 +121,21 @@ def test_every_metric_that_is_named_is_there(place: tuple[Path, Sidecar]) -> Non
     text = run(f"curl -s {sidecar.admin}/metrics", folder)
     families = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
     assert {name for name in families if name.startswith("sidecar_")} == named
+
+
+def test_a_client_authenticates_by_a_key(tmp_path: Path, shared_upstream: Upstream) -> None:
+    *make, sign, ask = commands("Client authentication")
+    for command in make:
+        run(command, tmp_path)
+    shown = re.search(r"```yaml\n(clients:.*?)```", README, re.DOTALL)
+    assert shown
+    document = configuration(shared_upstream.url, clients=yaml.safe_load(shown[1])["clients"])
+    document["tokens"]["issuer"] = "https://api.example.com"
+    with Sidecar(tmp_path, document) as sidecar:
+        run(sign, tmp_path)
+        assert json.loads(run(at(ask, sidecar), tmp_path))["scope"] == "orders:read"
+        assert json.loads(run(at(ask, sidecar), tmp_path))["error"] == "invalid_client", "an assertion is taken once"
+    config = str(tmp_path / "sidecar.yaml")
+    assert "warehouse: private_key_jwt" in run(f"sidecar clients list --config {config}", tmp_path)
+    assert "keys: EdDSA" in run(f"sidecar clients show warehouse --config {config}", tmp_path)
+    assert "client_secret_hash: sha256$" in run("sidecar clients new-secret", tmp_path)

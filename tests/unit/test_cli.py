@@ -9,8 +9,9 @@ from click.testing import CliRunner, Result
 from sidecar import __version__
 from sidecar.app import token_rules
 from sidecar.cli import main
-from sidecar.core.secrets import parse_secret_hash
+from sidecar.core.secrets import hash_secret, parse_secret_hash
 from sidecar.settings import load
+from tests.support.assertions import ec_pair, rsa_pair
 from tests.support.process import configuration
 from tests.support.redis import RedisServer, free_port
 
@@ -41,6 +42,10 @@ def test_the_version() -> None:
         ["tokens"],
         ["tokens", "inspect"],
         ["tokens", "revoke"],
+        ["clients"],
+        ["clients", "list"],
+        ["clients", "show"],
+        ["clients", "new-secret"],
     ],
 )
 def test_every_command_has_help(command: list[str]) -> None:
@@ -140,3 +145,84 @@ def test_a_moment_is_written_in_these_ways(tmp_path: Path, text: str, shown: str
         assert f"revoked everything issued to gone until {shown} UTC" in result.output
         assert "names no client gone" in result.output
         assert server.command("HKEYS", "{sidecar}:cutoffs") == [b"client gone"]
+
+
+@pytest.fixture
+def registered(tmp_path: Path) -> Path:
+    """A configuration with a client of each kind."""
+    clients = [
+        {
+            "client_id": "reporting",
+            "client_name": "Reporting",
+            "client_secret_hashes": [hash_secret(f"canary-{n}", bytes(16), "sha256") for n in range(2)],
+            "scope": "a b",
+            "roles": ["analyst"],
+            "introspect": True,
+            "disabled": True,
+        },
+        {
+            "client_id": "warehouse",
+            "jwks": {"keys": [{**ec_pair().jwk, "kid": "2026"}]},
+            "public_key": rsa_pair().public,
+        },
+        {
+            "client_id": "app",
+            "token_endpoint_auth_method": "none",
+            "grant_types": ["implicit", "authorization_code"],
+            "redirect_uris": ["https://app.example.com/cb"],
+        },
+        {"client_id": "hs", "client_secret": "canary" * 6, "token_endpoint_auth_method": "client_secret_jwt"},
+    ]
+    path = tmp_path / "sidecar.yaml"
+    path.write_text(yaml.safe_dump(configuration("http://127.0.0.1:1", clients=clients)))
+    return path
+
+
+def test_clients_are_listed_with_what_they_may_do(registered: Path) -> None:
+    assert run("clients", "list", "--config", str(registered)).output.splitlines() == [
+        "reporting (disabled): client_secret_basic, client_secret_post; client_credentials",
+        "warehouse: private_key_jwt; client_credentials",
+        "app: none; authorization_code, implicit",
+        "hs: client_secret_jwt; client_credentials",
+    ]
+
+
+def test_a_client_is_shown_without_its_secrets(registered: Path) -> None:
+    shown = {
+        name: run("clients", "show", name, "--config", str(registered)).output for name in ("reporting", "warehouse")
+    }
+    assert shown["reporting"].splitlines() == [
+        "client_id: reporting",
+        "client_name: Reporting",
+        "authentication: client_secret_basic, client_secret_post",
+        "secrets: sha256, sha256",
+        "keys: -",
+        "grant_types: client_credentials",
+        "scope: a b",
+        "roles: analyst",
+        "redirect_uris: -",
+        "introspect: yes",
+        "disabled: yes",
+    ]
+    assert "keys: RS256, PS256; ES256, kid 2026\n" in shown["warehouse"]
+    assert "canary" not in str(shown) + run("clients", "show", "hs", "--config", str(registered)).output
+
+
+def test_a_client_that_is_not_there_is_not_shown(registered: Path) -> None:
+    result = run("clients", "show", "nobody", "--config", str(registered))
+    assert (result.exit_code, "there is no client of this id" in result.output) == (1, True)
+
+
+def test_a_new_secret_fits_its_hash_and_is_never_the_same() -> None:
+    made = [dict(line.split(": ") for line in run("clients", "new-secret").output.splitlines()) for _ in range(2)]
+    for each in made:
+        assert len(each["client_secret"]) == 64
+        assert parse_secret_hash(each["client_secret_hash"]).matches(each["client_secret"])
+    assert made[0]["client_secret"] != made[1]["client_secret"]
+
+
+def test_implicit_is_warned_of_and_is_no_fault(registered: Path) -> None:
+    result = run("check-config", str(registered))
+    assert result.exit_code == 0
+    assert "warning: clients[2].grant_types: implicit shows tokens" in result.output
+    assert "RFC 9700 section 2.1.2" in result.output

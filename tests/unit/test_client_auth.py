@@ -125,7 +125,8 @@ RECOGNISED: list[tuple[list[str], dict[str, str], str]] = [
 ]
 REFUSED: list[tuple[list[str], dict[str, str], Reason]] = [
     ([], {}, Reason.UNKNOWN_CLIENT),
-    ([], {"client_id": "c"}, Reason.UNKNOWN_CLIENT),
+    ([], {"client_id": "c"}, Reason.WRONG_AUTH_METHOD),
+    ([], {"client_id": "nobody"}, Reason.UNKNOWN_CLIENT),
     ([], {"client_secret": "secret"}, Reason.UNKNOWN_CLIENT),
     ([], body("nobody"), Reason.UNKNOWN_CLIENT),
     ([], body("C"), Reason.UNKNOWN_CLIENT),
@@ -298,4 +299,9 @@ def test_any_header_is_recognised_or_refused(headers: list[str], parameters: dic
         assert client.client_id == "c"
         assert any(text.endswith(("secret", "s%65cret")) for text in shown)
         return
-    assert reason in (Reason.UNKNOWN_CLIENT, Reason.BAD_CLIENT_SECRET, Reason.INVALID_REQUEST)
+    assert reason in (
+        Reason.UNKNOWN_CLIENT,
+        Reason.BAD_CLIENT_SECRET,
+        Reason.WRONG_AUTH_METHOD,
+        Reason.INVALID_REQUEST,
+    )

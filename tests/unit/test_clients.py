@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core import secrets
-from sidecar.core.clients import AuthMethod, Client, ClientRegistry, Recognised
+from sidecar.core.client_keys import from_secret
+from sidecar.core.clients import AUTH_METHODS, AuthMethod, Client, ClientRegistry, Recognised
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.secrets import SecretHash, hash_secret, parse_secret_hash
 
@@ -167,6 +168,64 @@ def test_only_a_success_is_remembered() -> None:
     assert outcome(clients.recall, "slow", ["s-secret"]) == "slow", "a failure makes nobody forget"
 
 
+TWO = [
+    client("two", fast("old"), fast("new")),
+    client("mixed", slow("old"), fast("new")),
+    client("slows", slow("old"), slow("new")),
+]
+
+
+@pytest.mark.parametrize("client_id", ["two", "mixed", "slows"])
+@pytest.mark.parametrize(("secret", "number"), [("old", 1), ("new", 2)])
+def test_each_of_two_secrets_lets_in_and_is_told_apart(client_id: str, secret: str, number: int) -> None:
+    clients = registry(TWO)
+    for _ in range(2):
+        assert clients.authenticate(client_id, ["x", secret], "client_secret_post") == (clients.find(client_id), number)
+        assert clients.recall(client_id, ["x", secret], "client_secret_post") == (clients.find(client_id), number)
+    assert outcome(clients.authenticate, client_id, ["neither"]) is WRONG
+
+
+@pytest.mark.parametrize("client_id", ["two", "mixed", "slows", "fast", "slow", "nobody"])
+def test_a_failure_runs_as_many_slow_hashes_as_the_client_with_the_most(hashes: list[str], client_id: str) -> None:
+    assert outcome(registry([*MIXED, *TWO]).authenticate, client_id, ["w", "v"]) in (WRONG, UNKNOWN)
+    assert hashes == ["w", "w", "v", "v"]
+
+
+def test_the_decoy_is_the_slowest_hash_there_is() -> None:
+    costly = slow("s")._replace(cost=(11, 1, 1))
+    assert registry([*MIXED, client("costly", costly)])._decoy == costly
+
+
+def pinned(method: AuthMethod | None, *secrets: SecretHash, keys: int = 0) -> Client:
+    return client("c", *secrets, token_endpoint_auth_method=method, keys=(from_secret("k" * 32),) * keys)
+
+
+@pytest.mark.parametrize(
+    ("made", "methods"),
+    [
+        (pinned(None, fast("s")), ("client_secret_basic", "client_secret_post")),
+        (pinned(None, fast("s"), keys=1), ("client_secret_basic", "client_secret_post", "private_key_jwt")),
+        (pinned(None, keys=1), ("private_key_jwt",)),
+        (pinned(None), ()),
+        *((pinned(method, fast("s"), keys=1), (method,)) for method in AUTH_METHODS),
+    ],
+)
+def test_a_method_is_taken_when_it_is_registered_or_possible(made: Client, methods: tuple[AuthMethod, ...]) -> None:
+    assert made.auth_methods == methods
+    assert made.public is (methods == ("none",))
+    clients = registry([made])
+    for method in AUTH_METHODS:
+        found = outcome(clients.authenticate, "c", ["s"], method)
+        expected = "c" if method in methods else Reason.WRONG_AUTH_METHOD
+        assert found == (expected if made.secrets else WRONG)
+
+
+def test_who_does_not_know_the_secret_is_not_told_of_the_method() -> None:
+    clients = registry([pinned("client_secret_post", fast("s"))])
+    assert outcome(clients.authenticate, "c", ["w"], "client_secret_basic") is WRONG
+    assert outcome(clients.recall, "c", ["s"], "client_secret_basic") is Reason.WRONG_AUTH_METHOD
+
+
 def test_what_is_remembered_is_keyed_by_the_process() -> None:
     one, other = (registry(MIXED, bytes([number]) * 32) for number in (1, 2))
     for clients in (one, other):
@@ -195,3 +254,10 @@ def test_a_registry_knows_its_clients_disabled_or_not() -> None:
     clients = registry(MIXED)
     assert [clients.knows(name) for name in ("fast", "slow-off", "Fast", "")] == [True, True, False, False]
     assert repr(clients) == "<ClientRegistry 4 clients>"
+
+
+def test_a_registry_finds_and_lists_its_clients() -> None:
+    clients = registry(MIXED)
+    assert [each.client_id for each in clients] == ["fast", "fast-off", "slow", "slow-off"]
+    assert clients.find("slow-off") == MIXED[3]
+    assert clients.find("nobody") is None

@@ -7,7 +7,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from sidecar.core.events import Decision, RequestDone, TokenIssued, TokenRevoked
+from sidecar.core.events import Decision, RequestDone, SecretUsed, TokenIssued, TokenRevoked
 from sidecar.core.reasons import Plane, Reason
 from sidecar.ops.metrics import Accumulator, Gauges, Metrics, Snapshot, render
 
@@ -91,6 +91,26 @@ def test_tokens_are_counted() -> None:
     assert found["sidecar_tokens_revoked_total", ()] == 1
 
 
+def test_the_last_use_of_a_secret_is_the_latest_of_all_workers() -> None:
+    used = "sidecar_client_secret_last_used_timestamp_seconds"
+    first, second, dead, past = metrics(), metrics(), metrics(), Accumulator()
+    assert not any(name == used for name, _ in samples(first.snapshot())), "nothing that was never used"
+    for counter, event in (
+        (first, SecretUsed("a b", 1, 5.0)),
+        (first, SecretUsed("a b", 1, 9.5)),
+        (first, SecretUsed("c", 2, 1.0)),
+        (second, SecretUsed("a b", 1, 7.0)),
+        (second, SecretUsed("c", 2, 2.0)),
+        (dead, SecretUsed("a b", 2, 3.0)),
+        (dead, SecretUsed("c", 2, 1.5)),
+    ):
+        counter.on_event(event)
+    past.add(dead.snapshot())
+    found = samples(first.snapshot(), second.snapshot(), *past.snapshots())
+    shown = {labels: value for (name, labels), value in found.items() if name == used}
+    assert shown == {("a b", "1"): 9.5, ("a b", "2"): 3.0, ("c", "2"): 2.0}
+
+
 def test_buckets_are_cumulative_and_a_bound_belongs_to_its_bucket() -> None:
     counter = metrics()
     for seconds in (0.0, 0.001, 0.0011, 0.3, 99.0):
@@ -164,6 +184,7 @@ def test_a_view_that_was_never_loaded_is_infinitely_stale() -> None:
 def test_promtool_has_nothing_to_say() -> None:
     counter = metrics()
     counter.on_event(done(upstream=0.1))
+    counter.on_event(SecretUsed("c", 1, 1e9))
     checked = subprocess.run(
         ["promtool", "check", "metrics"],
         input=render([counter.snapshot()]),

@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sidecar.core.reasons import Reason
+from sidecar.core.replies import Reply
 from sidecar.proxy.connection import ClientConnection
 from sidecar.proxy.listener import ClientLimits, ClientTimeouts
 
@@ -41,6 +42,9 @@ class Recorder:
     ) -> None:
         fields = (message.method, message.path, message.version, message.raw_headers, message.should_close)
         self.seen.append((*fields, message.upgrade, message.chunked, payload))
+
+    def worded(self, reply: Reply) -> Reply:
+        return reply
 
     def report_unparsed(self, connection: ClientConnection, reason: Reason) -> None:
         self.seen.append(reason)

@@ -209,7 +209,7 @@ INVALID: dict[str, tuple[dict[str, Any] | bytes, Reason]] = {
     "a scope too many": ({**ASKED, "scope": "orders:read orders:delete"}, R.INVALID_SCOPE),
     "blank scopes": ({**ASKED, "scope": " "}, R.INVALID_SCOPE),
     "a scope for who has none": ({**ASKED, "client_id": "plain", "scope": "orders:read"}, R.INVALID_SCOPE),
-    "no secret": ({**GRANT, "client_id": "c"}, R.UNKNOWN_CLIENT),
+    "no secret": ({**GRANT, "client_id": "c"}, R.WRONG_AUTH_METHOD),
     "no id": ({**GRANT, "client_secret": "secret"}, R.UNKNOWN_CLIENT),
     "an unknown client": ({**ASKED, "client_id": "nobody"}, R.UNKNOWN_CLIENT),
     "a wrong secret": ({**ASKED, "client_secret": "wrong"}, R.BAD_CLIENT_SECRET),
