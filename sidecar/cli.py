@@ -29,7 +29,7 @@ from sidecar.demo import demo as run_demo
 from sidecar.ops.logs import configure
 from sidecar.server import StartError
 from sidecar.server import serve as serve_one
-from sidecar.settings import Settings, SettingsError, load
+from sidecar.settings import Settings, SettingsError, advice, load
 from sidecar.stores import open_store
 from sidecar.supervisor import serve as serve_many
 

@@ -770,6 +770,18 @@ def load(path: Path, *, now: float | None = None) -> Settings:
     return settings
 
 
+def advice(settings: Settings) -> list[Fault]:
+    """What is not a fault, and still not how it is done today (RFC 9700)."""
+    implicit = (
+        "implicit shows tokens to the browser's history and to scripts: use authorization_code (RFC 9700 section 2.1.2)"
+    )
+    return [
+        Fault(f"clients[{index}].grant_types", implicit)
+        for index, client in enumerate(settings.clients)
+        if "implicit" in client.grant_types
+    ]
+
+
 def cross_faults(document: dict[str, Any]) -> list[Fault]:
     """Faults between sections. Works on the raw document, so that they show beside the faults within sections."""
     clients = _items(document.get("clients"))
