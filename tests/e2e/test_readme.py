@@ -7,11 +7,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import yaml
 
-from tests.support.process import Sidecar, configuration
+from tests.support.people import Browser
+from tests.support.process import Sidecar, configuration, running
 from tests.support.redis import RedisServer, free_port
 from tests.support.upstream import Upstream
 
@@ -83,11 +85,34 @@ def test_a_token_is_got_used_and_revoked(place: tuple[Path, Sidecar]) -> None:
     token = answer["access_token"]
     call = f"curl -s -o /dev/null -w '%{{http_code}}' {sidecar.public}/orders -H 'Authorization: Bearer {token}'"
     assert run(call, folder) == "200"
-    by_client, by_operator = (command.partition("     #")[0] for command in commands("Revoking"))
+    by_client, by_operator, of_client, of_subject = (command.partition("     #")[0] for command in commands("Revoking"))
     assert run(at(by_client, sidecar), folder, TOKEN=token) == ""
     assert run(call, folder) == "401"
     (folder / "token.txt").write_text(json.loads(run(at(get, sidecar), folder))["access_token"])
     assert "revoked" in run(by_operator, folder)
+    assert "issued to reporting until" in run(of_client, folder)
+    assert "in the name of anna until 2026-11-24 08:30:00 UTC" in run(of_subject, folder)
+
+
+def test_a_token_is_refreshed_and_asked_about(tmp_path: Path, shared_upstream: Upstream) -> None:
+    shown = re.search(r"### Refresh tokens\n.*?```yaml\n(clients:.*?)```", README, re.DOTALL)
+    assert shown
+    make, begin, pick, refresh = commands("Refresh tokens")
+    run("openssl rand -hex 32 > reporting-secret", tmp_path)
+    run(make, tmp_path)
+    with running(tmp_path, shared_upstream.url, clients=yaml.safe_load(shown[1])["clients"]) as sidecar:
+        first, second = map(json.loads, shell([at(begin, sidecar), pick, at(refresh, sidecar)], tmp_path))
+        assert second["scope"] == "orders:read"
+        assert second["refresh_token"] != first["refresh_token"]
+        (ask,) = commands("Introspection")
+        said = json.loads(run(at(ask, sidecar), tmp_path, TOKEN=first["access_token"]))
+        example = re.search(r'^\{"active": true.*?, …\}$', README, re.MULTILINE)
+        assert example
+        assert json.loads(example[0].replace(", …", "")).items() <= said.items()
+        assert json.loads(run(at(ask, sidecar), tmp_path, TOKEN=first["refresh_token"])) == {"active": False}
+        assert (
+            json.loads(run(at(ask, sidecar), tmp_path, TOKEN=second["refresh_token"]))["token_use"] == "refresh_token"
+        )
 
 
 def test_a_key_is_made_and_listed(place: tuple[Path, Sidecar]) -> None:
@@ -139,3 +164,64 @@ def test_a_client_authenticates_by_a_key(tmp_path: Path, shared_upstream: Upstre
     assert "warehouse: private_key_jwt" in run(f"sidecar clients list --config {config}", tmp_path)
     assert "keys: EdDSA" in run(f"sidecar clients show warehouse --config {config}", tmp_path)
     assert "client_secret_hash: sha256$" in run("sidecar clients new-secret", tmp_path)
+
+
+def shell(lines: list[str], folder: Path, **env: str) -> list[str]:
+    """Some commands of one shell; the lines that they print."""
+    return run("\n".join(lines), folder, **env).splitlines()
+
+
+@pytest.fixture(scope="module")
+def login_place(
+    tmp_path_factory: pytest.TempPathFactory, shared_upstream: Upstream
+) -> Iterator[tuple[Path, Sidecar, str]]:
+    """The sidecar of `config/login.yaml`, on a free port, and anna's password."""
+    folder = tmp_path_factory.mktemp("login")
+    (folder / "config").mkdir()
+    text = (Path(__file__).parents[2] / "config" / "login.yaml").read_text()
+    text = text.replace("listen: 127.0.0.1:3030", "listen: 127.0.0.1:0\nadmin: {listen: 127.0.0.1:0}")
+    (folder / "config" / "login.yaml").write_text(text.replace("http://127.0.0.1:3080", shared_upstream.url))
+    *prepare, serve = commands("Authorization code")[:4]
+    assert serve == "sidecar serve --config config/login.yaml &"
+    password, made = shell([*prepare, "echo $ANNA_HASH"], folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANNA_HASH", made)
+        with Sidecar(folder, folder / "config" / "login.yaml") as sidecar:
+            yield folder, sidecar.ready(), password
+
+
+def agree(sidecar: Sidecar, link: str, password: str) -> dict[str, str]:
+    """Open a link, log in, agree: what the client gets."""
+    browser, parameters = Browser(sidecar.public), dict(parse_qsl(urlsplit(link).query))
+    browser.log_in(parameters, password=password)
+    page = browser.decide(parameters)
+    assert page.location.startswith(parameters["redirect_uri"])
+    return page.answer
+
+
+def test_a_person_gives_a_client_a_code(login_place: tuple[Path, Sidecar, str]) -> None:
+    folder, sidecar, password = login_place
+    verifier, challenge, link, read, redeem = commands("Authorization code")[4:]
+    assert read == 'read -p "code: " CODE'
+    link, made = shell([verifier, challenge, link, "echo $VERIFIER"], folder)
+    answer = agree(sidecar, link, password)
+    given = json.loads(run(at(redeem, sidecar), folder, CODE=answer["code"], VERIFIER=made))
+    assert given.keys() == {"access_token", "token_type", "expires_in", "scope", "refresh_token"}
+
+
+def test_a_person_gives_a_client_a_token(login_place: tuple[Path, Sidecar, str]) -> None:
+    folder, sidecar, password = login_place
+    (link,) = shell(commands("Implicit"), folder)
+    assert agree(sidecar, link, password).keys() == {
+        "access_token",
+        "token_type",
+        "expires_in",
+        "scope",
+        "state",
+        "iss",
+    }
+
+
+def test_a_password_is_hashed(tmp_path: Path) -> None:
+    *_, made = shell(commands("Users and the login page"), tmp_path)
+    assert made.startswith("$argon2id$v=19$m=65536,t=3,p=1$")
