@@ -36,13 +36,17 @@ clean:
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV) || { $(MAKE) --no-print-directory python-venv && $(PYTHON) -m venv $(VENV); }
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	# Apart from the others, since on Python 3.11 it asks for a greenlet that Playwright cannot have; it imports none.
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'httpbin>=0.10.4'
 	touch $@
 
-# What the tests start besides Python: redis-server, promtool, and Node for oauth4webapi. Installed where apt-get and root are at hand.
+# What the tests start besides Python: redis-server, chromium, promtool, and Node for oauth4webapi. Installed where apt-get and
+# root are at hand.
 .PHONY: system python-venv
 system:
 	@missing=""; \
 	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	command -v promtool >/dev/null || missing="$$missing prometheus"; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
 	command -v npm >/dev/null || missing="$$missing npm"; \

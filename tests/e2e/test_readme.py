@@ -7,10 +7,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import yaml
 
+from tests.support.people import Browser
 from tests.support.process import Sidecar, configuration
 from tests.support.redis import RedisServer, free_port
 from tests.support.upstream import Upstream
@@ -139,3 +141,64 @@ def test_a_client_authenticates_by_a_key(tmp_path: Path, shared_upstream: Upstre
     assert "warehouse: private_key_jwt" in run(f"sidecar clients list --config {config}", tmp_path)
     assert "keys: EdDSA" in run(f"sidecar clients show warehouse --config {config}", tmp_path)
     assert "client_secret_hash: sha256$" in run("sidecar clients new-secret", tmp_path)
+
+
+def shell(lines: list[str], folder: Path, **env: str) -> list[str]:
+    """Some commands of one shell; the lines that they print."""
+    return run("\n".join(lines), folder, **env).splitlines()
+
+
+@pytest.fixture(scope="module")
+def login_place(
+    tmp_path_factory: pytest.TempPathFactory, shared_upstream: Upstream
+) -> Iterator[tuple[Path, Sidecar, str]]:
+    """The sidecar of `config/login.yaml`, on a free port, and anna's password."""
+    folder = tmp_path_factory.mktemp("login")
+    (folder / "config").mkdir()
+    text = (Path(__file__).parents[2] / "config" / "login.yaml").read_text()
+    text = text.replace("listen: 127.0.0.1:3030", "listen: 127.0.0.1:0\nadmin: {listen: 127.0.0.1:0}")
+    (folder / "config" / "login.yaml").write_text(text.replace("http://127.0.0.1:3080", shared_upstream.url))
+    *prepare, serve = commands("Authorization code")[:4]
+    assert serve == "sidecar serve --config config/login.yaml &"
+    password, made = shell([*prepare, "echo $ANNA_HASH"], folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANNA_HASH", made)
+        with Sidecar(folder, folder / "config" / "login.yaml") as sidecar:
+            yield folder, sidecar.ready(), password
+
+
+def agree(sidecar: Sidecar, link: str, password: str) -> dict[str, str]:
+    """Open a link, log in, agree: what the client gets."""
+    browser, parameters = Browser(sidecar.public), dict(parse_qsl(urlsplit(link).query))
+    browser.log_in(parameters, password=password)
+    page = browser.decide(parameters)
+    assert page.location.startswith(parameters["redirect_uri"])
+    return page.answer
+
+
+def test_a_person_gives_a_client_a_code(login_place: tuple[Path, Sidecar, str]) -> None:
+    folder, sidecar, password = login_place
+    verifier, challenge, link, read, redeem = commands("Authorization code")[4:]
+    assert read == 'read -p "code: " CODE'
+    link, made = shell([verifier, challenge, link, "echo $VERIFIER"], folder)
+    answer = agree(sidecar, link, password)
+    given = json.loads(run(at(redeem, sidecar), folder, CODE=answer["code"], VERIFIER=made))
+    assert given.keys() == {"access_token", "token_type", "expires_in", "scope", "refresh_token"}
+
+
+def test_a_person_gives_a_client_a_token(login_place: tuple[Path, Sidecar, str]) -> None:
+    folder, sidecar, password = login_place
+    (link,) = shell(commands("Implicit"), folder)
+    assert agree(sidecar, link, password).keys() == {
+        "access_token",
+        "token_type",
+        "expires_in",
+        "scope",
+        "state",
+        "iss",
+    }
+
+
+def test_a_password_is_hashed(tmp_path: Path) -> None:
+    *_, made = shell(commands("Users and the login page"), tmp_path)
+    assert made.startswith("$argon2id$v=19$m=65536,t=3,p=1$")

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from sidecar.core.users import hash_password
 from sidecar.settings import Limits, Settings, load
 from tests.support.certificates import Authority
 from tests.support.keys import PEMS, public_pem
@@ -20,7 +21,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of `config/` with what the files refer to."""
     for file in CONFIG.glob("*.yaml"):
         (tmp_path / file.name).write_text(file.read_text())
-    (tmp_path / "keys").mkdir()
+    for name in ("keys", "templates"):
+        (tmp_path / name).mkdir()
     for key in ("keys/2026-11", "signing-key"):
         (tmp_path / key).write_text("0123456789abcdef" * 4 + "\n")
     (tmp_path / "keys" / "2026-12.pem").write_text(PEMS["ES256"])
@@ -31,6 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SIDECAR_STORE_URL", "redis://127.0.0.1:6379/0")
     monkeypatch.setenv("BILLING_SECRET", "b" * 32)
     monkeypatch.setenv("REPORTING_SECRET", "r" * 32)
+    monkeypatch.setenv("ANNA_HASH", hash_password("secret"))
     return tmp_path
 
 
@@ -77,7 +80,9 @@ def test_the_examples_defaults_are_the_programs(folder: Path) -> None:
         assert getattr(example.upstream, name) == type(example.upstream).model_fields[name].default, name
     for name in ("access_token_ttl", "refresh_token_ttl", "leeway", "cache_size"):
         assert getattr(example.tokens, name) == type(example.tokens).model_fields[name].default, name
+    for name in ("session_ttl", "consent_ttl", "code_ttl"):
+        assert getattr(example.login, name) == type(example.login).model_fields[name].default, name
     for name in ("prefix", "timeout", "max_staleness"):
         assert getattr(example.store, name) == type(example.store).model_fields[name].default, name
-    for name in ("listen", "workers", "users", "trusted_proxies"):
+    for name in ("listen", "workers", "compat", "trusted_proxies"):
         assert getattr(example, name) == Settings.model_fields[name].default, name
