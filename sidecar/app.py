@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Container, Iterable, Mapping
-from typing import Final
+from typing import Final, Literal
 
 from sidecar import settings as config
 from sidecar.core.assertions import AssertionRules
@@ -23,7 +23,7 @@ from sidecar.core.ports import Store, StoreUnavailable
 from sidecar.core.refresh import derived_key, digest
 from sidecar.core.replies import Endpoint
 from sidecar.core.revocations import RevocationView
-from sidecar.core.secrets import hash_secret, parse_secret_hash
+from sidecar.core.secrets import choose_scheme, hash_secret, parse_secret_hash
 from sidecar.core.tokens import TokenRules
 from sidecar.oauth.client_assertion import AssertionAuthenticator
 from sidecar.oauth.client_auth import ClientAuthenticator
@@ -31,6 +31,7 @@ from sidecar.oauth.introspect import IntrospectEndpoint
 from sidecar.oauth.metadata import JWKS_PATH, WELL_KNOWN, PublicDocument, jwks, metadata, offer
 from sidecar.oauth.refresh import RefreshTimes, RefreshTokens
 from sidecar.oauth.revoke import RevokeEndpoint
+from sidecar.oauth.throttle import Rates, Throttle, ThrottledClients, ThrottledLogins
 from sidecar.oauth.token import Grant, TokenEndpoint, client_credentials
 from sidecar.ops.key_watch import KeyWatch
 from sidecar.ops.logs import AccessLog
@@ -152,6 +153,7 @@ class App:
             assertions=AssertionAuthenticator(assertions, store=self.store, clock=self.now),
             on_recognised=self._note_secret,
         )
+        authenticator = self._throttled(self.authenticator)
         refresh = self._refresh_tokens(rules)
         self.people = People(
             self.settings,
@@ -160,7 +162,7 @@ class App:
             store=self.store,
             ended=self._ended,
             end_grant=self._end_grant,
-            throttle=self._throttle_login,
+            throttle=ThrottledLogins(self._throttle("user")),
             emit=self.emit,
             clock=self.now,
             new_id=new_id,
@@ -173,7 +175,7 @@ class App:
         endpoints: dict[str, Endpoint] = {
             **self.people.endpoints,
             TOKEN_PATH: TokenEndpoint(
-                authenticator=self.authenticator,
+                authenticator=authenticator,
                 grants=grants,
                 refresh=refresh,
                 rules=rules,
@@ -183,14 +185,14 @@ class App:
                 new_id=new_id,
             ),
             REVOKE_PATH: RevokeEndpoint(
-                authenticator=self.authenticator,
+                authenticator=authenticator,
                 rules=rules,
                 store=self.store,
                 emit=self.emit,
                 clock=self.now,
             ),
             INTROSPECT_PATH: IntrospectEndpoint(
-                authenticator=self.authenticator,
+                authenticator=authenticator,
                 clients=registry,
                 rules=rules,
                 store=self.store,
@@ -232,8 +234,22 @@ class App:
     async def _end_grant(self, grant_id: str, client_id: str) -> tuple[str, ...]:
         return (await self.store.end_family(digest(grant_id), client_id, forbid=_IN_FLIGHT)).revoked
 
-    async def _throttle_login(self, username: str, peer: str) -> None:  # noqa: ARG002  comes with throttling
-        return
+    def _throttled(self, authenticator: ClientAuthenticator) -> ThrottledClients:
+        clients = self.settings.clients
+        return ThrottledClients(
+            authenticator,
+            self._throttle("client"),
+            unguessable=frozenset(client.client_id for client in clients if unguessable(client)),
+            requests=self.settings.throttling.requests_per_client,
+        )
+
+    def _throttle(self, kind: Literal["client", "user"]) -> Throttle:
+        said = self.settings.throttling
+        rates = {
+            "client": Rates(said.failures_per_address, said.failures_per_client, said.failures_per_client_and_address),
+            "user": Rates(said.logins_per_address, said.logins_per_user, said.logins_per_user_and_address),
+        }
+        return Throttle(kind, rates[kind], store=self.store, monotonic=self.monotonic)
 
     def _report(self) -> Callable[[RequestDone], None]:
         """What an ended request goes to: only those who want it, for this is called once per request."""
@@ -386,6 +402,16 @@ def _secret_hashes(client: config.Client) -> list[str]:
         return [hash_secret(client.client_secret.get_secret_value(), secrets.token_bytes(16), "sha256")]
     hashes = client.client_secret_hashes or ((client.client_secret_hash,) if client.client_secret_hash else ())
     return [each.get_secret_value() for each in hashes]
+
+
+def unguessable(client: config.Client) -> bool:
+    """Whether nobody can hit on what the client proves itself with: every secret is long enough to have been generated, or it
+    has none."""
+    plain = client.client_secret.get_secret_value() if client.client_secret else None
+    hashes = [client.client_secret_hash] if client.client_secret_hash else list(client.client_secret_hashes or ())
+    return (plain is None or choose_scheme(plain) == "sha256") and all(
+        not parse_secret_hash(each.get_secret_value()).slow for each in hashes
+    )
 
 
 def route_policy(settings: config.Settings, endpoints: Mapping[str, Endpoint]) -> RoutePolicy:

@@ -34,6 +34,7 @@ from sidecar.core.issuer import InvalidIssuer, issuer_path
 from sidecar.core.policy import Access, InvalidPattern, compile_pattern
 from sidecar.core.redirect_uris import redirect_uri_fault
 from sidecar.core.secrets import InvalidSecretHash, parse_secret_hash
+from sidecar.core.throttling import Rate
 from sidecar.core.users import InvalidPasswordHash, check_password_hash
 from sidecar.templates import template_fault
 from sidecar.tls import InvalidTls, server_context, upstream_context
@@ -45,6 +46,7 @@ _DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _MOMENT = re.compile(  # RFC 3339 section 5.6: always with its offset
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2}))?"
 )
+_RATE = re.compile(r"([0-9]{1,9})/([0-9.]+(?:ms|s|m|h|d))")
 _SIZE = re.compile(r"([0-9]+)(B|KiB|MiB|GiB)")
 _SIZE_UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
@@ -637,6 +639,32 @@ class Login(Model):
     form_action: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], Field(strict=False)] = ()
 
 
+def _rate(value: object) -> Rate | None:
+    if value is None or isinstance(value, Rate):  # a default of ours
+        return value
+    match = _RATE.fullmatch(value) if isinstance(value, str) else None
+    if value == "off" or value is False:  # as which YAML reads off without quotes
+        return None
+    if match is None or int(match[1]) < 1 or parse_duration(match[2]) <= 0:
+        raise _fault("write how many in which time, such as 60/1m, or off")
+    return Rate(int(match[1]), parse_duration(match[2]))
+
+
+RateOrOff = Annotated[Rate | None, BeforeValidator(_rate)]
+
+
+class Throttling(Model):
+    """How often secrets and passwords may be tried, before the answer is 429."""
+
+    failures_per_address: RateOrOff = Rate(120, 60.0)
+    failures_per_client: RateOrOff = Rate(300, 60.0)
+    failures_per_client_and_address: RateOrOff = Rate(30, 60.0)
+    logins_per_address: RateOrOff = Rate(60, 300.0)
+    logins_per_user: RateOrOff = Rate(100, 300.0)
+    logins_per_user_and_address: RateOrOff = Rate(10, 300.0)
+    requests_per_client: RateOrOff = None
+
+
 class Route(Model):
     """A rule for paths and methods: the first that matches decides."""
 
@@ -741,6 +769,7 @@ class Settings(Model):
     credentials: Credentials = Credentials()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
+    throttling: Throttling = Throttling()
     streams: Streams = Streams()
     tls: Tls | None = None
     logging: Logging = Logging()

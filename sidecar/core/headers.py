@@ -79,6 +79,10 @@ _NEVER_NAMED: Final = frozenset(
     + b"authorization cookie set-cookie access_token".split()
 ) | (_OURS | _FORWARDED)
 PLAIN_OPTIONS: Final = frozenset([b"", b",keep-alive", b",Keep-Alive", b",close"])
+# An address of either kind, the second in brackets or not; some proxies add the port.
+_ADDRESS: Final = re.compile(
+    r"([0-9.]{7,15})(?::[0-9]{1,5})?|\[([0-9A-Fa-f:.]{2,45})\](?::[0-9]{1,5})?|([0-9A-Fa-f:.]{2,45})"
+)
 _MEMO_LIMIT: Final = 1024
 _FOLD: Final = bytes.maketrans(b"_.", b"--")
 
@@ -354,6 +358,24 @@ def forwarded_block(
     if certificate:
         extra += b"X-Forwarded-Client-Cert: %b\r\n" % certificate
     return extra + b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (chain, proto, name)
+
+
+def client_address(inbound: Iterable[tuple[bytes, bytes]], *, peer: str, trusts: Callable[[str], bool]) -> str:
+    """Who sent the request to the first proxy that is not trusted, which is the peer when that is not trusted.
+
+    `X-Forwarded-For` is read from its end, where each trusted proxy put whom it had before it: what stands further left is
+    anybody's invention. An entry that is no address ends the search.
+    """
+    chain = b",".join(value for name, value in inbound if name.lower() == b"x-forwarded-for").decode("latin-1")
+    found = peer
+    for entry in reversed(chain.split(",")):
+        if not trusts(found):
+            return found
+        match = _ADDRESS.fullmatch(entry.strip(" \t"))
+        if match is None:
+            return found
+        found = match[1] or match[2] or match[3]
+    return found
 
 
 def identity_block(client_id: str, subject: str, scope: Iterable[str], roles: Iterable[str]) -> bytes:

@@ -1,9 +1,11 @@
 """What the rules need from the outside world, as protocols that `stores` fulfils and `app` wires."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from sidecar.core.refresh import Access, Ended, Family, FamilyState, Rotated, Rotation
 from sidecar.core.revocations import Cutoff, RevocationView
+from sidecar.core.throttling import Budget, Spent
 
 
 class StoreUnavailable(Exception):
@@ -78,3 +80,8 @@ class Store(RevocationStore, Protocol):
 
     async def read_family(self, key: str) -> FamilyState | None:
         """A family as it is now, `live` left out."""
+
+    # Throttling: the rules are those of `core.throttling`.
+
+    async def spend(self, budgets: Sequence[Budget]) -> list[Spent]:
+        """Take one from each budget that has one, in one step; says of each what came of it."""

@@ -23,6 +23,7 @@ class Reply(NamedTuple):
 class EndpointRequest(NamedTuple):
     """A whole request to one of our own endpoints: body read, path and query split, header names as sent.
 
+    `peer` is the address of who sent it, to the trusted proxies in front of us if there are any.
     `query` is the raw query string without `?`; header names and values are decoded as latin-1 (RFC 9110 section 5.5).
     """
 
@@ -53,7 +54,10 @@ def json_reply(
 
 
 def refusal(
-    reason: Reason, detail: str | None = None, *headers: tuple[str, str], client_id: str | None = None
+    reason: Reason,
+    detail: str | None = None,
+    *headers: tuple[str, str],
+    client_id: str | None = None,
 ) -> Reply:
     """The JSON error body of RFC 6749 section 5.2 with our `reason` and TapData's integer `code`.
 
@@ -69,6 +73,14 @@ def refusal(
     }
     retry = (("Retry-After", "1"),) if reason.status in (429, 503) else ()
     return Reply(reason.status, (JSON, NO_STORE, *retry, *headers), _encode(body), reason, client_id)
+
+
+def later(reply: Reply, seconds: int | None) -> Reply:
+    """`reply` with this `Retry-After`; as it is for `None`."""
+    if seconds is None:
+        return reply
+    kept = [field for field in reply.headers if field[0] != "Retry-After"]
+    return reply._replace(headers=(*kept, ("Retry-After", str(seconds))))
 
 
 def without_code(reply: Reply) -> Reply:

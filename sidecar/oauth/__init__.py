@@ -2,6 +2,7 @@
 
 - `parameters`   reads what was sent, form or JSON
 - `client_auth`  who sent it; `client_assertion` by a signed assertion
+- `throttle`     how often somebody may fail
 - `token`        RFC 6749: a token for a client
 - `refresh`      RFC 6749 section 6: refresh tokens
 - `introspect`   RFC 7662: what a token allows, for those who may ask

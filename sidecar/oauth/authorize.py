@@ -30,7 +30,7 @@ from sidecar.core.grants import IMPLICIT
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.redirects import source_of
-from sidecar.core.replies import EndpointRequest, Reply
+from sidecar.core.replies import EndpointRequest, Reply, later
 from sidecar.core.tokens import TokenRules
 from sidecar.core.users import User, UserDirectory
 from sidecar.oauth.code import AuthorizationCodes
@@ -197,7 +197,8 @@ class AuthorizeEndpoint:
         try:
             user = await self._logins.check(username, form.get("password", ""), visit.request.peer)
         except Refused as exc:
-            return self._login_page(visit, notice=exc.detail, username=username, reason=exc.reason)
+            page = self._login_page(visit, notice=exc.detail, username=username, reason=exc.reason)
+            return later(page, exc.retry_after)
         cookie = await self._sessions.open(user.username, visit.cookie)
         return see_other(_with_prompt(visit, None), self._sessions.set_cookie(cookie))
 

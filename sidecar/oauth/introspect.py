@@ -18,8 +18,8 @@ from sidecar.core.refresh import digest, family_key
 from sidecar.core.replies import EndpointRequest, Reply, json_reply, refusal
 from sidecar.core.revocations import RevocationView
 from sidecar.core.tokens import TokenRules
-from sidecar.oauth.client_auth import ClientAuthenticator
 from sidecar.oauth.parameters import read_parameters
+from sidecar.oauth.throttle import Authenticator
 
 Description = dict[str, object]
 _INACTIVE: Description = {"active": False}
@@ -31,7 +31,7 @@ class IntrospectEndpoint:
     def __init__(
         self,
         *,
-        authenticator: ClientAuthenticator,
+        authenticator: Authenticator,
         clients: ClientRegistry,
         rules: TokenRules,
         store: Store,

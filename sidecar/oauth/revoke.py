@@ -18,8 +18,8 @@ from sidecar.core.reasons import Reason, Refused
 from sidecar.core.refresh import Outcome, family_key
 from sidecar.core.replies import NO_STORE, EndpointRequest, Reply, refusal
 from sidecar.core.tokens import AccessToken, TokenRules
-from sidecar.oauth.client_auth import ClientAuthenticator
 from sidecar.oauth.parameters import read_parameters
+from sidecar.oauth.throttle import Authenticator
 
 
 class RevokeEndpoint:
@@ -28,7 +28,7 @@ class RevokeEndpoint:
     def __init__(
         self,
         *,
-        authenticator: ClientAuthenticator,
+        authenticator: Authenticator,
         rules: TokenRules,
         store: Store,
         emit: Listener,

@@ -14,9 +14,9 @@ from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest, Reply, json_reply, refusal
 from sidecar.core.revocations import RevocationView
 from sidecar.core.tokens import AccessToken, TokenRules
-from sidecar.oauth.client_auth import ClientAuthenticator
 from sidecar.oauth.parameters import Parameters, read_parameters
 from sidecar.oauth.refresh import RefreshTokens
+from sidecar.oauth.throttle import Authenticator
 
 Grant = Callable[[Client, Parameters], Awaitable[Granted]]
 """What a grant type gives to the client, which proved who it is and may use it. Raises `Refused`, `StoreUnavailable`."""
@@ -33,7 +33,7 @@ class TokenEndpoint:
     def __init__(
         self,
         *,
-        authenticator: ClientAuthenticator,
+        authenticator: Authenticator,
         grants: Mapping[str, Grant],
         refresh: RefreshTokens,
         rules: TokenRules,

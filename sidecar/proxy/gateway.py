@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from sidecar.core import credentials
 from sidecar.core.events import Decision
-from sidecar.core.headers import RequestHeaders, forwarded_block, read_request_headers
+from sidecar.core.headers import RequestHeaders, client_address, forwarded_block, read_request_headers
 from sidecar.core.paths import Target, split_target
 from sidecar.core.policy import Access, Route, RoutePolicy
 from sidecar.core.reasons import Plane, Reason, Refused
@@ -94,7 +94,7 @@ class Gateway:
             target, route = self._route(exchange)
             headers = self._read_headers(exchange, target)
             if route.access is Access.LOCAL:
-                self._answer_locally(exchange, route, target)
+                self._answer_locally(exchange, route, target, headers)
             elif route.access is Access.DENY:
                 raise Refused(Reason.DENIED_BY_ROUTE)
             elif route.access is Access.PUBLIC:
@@ -245,17 +245,17 @@ class Gateway:
             block += self._upgrade(exchange, headers)
         exchange.forward(_request_line(exchange, target.path, query) + block + b"\r\n")
 
-    def _answer_locally(self, exchange: Exchange, route: Route, target: Target) -> None:
+    def _answer_locally(self, exchange: Exchange, route: Route, target: Target, headers: RequestHeaders) -> None:
         exchange.decision = Decision.LOCAL
         endpoint = self._endpoints[route.path]
         raw = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in exchange.message.raw_headers)
+        connection = exchange.connection
+        sender = client_address(headers.forwarded, peer=connection.peer, trusts=connection.listener.trusts)
 
         async def answer() -> None:
             try:
                 body = await exchange.read_body(_ENDPOINT_BODY)
-                request = EndpointRequest(
-                    exchange.message.method, target.path, target.query or "", raw, body, exchange.connection.peer
-                )
+                request = EndpointRequest(exchange.message.method, target.path, target.query or "", raw, body, sender)
                 exchange.respond(await endpoint(request))
             except Refused as exc:
                 self._refuse(exchange, exc)

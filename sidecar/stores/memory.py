@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from sidecar.core import refresh
@@ -10,6 +10,7 @@ from sidecar.core.events import Listener, StoreChanged
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.refresh import Access, Ended, Family, FamilyState, Outcome, Rotated, Rotation
 from sidecar.core.revocations import Cutoff, RevocationView
+from sidecar.core.throttling import Budget, Budgets, Spent
 
 _PURGE_EVERY: Final = 60.0
 _MOST_VALUES: Final = 100_000
@@ -30,6 +31,7 @@ class MemoryStore:
         self._values: dict[str, _Value] = {}
         self._families: dict[str, FamilyState] = {}
         self._forbidden: dict[str, float] = {}  # keys of families, and until when none may be opened
+        self._budgets = Budgets()
         self._most_values = most_values
 
     def __repr__(self) -> str:
@@ -120,6 +122,9 @@ class MemoryStore:
         state = self._families.get(key)
         return None if state is None else state._replace(live=())
 
+    async def spend(self, budgets: Sequence[Budget]) -> list[Spent]:
+        return self._budgets.spend(budgets, self._clock())
+
     def _revoke_live(self, state: FamilyState) -> tuple[str, ...]:
         live = [access for access in state.live if self._clock() < access.until]
         self._view.add(live)
@@ -138,6 +143,7 @@ class MemoryStore:
     def _purge(self) -> None:
         now = self._clock()
         self._view.purge(now)
+        self._budgets.purge(now)
         _drop(self._values, [key for key, value in self._values.items() if now >= value.end])
         _drop(self._families, [key for key, state in self._families.items() if state.forgotten(now)])
         _drop(self._forbidden, [key for key, end in self._forbidden.items() if now >= end])

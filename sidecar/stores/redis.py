@@ -15,7 +15,7 @@ longer than the timeout or is tried twice: whoever asked is told at once.
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
@@ -39,6 +39,7 @@ from sidecar.core.events import Listener
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.refresh import Access, Ended, Family, FamilyState, Outcome, Rotated, Rotation
 from sidecar.core.revocations import Cutoff, RevocationView
+from sidecar.core.throttling import Budget, Spent
 from sidecar.stores import scripts
 from sidecar.stores.feed import RevocationFeed
 
@@ -82,6 +83,7 @@ class RedisStore:
         self._beat = self._redis.register_script(scripts.BEAT)
         self._open_family = self._redis.register_script(scripts.OPEN_FAMILY)
         self._rotate = self._redis.register_script(scripts.ROTATE)
+        self._spend = self._redis.register_script(scripts.SPEND)
         self._end_family = self._redis.register_script(scripts.END_FAMILY)
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._view: RevocationView | None = None
@@ -215,6 +217,12 @@ class RedisStore:
             bool(said["repeated"]),
             bool(said["ended"]),
         )
+
+    async def spend(self, budgets: Sequence[Budget]) -> list[Spent]:
+        rates = [value for _, rate in budgets for value in (rate.seconds, rate.interval)]
+        async with self._command():
+            said = await self._spend(keys=[self._key(key) for key, _ in budgets], args=rates)
+        return [Spent(float(wait), bool(fresh)) for wait, fresh in zip(said[::2], said[1::2], strict=True)]
 
     def _family_keys(self, key: str) -> list[str]:
         family = self._key(f"family:{key}")

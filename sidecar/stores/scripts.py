@@ -162,3 +162,24 @@ if ended then return {'ended', {}} end
 return {'ended', finish()}
 """
 )
+
+# KEYS: budgets. ARGV: seconds until full and interval of each. Gives seconds to wait ('0': one was taken) and whether it was
+# full, of each. The rules are those of `core.throttling`.
+SPEND: Final = """
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local said = {}
+for i, key in ipairs(KEYS) do
+  local seconds, interval = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
+  local full_at = tonumber(redis.call('GET', key) or 0)
+  local after = math.max(full_at, now) + interval
+  local wait = after - now - seconds
+  if wait > 0.000001 then
+    said[2 * i - 1], said[2 * i] = string.format('%.6f', wait), 0
+  else
+    redis.call('SET', key, string.format('%.6f', after), 'PX', math.ceil((after - now) * 1000))
+    said[2 * i - 1], said[2 * i] = '0', full_at <= now and 1 or 0
+  end
+end
+return said
+"""

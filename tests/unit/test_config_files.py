@@ -73,12 +73,12 @@ def test_the_example_shows_every_key() -> None:
 def test_the_examples_defaults_are_the_programs(folder: Path) -> None:
     """What the example shows beside "default" values is what leaving the key out means."""
     example = load(folder / EXAMPLE.name)
-    for section in ("admin", "credentials", "timeouts", "streams", "logging"):
+    for section in ("admin", "credentials", "timeouts", "streams", "throttling", "logging"):
         assert getattr(example, section) == Settings.model_fields[section].default, section
     assert example.limits.model_copy(update={"body": None}) == Limits()
     for name in ("max_connections", "idle"):
         assert getattr(example.upstream, name) == type(example.upstream).model_fields[name].default, name
-    for name in ("access_token_ttl", "refresh_token_ttl", "leeway", "cache_size"):
+    for name in ("access_token_ttl", "refresh_token_ttl", "refresh_idle", "refresh_grace", "leeway", "cache_size"):
         assert getattr(example.tokens, name) == type(example.tokens).model_fields[name].default, name
     for name in ("session_ttl", "consent_ttl", "code_ttl"):
         assert getattr(example.login, name) == type(example.login).model_fields[name].default, name

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sidecar.core.headers import (
     InvalidResponse,
     RequestHeaders,
+    client_address,
     forwarded_block,
     identity_block,
     read_request_headers,
@@ -193,3 +194,30 @@ def test_identity() -> None:
     assert identity_block("c", "s", ["a", "b"], ["x", "y"]) == (
         b"X-Auth-Client-Id: c\r\nX-Auth-Subject: s\r\nX-Auth-Scope: a b\r\nX-Auth-Roles: x,y\r\n"
     )
+
+
+CHAINS = {
+    "no proxy": ([], "9.9.9.9", "9.9.9.9"),
+    "a stranger's word": (["1.2.3.4"], "9.9.9.9", "9.9.9.9"),
+    "one proxy": (["1.2.3.4"], "10.0.0.1", "1.2.3.4"),
+    "two proxies": (["1.2.3.4, 10.0.0.2"], "10.0.0.1", "1.2.3.4"),
+    "what the client made up": (["6.6.6.6, 1.2.3.4"], "10.0.0.1", "1.2.3.4"),
+    "in two fields": (["6.6.6.6", "1.2.3.4,10.0.0.2"], "10.0.0.1", "1.2.3.4"),
+    "proxies alone": (["10.0.0.3, 10.0.0.2"], "10.0.0.1", "10.0.0.3"),
+    "nothing said": ([], "10.0.0.1", "10.0.0.1"),
+    "an empty field": ([""], "10.0.0.1", "10.0.0.1"),
+    "no address": (["1.2.3.4, unknown"], "10.0.0.1", "10.0.0.1"),
+    "no address further left": (["unknown, 10.0.0.2"], "10.0.0.1", "10.0.0.2"),
+    "a port": (["1.2.3.4:5678"], "10.0.0.1", "1.2.3.4"),
+    "IPv6": (["2001:db8::1"], "10.0.0.1", "2001:db8::1"),
+    "IPv6 with a port": (["[2001:db8::1]:80"], "10.0.0.1", "2001:db8::1"),
+    "IPv6 in brackets": (["[2001:db8::1]"], "10.0.0.1", "2001:db8::1"),
+    "bytes": (["\xff"], "10.0.0.1", "10.0.0.1"),
+}
+
+
+@pytest.mark.parametrize("case", CHAINS)
+def test_the_sender_is_whom_the_last_trusted_proxy_had_before_it(case: str) -> None:
+    values, peer, sender = CHAINS[case]
+    inbound = [(b"X-Forwarded-Proto", b"http"), *((b"X-Forwarded-For", value.encode("latin-1")) for value in values)]
+    assert client_address(inbound, peer=peer, trusts=lambda address: address.startswith("10.")) == sender

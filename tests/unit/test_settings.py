@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic_core import PydanticCustomError
 
 from sidecar.core.secrets import hash_secret
+from sidecar.core.throttling import Rate
 from sidecar.settings import (
     Address,
     Settings,
@@ -440,3 +441,19 @@ def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked(file: Path) -> N
     pair.key.write_bytes(locked)
     (fault,) = faults_of(file, changed(tls={"certificate": "tls/server.pem", "key": "tls/server.key"}))
     assert fault.startswith("tls: certificate and key cannot be used together")
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [("30/1m", Rate(30, 60)), ("1/500ms", Rate(1, 0.5)), ("5/1.5h", Rate(5, 5400)), ("off", None), (False, None)],
+)
+def test_a_rate_is_written_in_these_ways(file: Path, text: object, rate: Rate | None) -> None:
+    assert settings_of(file, changed(throttling__failures_per_client=text)).throttling.failures_per_client == rate
+
+
+@pytest.mark.parametrize(
+    "text", ["30", "0/1m", "30/0s", "30/m", "-1/1m", "x/1m", "1.5/1m", "30/1m/1m", 30, 0, True, ""]
+)
+def test_what_is_no_rate_is_a_fault(file: Path, text: object) -> None:
+    (fault,) = faults_of(file, changed(throttling__failures_per_client=text))
+    assert fault.startswith("throttling.failures_per_client: write how many")

@@ -1,0 +1,77 @@
+"""How often something may happen: budgets that refill (the generic cell rate algorithm, a token bucket kept as one number).
+
+A rate of `30/1m` allows thirty at once, and one more every two seconds. What is kept for a budget is the moment at which it
+will be full again; it may be forgotten then.
+"""
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+_MOST: Final = 50_000
+_ROUNDING: Final = 1e-6
+
+
+class Rate(NamedTuple):
+    """So many (`burst`, at least 1) in so many `seconds`."""
+
+    burst: int
+    seconds: float
+
+    @property
+    def interval(self) -> float:
+        """Seconds after which there is one more."""
+        return self.seconds / self.burst
+
+
+class Budget(NamedTuple):
+    """A budget and the key by which it is known to all processes."""
+
+    key: str
+    rate: Rate
+
+
+class Spent(NamedTuple):
+    """`wait`: 0 when one was taken from the budget, else the seconds after which one can be. `fresh`: it was full."""
+
+    wait: float
+    fresh: bool
+
+
+def spend(full_at: float, rate: Rate, now: float) -> tuple[Spent, float]:
+    """Take one from a budget that will be full at `full_at`; and when it will be full then."""
+    after = max(full_at, now) + rate.interval
+    wait = after - now - rate.seconds
+    if wait > _ROUNDING:
+        return Spent(wait, fresh=False), full_at
+    return Spent(0.0, fresh=full_at <= now), after
+
+
+class Budgets:
+    """Budgets in this process. At most `most` that are not full: beyond that nothing is counted for new ones, which is the safe
+    side, for the sender chooses the names."""
+
+    def __init__(self, most: int = _MOST) -> None:
+        self._full_at: dict[str, float] = {}
+        self._most = most
+
+    def __repr__(self) -> str:
+        return f"<Budgets {len(self._full_at)}>"
+
+    def spend(self, budgets: Iterable[Budget], now: float) -> list[Spent]:
+        """Take one from each that has one."""
+        said = []
+        for key, rate in budgets:
+            spent, full_at = spend(self._full_at.get(key, now), rate, now)
+            said.append(spent)
+            if key in self._full_at or self._has_room(now):
+                self._full_at[key] = full_at
+        return said
+
+    def purge(self, now: float) -> None:
+        """Forget what is full."""
+        self._full_at = {key: full_at for key, full_at in self._full_at.items() if full_at > now}
+
+    def _has_room(self, now: float) -> bool:
+        if len(self._full_at) >= self._most:
+            self.purge(now)
+        return len(self._full_at) < self._most

@@ -1,0 +1,76 @@
+"""Budgets: what every store promises about `spend`."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from sidecar.core.ports import Store, StoreUnavailable
+from sidecar.core.throttling import Budget, Rate, Spent
+from sidecar.stores import open_store
+from tests.support.redis import RedisServer, free_port
+
+SLOW = Rate(3, 3600)
+
+
+def opened(url: str) -> Store:
+    return open_store(
+        url, prefix="{test}", timeout=2, max_staleness=1, clock=time.time, monotonic=time.monotonic, emit=lambda _: None
+    )
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def store(request: pytest.FixtureRequest, redis_server: RedisServer) -> AsyncIterator[Store]:
+    made = opened("memory://" if request.param == "memory" else redis_server.url)
+    yield made
+    await made.close()
+
+
+async def test_a_budget_is_spent_and_says_when_there_is_more(store: Store) -> None:
+    said = [(await store.spend([Budget("a", SLOW)]))[0] for _ in range(4)]
+    assert said[:3] == [Spent(0, fresh=True), Spent(0, fresh=False), Spent(0, fresh=False)]
+    assert 1190 < said[3].wait <= 1200
+    assert not said[3].fresh
+
+
+async def test_each_budget_is_its_own(store: Store) -> None:
+    for _ in range(3):
+        await store.spend([Budget("a", SLOW)])
+    empty, other = await store.spend([Budget("a", SLOW), Budget("b", SLOW)])
+    assert empty.wait > 0
+    assert other == Spent(0, fresh=True)
+    assert await store.spend([]) == []
+
+
+async def test_fifty_at_once_take_what_there_is(store: Store) -> None:
+    said = await asyncio.gather(*(store.spend([Budget("a", Rate(7, 3600))]) for _ in range(50)))
+    assert len([each for (each,) in said if each.wait == 0]) == 7
+    assert len([each for (each,) in said if each.fresh]) == 1
+
+
+async def test_a_budget_refills(store: Store) -> None:
+    fast = Rate(1, 0.2)
+    assert (await store.spend([Budget("a", fast)]))[0] == Spent(0, fresh=True)
+    (spent,) = await store.spend([Budget("a", fast)])
+    assert 0 < spent.wait <= 0.2
+    await asyncio.sleep(spent.wait + 0.01)
+    assert (await store.spend([Budget("a", fast)]))[0].wait == 0
+
+
+async def test_it_is_one_round_trip_and_ends_by_itself(redis_server: RedisServer) -> None:
+    store = opened(redis_server.url)
+    await store.spend([Budget("a", SLOW)])
+    before = redis_server.calls()["evalsha"]
+    await store.spend([Budget("a", SLOW), Budget("b", Rate(10, 5)), Budget("c", SLOW)])
+    assert redis_server.calls()["evalsha"] == before + 1
+    assert 2300 < redis_server.command("TTL", "{test}:a") <= 2400
+    assert 0 <= redis_server.command("TTL", "{test}:b") <= 1
+    await store.close()
+
+
+async def test_a_store_that_is_down_says_so() -> None:
+    store = opened(f"redis://127.0.0.1:{free_port()}")
+    with pytest.raises(StoreUnavailable):
+        await store.spend([Budget("a", SLOW)])
+    await store.close()
