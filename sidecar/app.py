@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import secrets
 import socket
 import ssl
@@ -12,16 +13,19 @@ from typing import Final
 from sidecar import settings as config
 from sidecar.core.clients import Client, ClientRegistry
 from sidecar.core.events import Event, StoreChanged
+from sidecar.core.grants import CLIENT_CREDENTIALS, REFRESH_TOKEN
 from sidecar.core.keys import KeyRing, SigningKey
 from sidecar.core.policy import Access, Route, RoutePolicy
-from sidecar.core.ports import RevocationStore
+from sidecar.core.ports import Store
+from sidecar.core.refresh import derived_key
 from sidecar.core.replies import Endpoint
 from sidecar.core.revocations import RevocationView
 from sidecar.core.secrets import hash_secret, parse_secret_hash
 from sidecar.core.tokens import TokenRules
 from sidecar.oauth.client_auth import ClientAuthenticator
+from sidecar.oauth.refresh import RefreshTimes, RefreshTokens
 from sidecar.oauth.revoke import RevokeEndpoint
-from sidecar.oauth.token import TokenEndpoint
+from sidecar.oauth.token import TokenEndpoint, client_credentials
 from sidecar.ops.logs import AccessLog, RequestLines, json_stream
 from sidecar.ops.metrics import Gauges, Metrics
 from sidecar.proxy.acceptor import Acceptor
@@ -60,7 +64,7 @@ class App:
         self._quiet_until = 0.0  # monotonic
         self._listeners: list[Callable[[Event], None]] = []
         self.view = RevocationView(settings.store.max_staleness)
-        self.store: RevocationStore = open_store(
+        self.store: Store = open_store(
             settings.store.url.get_secret_value(),
             prefix=settings.store.prefix,
             timeout=settings.store.timeout,
@@ -123,10 +127,14 @@ class App:
     def _endpoints(self, rules: TokenRules) -> dict[str, Endpoint]:
         registry = client_registry(self.settings.clients)
         self.authenticator = ClientAuthenticator(registry, realm=self.settings.tokens.issuer)
+        refresh = self._refresh_tokens(rules)
         return {
             TOKEN_PATH: TokenEndpoint(
                 authenticator=self.authenticator,
+                grants={CLIENT_CREDENTIALS: client_credentials, REFRESH_TOKEN: refresh},
+                refresh=refresh,
                 rules=rules,
+                view=self.view,
                 emit=self.emit,
                 clock=self.now,
                 new_id=new_id,
@@ -139,6 +147,22 @@ class App:
                 clock=self.now,
             ),
         }
+
+    def _refresh_tokens(self, rules: TokenRules) -> RefreshTokens:
+        tokens = self.settings.tokens
+        keys = successor_keys(tokens)
+        return RefreshTokens(
+            store=self.store,
+            rules=rules,
+            times=RefreshTimes(
+                math.ceil(tokens.refresh_token_ttl), math.ceil(tokens.refresh_idle), tokens.refresh_grace
+            ),
+            keys=lambda: keys,
+            emit=self.emit,
+            clock=self.now,
+            new_id=new_id,
+            new_secret=lambda: secrets.token_bytes(32),
+        )
 
     def emit(self, event: Event) -> None:
         """Tell every listener."""
@@ -207,6 +231,11 @@ def token_rules(tokens: config.Tokens) -> TokenRules:
         leeway=tokens.leeway,
         ring=ring,
     )
+
+
+def successor_keys(tokens: config.Tokens) -> list[bytes]:
+    """The keys by which a refresh token gives its successor, one for each signing key."""
+    return [derived_key(key.secret.get_secret_value().encode()) for key in tokens.signing_keys]
 
 
 def client_registry(clients: tuple[config.Client, ...]) -> ClientRegistry:

@@ -40,6 +40,7 @@ _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _IDENTIFIER = re.compile(r"[\x20-\x7e]+")
 _HS_MINIMUM = {"HS256": 32, "HS384": 48, "HS512": 64}
 _MAX_ACCESS_TOKEN_TTL = 86400.0
+_MAX_REFRESH_TOKEN_TTL = 365 * 86400.0
 _STORE_OPTIONS = ("db", "username", "password", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
@@ -317,7 +318,9 @@ class Tokens(Model):
     issuer: Annotated[str, Field(max_length=512), AfterValidator(_plain)]
     audience: Annotated[str, Field(min_length=1, max_length=512)]
     access_token_ttl: Annotated[Duration, _at_most(_MAX_ACCESS_TOKEN_TTL, "24h")] = 1800.0
-    refresh_token_ttl: PositiveDuration = 14 * 86400.0
+    refresh_token_ttl: Annotated[PositiveDuration, _at_most(_MAX_REFRESH_TOKEN_TTL, "365d")] = 14 * 86400.0
+    refresh_idle: PositiveDuration = 7 * 86400.0
+    refresh_grace: Annotated[Duration, _at_most(60, "60s")] = 10.0
     leeway: Annotated[Duration, _at_most(30, "30s")] = 0.0
     cache_size: Annotated[int, Field(ge=0, le=10_000_000)] = 20_000
     signing_keys: Annotated[tuple[SigningKey, ...], Field(strict=False), AfterValidator(_not_empty)]

@@ -2,7 +2,8 @@
 
 from typing import Protocol
 
-from sidecar.core.revocations import RevocationView
+from sidecar.core.refresh import Access, Ended, Family, FamilyState, Rotated, Rotation
+from sidecar.core.revocations import Cutoff, RevocationView
 
 
 class StoreUnavailable(Exception):
@@ -10,7 +11,7 @@ class StoreUnavailable(Exception):
 
 
 class RevocationStore(Protocol):
-    """Where revocations live. Both implementations pass `tests/contract/test_stores.py`."""
+    """Where revocations live."""
 
     async def revoke(self, jti: str, exp: int) -> None:
         """Write that the token `jti`, which ends at `exp` (epoch seconds), is revoked. Idempotent.
@@ -18,6 +19,9 @@ class RevocationStore(Protocol):
         When it returns, the write is in the store, and the view that `follow` feeds in this process has it.
         Raises `StoreUnavailable`: nothing may be assumed about the write then.
         """
+
+    async def cut_off(self, cutoff: Cutoff, until: int) -> None:
+        """Write that all that a cutoff tells of has ended, to be remembered until then (epoch seconds); as `revoke`."""
 
     async def follow(self, view: RevocationView) -> None:
         """Load every live revocation into `view`, then keep it current; runs until cancelled.
@@ -31,3 +35,46 @@ class RevocationStore(Protocol):
 
     async def close(self) -> None:
         """Give back connections. Idempotent."""
+
+
+class Store(RevocationStore, Protocol):
+    """All that is to outlive a request. Both implementations pass `tests/contract`.
+
+    Values that end by themselves, under keys `kind:identifier` such as `code:<sha256 hex>`: an identifier that is a
+    secret is given as its digest. `seconds` (at least 1) is how long a value lives. All of it is one step that nobody
+    can come between, also of another process; all of it raises `StoreUnavailable`, and nothing may be assumed about a
+    write then.
+    """
+
+    async def once(self, key: str, seconds: int) -> bool:
+        """True for the first caller within so many seconds, false for every other."""
+
+    async def put(self, key: str, value: str, seconds: int) -> None:
+        """Set or replace a value and its end."""
+
+    async def get(self, key: str) -> str | None:
+        """The value, unless it has ended or never was."""
+
+    async def take(self, key: str) -> str | None:
+        """The value, for one caller only: it is gone then."""
+
+    async def delete(self, key: str) -> None:
+        """Forget the value. Idempotent."""
+
+    # Families of refresh tokens: the rules are those of `core.refresh`. `key` is a family's, from `family_key`.
+
+    async def open_family(self, key: str, family: Family, current: str, access: Access, idle: int) -> bool:
+        """Begin a family whose first token has the digest `current` (empty: it gives none), with its first access token.
+        `idle` (seconds): it ends when it is not used for so long. False, and nothing is kept, when there is such a family
+        or its end came first (`end_family`), or when what was granted at `family.issued` was ended."""
+
+    async def rotate(self, key: str, asked: Rotation) -> Rotated:
+        """Use a refresh token. The access token of `asked` counts as the family's from then on; when the family ends by
+        it, its access tokens are revoked in the same step, as by `revoke`."""
+
+    async def end_family(self, key: str, client_id: str | None = None, *, forbid: int = 0) -> Ended:
+        """End a family and revoke its access tokens; idempotent. `client_id`: only when it is this client's. `forbid`
+        (seconds): when there is none yet, none can be opened under this key for so long."""
+
+    async def read_family(self, key: str) -> FamilyState | None:
+        """A family as it is now, `live` left out."""

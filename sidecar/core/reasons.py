@@ -93,6 +93,9 @@ class Reason(Enum):
     INVALID_SCOPE = (Plane.TOKEN, "invalid_scope", 400, "invalid_scope", "The client may not have this scope.")
     REFRESH_EXPIRED = (Plane.TOKEN, "refresh_expired", 400, "invalid_grant", "The refresh token is invalid.")
     REFRESH_REUSED = (Plane.TOKEN, "refresh_reused", 400, "invalid_grant", "The refresh token is invalid.")
+    REFRESH_REVOKED = (Plane.TOKEN, "refresh_revoked", 400, "invalid_grant", "The refresh token is invalid.")
+    REFRESH_MALFORMED = (Plane.TOKEN, "refresh_malformed", 400, "invalid_grant", "The refresh token is invalid.")
+    GRANT_REVOKED = (Plane.TOKEN, "grant_revoked", 400, "invalid_grant", "The grant was revoked.")
     CODE_REPLAYED = (Plane.TOKEN, "code_replayed", 400, "invalid_grant", "The authorization code is invalid.")
     FOREIGN_TOKEN = (
         Plane.TOKEN,

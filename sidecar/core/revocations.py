@@ -1,29 +1,64 @@
-"""The local view of revoked tokens: what lets a request be checked without asking the store.
+"""The local view of what was revoked: what lets a request be checked without asking the store.
 
 Rules:
 - A revocation is never taken back, so feeding the view is a union: loading twice, out of order or from a store that
   lost its data can only refuse more.
 - The view is *current as of* the last moment for which a feed has shown that nothing was missing. It may be used for
   `max_staleness` seconds after that moment, and not at all before the first.
-- An entry is dropped once its token has expired, for the token is refused anyway then.
+- An entry is dropped once what it refuses has expired, for that is refused anyway then.
+- There are two kinds of entries: the id of one token, and a *cutoff*, which ends all that was issued up to a second. Both are
+  texts that travel the same way; a cutoff begins with a space, which no token id holds.
 """
 
 import math
+import re
 from collections.abc import Iterable
+from typing import Final, Literal, NamedTuple
+
+CutoffKind = Literal["client", "subject", "all"]
+CUTOFF_KEPT: Final = 366 * 86400
+"""Seconds for which a cutoff is remembered: longer than anything that we issue can live."""
+
+_CUTOFF: Final = re.compile(r" (client|subject|all) ([0-9]{1,15}) (.*)", re.DOTALL)
+
+
+class Cutoff(NamedTuple):
+    """The end of all that was issued at or before the second `before` (epoch): to one client, in one subject's name, or at all
+    (`name` is empty then). What is issued later in that same second is refused, too: an issue time has no fractions."""
+
+    kind: CutoffKind
+    name: str
+    before: int
+
+    @property
+    def entry(self) -> str:
+        """The text that stands for it among the revocations."""
+        return f" {self.kind} {self.before} {self.name}"
+
+    @classmethod
+    def read(cls, entry: str) -> "Cutoff | None":
+        """What `entry` wrote; `None` for a token id."""
+        match = _CUTOFF.fullmatch(entry)
+        return cls(match[1], match[3], int(match[2])) if match else None  # type: ignore[arg-type]  # one of the three
 
 
 class RevocationView:
-    """Revoked token ids and how current they are. Times: `now` epoch seconds, `moment` monotonic seconds."""
+    """Revoked token ids and cutoffs, and how current they are. Times: `now` epoch seconds, `moment` monotonic seconds.
 
-    __slots__ = ("_confirmed", "_revoked", "max_staleness")
+    `cutoffs` holds the entries of the cutoffs: while it is empty, which is the usual case, `cut_off` need not be asked.
+    """
+
+    __slots__ = ("_before", "_confirmed", "_revoked", "cutoffs", "max_staleness")
 
     def __init__(self, max_staleness: float) -> None:
         self.max_staleness = max_staleness
+        self.cutoffs: dict[str, int] = {}
         self._revoked: dict[str, int] = {}
+        self._before: dict[tuple[str, str], int] = {}
         self._confirmed = -math.inf
 
     def __repr__(self) -> str:
-        return f"<RevocationView {len(self._revoked)} revoked>"
+        return f"<RevocationView {len(self._revoked)} revoked, {len(self.cutoffs)} cutoffs>"
 
     def __len__(self) -> int:
         return len(self._revoked)
@@ -31,20 +66,44 @@ class RevocationView:
     def __contains__(self, jti: str) -> bool:
         return jti in self._revoked
 
+    def cut_off(self, client_id: str, subject: str, issued: int) -> bool:
+        """Whether what was issued then (epoch seconds) has ended by a cutoff."""
+        return issued <= self._latest(client_id, subject)
+
+    def issue_time(self, client_id: str, subject: str, now: float) -> float:
+        """`now`, or the first second that no cutoff known here refuses: for what is granted after it, in the same second."""
+        latest = self._latest(client_id, subject)
+        return latest + 1.0 if latest == int(now) else now
+
+    def _latest(self, client_id: str, subject: str) -> int:
+        before = self._before
+        if not before:
+            return -1
+        return max(
+            before.get(("all", ""), -1), before.get(("client", client_id), -1), before.get(("subject", subject), -1)
+        )
+
     def add(self, revocations: Iterable[tuple[str, int]]) -> None:
-        """Refuse these tokens from now on: `jti` and the second until which that is to be remembered."""
-        revoked = self._revoked
-        for jti, until in revocations:
-            if until > revoked.get(jti, -1):
-                revoked[jti] = until
+        """Refuse these from now on: `jti` or a cutoff's entry, and the second until which that is to be remembered."""
+        for entry, until in revocations:
+            cutoff = Cutoff.read(entry) if entry[:1] == " " else None
+            known = self._revoked if cutoff is None else self.cutoffs
+            if until > known.get(entry, -1):
+                known[entry] = until
+            if cutoff is not None:
+                whose = (cutoff.kind, cutoff.name)
+                self._before[whose] = max(self._before.get(whose, -1), cutoff.before)
 
     def live(self, now: float) -> dict[str, int]:
-        """The revocations whose tokens have not expired at `now`."""
-        return {jti: exp for jti, exp in self._revoked.items() if exp > now}
+        """The entries that are to be remembered at `now`."""
+        both = (self._revoked, self.cutoffs)
+        return {entry: until for entries in both for entry, until in entries.items() if until > now}
 
     def purge(self, now: float) -> None:
-        """Forget the revocations whose tokens have expired at `now`."""
-        self._revoked = self.live(now)
+        """Forget the entries that need not be remembered at `now`."""
+        kept = self.live(now)
+        self._revoked, self.cutoffs, self._before = {}, {}, {}
+        self.add(kept.items())
 
     def confirm(self, moment: float) -> None:
         """The view held everything that the store held at `moment`; `math.inf`: it is the store itself."""

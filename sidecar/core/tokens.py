@@ -19,7 +19,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple, NoReturn
 
-from sidecar.core.clients import Client
 from sidecar.core.keys import KeyRing, SigningKey
 from sidecar.core.reasons import Reason, Refused
 
@@ -82,12 +81,19 @@ class TokenRules:
     def __repr__(self) -> str:
         return f"<TokenRules of {self.issuer} for {self.audience}>"
 
-    def issue(self, *, client: Client, scope: tuple[str, ...], now: float, jti: str) -> tuple[str, AccessToken]:
-        """A token for the client itself (RFC 9068 section 2.2: `sub` is the client), and what is in it."""
+    def issue(
+        self,
+        *,
+        client_id: str,
+        subject: str,
+        roles: tuple[str, ...],
+        scope: tuple[str, ...],
+        now: float,
+        jti: str,
+    ) -> tuple[str, AccessToken]:
+        """A token and what is in it. `subject` is a person, or the client itself (RFC 9068 section 2.2)."""
         iat = int(now)
-        token = AccessToken(
-            jti, client.client_id, client.client_id, scope, client.roles, iat, iat + self.access_token_ttl
-        )
+        token = AccessToken(jti, subject, client_id, scope, roles, iat, iat + self.access_token_ttl)
         claims = {
             "iss": self.issuer,
             "sub": token.sub,
@@ -106,6 +112,10 @@ class TokenRules:
         }
         signed = f"{self._issued_header}.{_encode_json(claims)}"
         return f"{signed}.{_encode(self._ring.signer.sign(signed.encode()))}", token
+
+    def remembered_until(self, now: float) -> int:
+        """When a revocation of a token that is issued at `now` may be forgotten, in epoch seconds."""
+        return int(now) + self.access_token_ttl + REVOCATION_MARGIN
 
     def verify(self, token: str, now: float) -> AccessToken:
         """The claims of a token that is valid at `now` (epoch seconds). Raises `Refused` with the reason."""

@@ -3,5 +3,6 @@
 - `parameters`   reads what was sent, form or JSON
 - `client_auth`  who sent it
 - `token`        RFC 6749: a token for a client
+- `refresh`      RFC 6749 section 6: refresh tokens
 - `revoke`       RFC 7009: the end of a token
 """

@@ -1,33 +1,52 @@
 """`POST /oauth/token` (RFC 6749 section 3.2): a client proves who it is and gets an access token.
 
-Issuing needs no store: a token is signed and carries all that is to be known, so it works while Redis is down.
+Issuing by client credentials needs no store: a token is signed and carries all that is to be known, so it works while
+Redis is down. A client that gets refresh tokens as well does need it, for these are what the store knows of them.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 
+from sidecar.core.clients import Client
 from sidecar.core.events import Listener, TokenIssued
-from sidecar.core.grants import check_grant, narrow_scope
+from sidecar.core.grants import Granted, check_grant, narrow_scope
+from sidecar.core.ports import StoreUnavailable
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest, Reply, json_reply, refusal
-from sidecar.core.tokens import TokenRules
+from sidecar.core.revocations import RevocationView
+from sidecar.core.tokens import AccessToken, TokenRules
 from sidecar.oauth.client_auth import ClientAuthenticator
-from sidecar.oauth.parameters import read_parameters
+from sidecar.oauth.parameters import Parameters, read_parameters
+from sidecar.oauth.refresh import RefreshTokens
+
+Grant = Callable[[Client, Parameters], Awaitable[Granted]]
+"""What a grant type gives to the client, which proved who it is and may use it. Raises `Refused`, `StoreUnavailable`."""
+
+
+async def client_credentials(client: Client, parameters: Parameters) -> Granted:
+    """The grant of RFC 6749 section 4.4: the client acts for itself."""
+    return Granted(client.client_id, client.roles, narrow_scope(client, parameters.get("scope")))
 
 
 class TokenEndpoint:
-    """Call it with a request. `clock` gives epoch seconds, `new_id` an unguessable `jti`."""
+    """Call it with a request. `grants` by `grant_type`; `clock` gives epoch seconds, `new_id` an unguessable `jti`."""
 
     def __init__(
         self,
         *,
         authenticator: ClientAuthenticator,
+        grants: Mapping[str, Grant],
+        refresh: RefreshTokens,
         rules: TokenRules,
+        view: RevocationView,
         emit: Listener,
         clock: Callable[[], float],
         new_id: Callable[[], str],
     ) -> None:
         self._authenticator = authenticator
+        self._grants = grants
+        self._refresh = refresh
         self._rules = rules
+        self._view = view
         self._emit = emit
         self._clock = clock
         self._new_id = new_id
@@ -40,18 +59,42 @@ class TokenEndpoint:
             return await self._issue(request)
         except Refused as exc:
             return self._authenticator.refuse(exc)
+        except StoreUnavailable:
+            return refusal(Reason.TOKEN_STORE_UNAVAILABLE)
 
     async def _issue(self, request: EndpointRequest) -> Reply:
         parameters = read_parameters(request)
         client = await self._authenticator.authenticate(request, parameters)
-        grant_type = check_grant(parameters.get("grant_type"), client)
-        scope = narrow_scope(client, parameters.get("scope"))
-        signed, token = self._rules.issue(client=client, scope=scope, now=self._clock(), jti=self._new_id())
-        self._emit(TokenIssued(grant_type, client.client_id, token.jti))
-        body = {
+        grant_type = check_grant(parameters.get("grant_type"), client, self._grants)
+        granted = await self._grants[grant_type](client, parameters)
+        signed, access = self._sign(client, granted)
+        body: dict[str, object] = {
             "access_token": signed,
             "token_type": "Bearer",
-            "expires_in": token.exp - token.iat,
-            "scope": " ".join(scope),
+            "expires_in": access.exp - access.iat,
+            "scope": " ".join(access.scope),
         }
+        successor = granted.successor
+        refresh_token = successor.token if successor else await self._refresh.begin(client, granted, access)
+        if refresh_token is not None:
+            body["refresh_token"] = refresh_token
+        self._emit(TokenIssued(grant_type, client.client_id, access.jti))
         return json_reply(200, body, ("Pragma", "no-cache"), client_id=client.client_id)
+
+    def _sign(self, client: Client, granted: Granted) -> tuple[str, AccessToken]:
+        if granted.successor:
+            _, jti, now = granted.successor
+        else:
+            jti, now = self._new_id(), self._clock()
+            if granted.since is None:
+                now = self._view.issue_time(client.client_id, granted.subject, now)
+            elif self._view.cut_off(client.client_id, granted.subject, granted.since):
+                raise Refused(Reason.GRANT_REVOKED, client_id=client.client_id)
+        return self._rules.issue(
+            client_id=client.client_id,
+            subject=granted.subject,
+            roles=granted.roles,
+            scope=granted.scope,
+            now=now,
+            jti=jti,
+        )

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from sidecar import __version__
 from sidecar.core.events import Decision, Event, RequestDone, TokenIssued, TokenRevoked
-from sidecar.core.grants import SUPPORTED
+from sidecar.core.grants import GRANT_TYPES
 from sidecar.core.reasons import Plane, Reason
 
 Snapshot = dict[str, Any]
@@ -179,7 +179,7 @@ class _Exposition(Collector):
         yield failures
         yield upstream
         issued = CounterMetricFamily("sidecar_tokens_issued_total", "Access tokens issued.", labels=["grant_type"])
-        for grant_type in sorted(SUPPORTED | total["issued"].keys()):
+        for grant_type in sorted(GRANT_TYPES | total["issued"].keys()):
             issued.add_metric([grant_type], total["issued"].get(grant_type, 0))
         yield issued
         yield CounterMetricFamily("sidecar_tokens_revoked_total", "Access tokens revoked here.", total["revoked"])

@@ -156,6 +156,7 @@ class Gateway:
         if (
             self._now() >= verified.exp + self._rules.leeway
             or verified.jti in self._view
+            or (self._view.cutoffs and self._cut_off(verified))
             or not self._view.usable(exchange.started)
             or not routed.route.scope <= verified.scope
         ):
@@ -264,7 +265,7 @@ class Gateway:
         elif now >= verified.exp + self._rules.leeway:
             self._cache.discard(token)
             raise Refused(Reason.EXPIRED)
-        if verified.jti in self._view:
+        if verified.jti in self._view or (self._view.cutoffs and self._cut_off(verified)):
             raise Refused(Reason.REVOKED)
         if not self._view.usable(self._monotonic()):
             raise Refused(Reason.STORE_UNAVAILABLE)
@@ -385,7 +386,12 @@ class Gateway:
         """Why a token that was admitted would be refused now."""
         if self._now() >= verified.exp + self._rules.leeway:
             return Reason.EXPIRED
-        return Reason.REVOKED if verified.jti in self._view else None
+        return Reason.REVOKED if verified.jti in self._view or self._cut_off(verified) else None
+
+    def _cut_off(self, verified: Verified) -> bool:
+        """Whether all that was issued so early has ended."""
+        token = verified.token
+        return self._view.cut_off(token.client_id, token.sub, token.iat)
 
     # Helpers.
 

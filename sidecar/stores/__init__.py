@@ -1,10 +1,10 @@
-"""Where revocations live: `memory://` for one process, Redis for many. Both fulfil `core.ports.RevocationStore`."""
+"""What outlives a request: `memory://` for one process, Redis for many. Both fulfil `core.ports.Store`."""
 
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from sidecar.core.events import Listener
-from sidecar.core.ports import RevocationStore
+from sidecar.core.ports import Store
 from sidecar.stores.memory import MemoryStore
 from sidecar.stores.redis import RedisStore
 
@@ -18,7 +18,7 @@ def open_store(
     clock: Callable[[], float],
     monotonic: Callable[[], float],
     emit: Listener,
-) -> RevocationStore:
+) -> Store:
     """The store that `url` names; nothing is connected yet. Raises `ValueError` for an address that cannot be read.
 
     `prefix` begins every key in Redis; `timeout` (seconds) bounds every command; `clock` gives epoch seconds.

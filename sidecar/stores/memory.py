@@ -1,29 +1,47 @@
-"""Revocations in this process alone: for one worker, and gone with it."""
+"""State in this process alone: for one worker, and gone with it."""
 
 import asyncio
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, NamedTuple
 
+from sidecar.core import refresh
 from sidecar.core.events import Listener, StoreChanged
-from sidecar.core.revocations import RevocationView
+from sidecar.core.ports import StoreUnavailable
+from sidecar.core.refresh import Access, Ended, Family, FamilyState, Outcome, Rotated, Rotation
+from sidecar.core.revocations import Cutoff, RevocationView
 
 _PURGE_EVERY: Final = 60.0
+_MOST_VALUES: Final = 100_000
+
+
+class _Value(NamedTuple):
+    text: str
+    end: float
 
 
 class MemoryStore:
-    """A `RevocationStore` whose store is the view itself, which is therefore always current."""
+    """A `Store` whose revocations are the view itself, which is therefore always current."""
 
-    def __init__(self, *, clock: Callable[[], float], emit: Listener) -> None:
+    def __init__(self, *, clock: Callable[[], float], emit: Listener, most_values: int = _MOST_VALUES) -> None:
         self._clock = clock
         self._emit = emit
         self._view = RevocationView(math.inf)
+        self._values: dict[str, _Value] = {}
+        self._families: dict[str, FamilyState] = {}
+        self._forbidden: dict[str, float] = {}  # keys of families, and until when none may be opened
+        self._most_values = most_values
 
     def __repr__(self) -> str:
-        return f"<MemoryStore {len(self._view)} revoked>"
+        return f"<MemoryStore {len(self._view)} revoked, {len(self._values)} values>"
+
+    # What `core.ports.RevocationStore` asks for.
 
     async def revoke(self, jti: str, exp: int) -> None:
         self._view.add([(jti, exp)])
+
+    async def cut_off(self, cutoff: Cutoff, until: int) -> None:
+        self._view.add([(cutoff.entry, until)])
 
     async def follow(self, view: RevocationView) -> None:
         view.add(self._view.live(self._clock()).items())
@@ -32,10 +50,99 @@ class MemoryStore:
         self._emit(StoreChanged(up=True, detail="in memory"))
         while True:
             await asyncio.sleep(_PURGE_EVERY)
-            view.purge(self._clock())
+            self._purge()
 
     async def ping(self) -> None:
         return
 
     async def close(self) -> None:
         return
+
+    # What `core.ports.Store` asks for.
+
+    async def once(self, key: str, seconds: int) -> bool:
+        if await self.get(key) is not None:
+            return False
+        await self.put(key, "1", seconds)
+        return True
+
+    async def put(self, key: str, value: str, seconds: int) -> None:
+        self._bounded(self._values, key)
+        self._values[key] = _Value(value, self._clock() + seconds)
+
+    async def get(self, key: str) -> str | None:
+        value = self._values.get(key)
+        return value.text if value is not None and self._clock() < value.end else None
+
+    async def take(self, key: str) -> str | None:
+        text = await self.get(key)
+        self._values.pop(key, None)
+        return text
+
+    async def delete(self, key: str) -> None:
+        self._values.pop(key, None)
+
+    async def open_family(self, key: str, family: Family, current: str, access: Access, idle: int) -> bool:
+        now = self._clock()
+        taken = key in self._families or now < self._forbidden.get(key, now)
+        if taken or self._view.cut_off(family.client_id, family.subject, family.issued):
+            return False
+        self._bounded(self._families, key)
+        self._families[key] = FamilyState(family, current, now + idle, live=(access,))
+        return True
+
+    async def rotate(self, key: str, asked: Rotation) -> Rotated:
+        now = self._clock()
+        state = self._families.get(key)
+        if state is None:
+            return Rotated(Outcome.UNKNOWN)
+        family = state.family
+        cut_off = self._view.cut_off(family.client_id, family.subject, family.issued)
+        outcome, after = refresh.rotate(state, asked, cut_off=cut_off, now=now)
+        self._families[key] = after
+        if outcome in (Outcome.ROTATED, Outcome.REPEATED):
+            return Rotated(outcome, family, after.current)
+        return Rotated(outcome, revoked=self._revoke_live(state) if after.ended else ())
+
+    async def end_family(self, key: str, client_id: str | None = None, *, forbid: int = 0) -> Ended:
+        state = self._families.get(key)
+        if state is None:
+            if forbid:
+                self._bounded(self._forbidden, key)
+                self._forbidden[key] = self._clock() + forbid
+            return Ended(Outcome.UNKNOWN)
+        if client_id not in (None, state.family.client_id):
+            return Ended(Outcome.FOREIGN)
+        self._families[key] = refresh.ended(state)
+        return Ended(Outcome.ENDED, self._revoke_live(state))
+
+    async def read_family(self, key: str) -> FamilyState | None:
+        state = self._families.get(key)
+        return None if state is None else state._replace(live=())
+
+    def _revoke_live(self, state: FamilyState) -> tuple[str, ...]:
+        live = [access for access in state.live if self._clock() < access.until]
+        self._view.add(live)
+        return tuple(access.jti for access in live)
+
+    # Bounds.
+
+    def _bounded(self, entries: dict[str, Any], key: str) -> None:
+        """Make room in `entries` for one under `key`. Raises `StoreUnavailable` rather than forget what lives: a code that
+        was used must stay used."""
+        if key not in entries and len(entries) >= self._most_values:
+            self._purge()
+            if len(entries) >= self._most_values:
+                raise StoreUnavailable("the memory store is full")
+
+    def _purge(self) -> None:
+        now = self._clock()
+        self._view.purge(now)
+        _drop(self._values, [key for key, value in self._values.items() if now >= value.end])
+        _drop(self._families, [key for key, state in self._families.items() if state.forgotten(now)])
+        _drop(self._forbidden, [key for key, end in self._forbidden.items() if now >= end])
+
+
+def _drop(entries: dict[str, Any], keys: list[str]) -> None:
+    for key in keys:
+        del entries[key]

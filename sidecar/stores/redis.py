@@ -1,12 +1,15 @@
-"""Revocations in Redis, shared by every worker of every replica.
+"""State in Redis, shared by every worker of every replica.
 
-Keys, both under the configured prefix (whose braces keep them in one slot of a cluster):
+Keys, all under the configured prefix (whose braces keep them in one slot of a cluster):
 
 - `…:revoked`      a sorted set, `jti` by the second until which it is to be remembered: the state
+- `…:cutoffs`      a hash: what is ended up to which second, for those who rotate (`core.revocations`)
 - `…:revocations`  a stream of what was revoked, cut to about 10,000 entries: how workers hear of it (`stores.feed`)
+- `…:family:ID`    a family of refresh tokens, a hash; with `:live` its access tokens (`stores.scripts`)
+- `…:KIND:ID`      a value that ends by itself
 
-One Lua script writes both, so that no worker can hear of what is not kept, or miss what is. No command waits longer than
-the timeout or is tried twice: whoever asked is told at once.
+One Lua script writes the first three, so that no worker can hear of what is not kept, or miss what is. No command waits
+longer than the timeout or is tried twice: whoever asked is told at once.
 """
 
 import asyncio
@@ -34,37 +37,14 @@ from redis.exceptions import (
 
 from sidecar.core.events import Listener
 from sidecar.core.ports import StoreUnavailable
-from sidecar.core.revocations import RevocationView
+from sidecar.core.refresh import Access, Ended, Family, FamilyState, Outcome, Rotated, Rotation
+from sidecar.core.revocations import Cutoff, RevocationView
+from sidecar.stores import scripts
 from sidecar.stores.feed import RevocationFeed
 
 STREAM_LENGTH: Final = 10_000
 _AT_ONCE: Final = 32  # commands of this process in flight; more wait, within their timeout
 _CHUNK: Final = 500
-
-# KEYS: set, stream. ARGV: now, stream length, then jti and until of each revocation. What is known already is not said
-# again: that makes it idempotent, and cheap to offer a server that lost its data what every worker remembers.
-_REVOKE: Final = """
-for i = 3, #ARGV, 2 do
-  if redis.call('ZADD', KEYS[1], 'GT', 'CH', ARGV[i + 1], ARGV[i]) > 0 then
-    redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'jti', ARGV[i], 'until', ARGV[i + 1])
-  end
-end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[1])
-"""
-# KEYS: stream. ARGV: the last entry that was read ('' at first), milliseconds between heartbeats, stream length.
-# Gives whether that entry is still there, and the newest entry, which is a new heartbeat when the last one is too old.
-_BEAT: Final = """
-local present = 1
-if ARGV[1] ~= '' then present = #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) end
-local tail = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
-local newest = tail[1] and tail[1][1]
-local now = redis.call('TIME')
-local milliseconds = now[1] * 1000 + math.floor(now[2] / 1000)
-if not newest or milliseconds - tonumber(string.match(newest, '^%d+')) >= tonumber(ARGV[2]) then
-  newest = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', 'beat', '1')
-end
-return {present, newest}
-"""
 
 
 class Beat(NamedTuple):
@@ -75,7 +55,7 @@ class Beat(NamedTuple):
 
 
 class RedisStore:
-    """A `RevocationStore` in Redis. Times in seconds; `interval` is that of the heartbeat."""
+    """A `Store` in Redis. Times in seconds; `interval` is that of the heartbeat."""
 
     def __init__(
         self,
@@ -93,11 +73,16 @@ class RedisStore:
         self._timeout = timeout
         self._interval = interval
         self._clock = clock
+        self._prefix = prefix
         self._revoked = f"{prefix}:revoked"
         self._stream = f"{prefix}:revocations"
         self._redis = self._connect(alone=False)
-        self._revoke = self._redis.register_script(_REVOKE)
-        self._beat = self._redis.register_script(_BEAT)
+        self._revocation_keys = [self._revoked, self._stream, f"{prefix}:cutoffs"]
+        self._revoke = self._redis.register_script(scripts.REVOKE)
+        self._beat = self._redis.register_script(scripts.BEAT)
+        self._open_family = self._redis.register_script(scripts.OPEN_FAMILY)
+        self._rotate = self._redis.register_script(scripts.ROTATE)
+        self._end_family = self._redis.register_script(scripts.END_FAMILY)
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._view: RevocationView | None = None
         self._feed = RevocationFeed(self, interval=interval, clock=clock, monotonic=monotonic, emit=emit, jitter=jitter)
@@ -127,8 +112,15 @@ class RedisStore:
 
     async def revoke(self, jti: str, exp: int) -> None:
         await self.remember([(jti, exp)])
+        self._note([(jti, exp)])
+
+    async def cut_off(self, cutoff: Cutoff, until: int) -> None:
+        await self.revoke(cutoff.entry, until)
+
+    def _note(self, revocations: list[tuple[str, int]]) -> None:
+        """What was written just now, before the feed says it."""
         if self._view is not None:
-            self._view.add([(jti, exp)])
+            self._view.add(revocations)
 
     async def follow(self, view: RevocationView) -> None:
         self._view = view
@@ -141,6 +133,99 @@ class RedisStore:
     async def close(self) -> None:
         await self._redis.aclose()
 
+    # What `core.ports.Store` asks for.
+
+    async def once(self, key: str, seconds: int) -> bool:
+        async with self._command():
+            return bool(await self._redis.set(self._key(key), b"1", ex=seconds, nx=True))
+
+    async def put(self, key: str, value: str, seconds: int) -> None:
+        async with self._command():
+            await self._redis.set(self._key(key), value.encode(), ex=seconds)
+
+    async def get(self, key: str) -> str | None:
+        async with self._command():
+            value: Any = await self._redis.get(self._key(key))
+        return None if value is None else str(value, "utf-8")
+
+    async def take(self, key: str) -> str | None:
+        async with self._command():
+            value: Any = await self._redis.getdel(self._key(key))
+        return None if value is None else str(value, "utf-8")
+
+    async def delete(self, key: str) -> None:
+        async with self._command():
+            await self._redis.delete(self._key(key))
+
+    def _key(self, key: str) -> str:
+        return f"{self._prefix}:{key}"
+
+    async def open_family(self, key: str, family: Family, current: str, access: Access, idle: int) -> bool:
+        said: list[str | int] = [
+            family.client_id,
+            family.subject,
+            ",".join(family.roles),
+            " ".join(family.scope),
+            family.issued,
+            family.ends,
+        ]
+        args = [STREAM_LENGTH, *said, idle, current, *access]
+        async with self._command():
+            return bool(await self._open_family(keys=self._family_keys(key), args=args))
+
+    async def rotate(self, key: str, asked: Rotation) -> Rotated:
+        said: list[str | int | float] = [
+            asked.client_id,
+            asked.presented,
+            asked.successor,
+            asked.grace,
+            asked.idle,
+            *asked.access,
+            *asked.scope,
+        ]
+        async with self._command():
+            word, rest = await self._rotate(keys=self._family_keys(key), args=[STREAM_LENGTH, *said])
+        outcome = Outcome(word.decode())
+        if outcome not in (Outcome.ROTATED, Outcome.REPEATED):
+            return Rotated(outcome, revoked=self._ended(rest))
+        subject, roles, scope, issued, ends, current = [value.decode() for value in rest]
+        return Rotated(outcome, _family(asked.client_id, subject, roles, scope, issued, ends), current)
+
+    async def end_family(self, key: str, client_id: str | None = None, *, forbid: int = 0) -> Ended:
+        async with self._command():
+            word, revoked = await self._end_family(
+                keys=self._family_keys(key), args=[STREAM_LENGTH, client_id or "", forbid]
+            )
+        return Ended(Outcome(word.decode()), self._ended(revoked))
+
+    async def read_family(self, key: str) -> FamilyState | None:
+        fields = ("client", "subject", "roles", "scope", "issued", "ends", "idle_end", "current", "previous", "rotated",
+                  "repeated", "ended")  # fmt: skip
+        async with self._command():
+            answer: Any = await self._redis.hmget(self._family_keys(key)[0], fields)
+        said = {name: value.decode() if value is not None else "" for name, value in zip(fields, answer, strict=True)}
+        if not said["client"]:
+            return None
+        return FamilyState(
+            _family(*(said[name] for name in ("client", "subject", "roles", "scope", "issued", "ends"))),
+            said["current"],
+            float(said["idle_end"]),
+            said["previous"],
+            float(said["rotated"] or 0),
+            bool(said["repeated"]),
+            bool(said["ended"]),
+        )
+
+    def _family_keys(self, key: str) -> list[str]:
+        family = self._key(f"family:{key}")
+        return [family, f"{family}:live", *self._revocation_keys]
+
+    def _ended(self, revoked: list[bytes]) -> tuple[str, ...]:
+        """The ids of what a script revoked: pairs of id and end."""
+        ids = [jti.decode() for jti in revoked[::2]]
+        self._note(list(zip(ids, map(int, revoked[1::2]), strict=True)))
+        return tuple(ids)
+
     # What the feed asks for.
 
     async def remember(self, revocations: Iterable[tuple[str, int]]) -> None:
@@ -149,7 +234,7 @@ class RedisStore:
         for start in range(0, len(pairs), _CHUNK):
             chunk = [value for pair in pairs[start : start + _CHUNK] for value in pair]
             async with self._command():
-                await self._revoke(keys=[self._revoked, self._stream], args=[int(self._clock()), STREAM_LENGTH, *chunk])
+                await self._revoke(keys=self._revocation_keys, args=[int(self._clock()), STREAM_LENGTH, *chunk])
 
     async def beat(self, last_read: bytes) -> Beat:
         """Ask for continuity. Raises `StoreUnavailable`."""
@@ -189,6 +274,12 @@ class RedisStore:
     async def _command(self) -> AsyncIterator[None]:
         async with _translated(), asyncio.timeout(self._timeout), self._slots:
             yield
+
+
+def _family(client_id: str, subject: str, roles: str, scope: str, issued: str, ends: str) -> Family:
+    return Family(
+        client_id, subject, tuple(filter(None, roles.split(","))), tuple(scope.split()), int(issued), int(ends)
+    )
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What every store promises, whichever it is: `core.ports.RevocationStore`."""
+"""What every store promises, whichever it is: `core.ports.Store`."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.core.events import Event, StoreChanged
-from sidecar.core.ports import RevocationStore, StoreUnavailable
+from sidecar.core.ports import Store, StoreUnavailable
 from sidecar.core.revocations import RevocationView
 from sidecar.stores import open_store
 from tests.support.redis import RedisServer, free_port
@@ -20,10 +20,10 @@ STALENESS = 1.0
 NOW = 1_800_000_000.0
 FUTURE = int(NOW) + 1000
 
-Opener = Callable[[], RevocationStore]
+Opener = Callable[[], Store]
 
 
-def opened(url: str, events: list[Event] | None = None) -> RevocationStore:
+def opened(url: str, events: list[Event] | None = None) -> Store:
     return open_store(
         url,
         prefix="{test}",
@@ -36,7 +36,7 @@ def opened(url: str, events: list[Event] | None = None) -> RevocationStore:
 
 
 @contextlib.asynccontextmanager
-async def following(store: RevocationStore) -> AsyncIterator[RevocationView]:
+async def following(store: Store) -> AsyncIterator[RevocationView]:
     """A view that the store keeps current."""
     view = RevocationView(STALENESS)
     task = asyncio.get_running_loop().create_task(store.follow(view))

@@ -87,7 +87,9 @@ def test_nothing_is_called_revoked_when_the_store_is_down(tmp_path: Path) -> Non
     assert (result.exit_code, "not a token of ours: malformed_token" in result.output) == (1, True)
     settings = load(path)
     client = client_registry(settings.clients).authenticate("other", ["other-secret"])
-    token, _ = token_rules(settings.tokens).issue(client=client, scope=(), now=1_800_000_000, jti="j")
+    token, _ = token_rules(settings.tokens).issue(
+        client_id=client.client_id, subject=client.client_id, roles=(), scope=(), now=1_800_000_000, jti="j"
+    )
     result = run("tokens", "revoke", "--config", str(path), stdin=token)
     assert (result.exit_code, "nothing was revoked: no connection" in result.output) == (1, True)
     shown = run("tokens", "inspect", stdin=token)

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core.clients import Client
-from sidecar.core.grants import SUPPORTED, check_grant, narrow_scope
+from sidecar.core.grants import GRANT_TYPES, check_grant, narrow_scope
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.secrets import SecretHash
 
 
-def client(scope: tuple[str, ...] = (), grants: frozenset[str] = SUPPORTED) -> Client:
+def client(scope: tuple[str, ...] = (), grants: frozenset[str] = GRANT_TYPES) -> Client:
     return Client("c", SecretHash(bytes(16), bytes(32), None), grants, scope)
 
 
@@ -23,11 +23,11 @@ def refused(ask: Callable[[], object]) -> Reason:
     return caught.value.reason
 
 
-@pytest.mark.parametrize("grant", sorted(SUPPORTED))
+@pytest.mark.parametrize("grant", sorted(GRANT_TYPES))
 def test_a_grant_is_for_the_clients_that_name_it(grant: str) -> None:
-    assert check_grant(grant, client()) == grant
+    assert check_grant(grant, client(), GRANT_TYPES) == grant
     others = client(grants=frozenset(["implicit"]))
-    assert refused(lambda: check_grant(grant, others)) is Reason.UNAUTHORIZED_GRANT
+    assert refused(lambda: check_grant(grant, others, GRANT_TYPES)) is Reason.UNAUTHORIZED_GRANT
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_grant_is_for_the_clients_that_name_it(grant: str) -> None:
     ],
 )
 def test_no_client_gets_another_grant(grant: str | None, reason: Reason) -> None:
-    assert refused(lambda: check_grant(grant, client(grants=SUPPORTED | {str(grant)}))) is reason
+    assert refused(lambda: check_grant(grant, client(grants=GRANT_TYPES | {str(grant)}), GRANT_TYPES)) is reason
 
 
 HAS = ("b", "a", "c:d")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.revocations import RevocationView
+from sidecar.core.revocations import Cutoff, RevocationView
 
 ENTRIES = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), max_size=12)
 
@@ -115,4 +115,69 @@ def test_a_token_is_revoked_by_its_exact_id(jti: str) -> None:
 def test_the_representation_counts_and_shows_no_id() -> None:
     view = RevocationView(5)
     view.add([("canary", 10), ("other", 10)])
-    assert repr(view) == "<RevocationView 2 revoked>"
+    assert repr(view) == "<RevocationView 2 revoked, 0 cutoffs>"
+
+
+CUTOFF = Cutoff("client", "a b", 100)
+
+
+@pytest.mark.parametrize(
+    "cutoff", [CUTOFF, Cutoff("subject", "", 0), Cutoff("all", "", 10**10), Cutoff("subject", " x\n1 ä", 5)]
+)
+def test_a_cutoff_is_read_as_it_was_written(cutoff: Cutoff) -> None:
+    assert Cutoff.read(cutoff.entry) == cutoff
+    assert cutoff.entry.startswith(" "), "no token id does"
+
+
+@pytest.mark.parametrize("entry", ["", " ", "jti", " client", " client x y", " user 1 y", " client -1 y", "client 1 y"])
+def test_what_is_no_cutoff_is_none(entry: str) -> None:
+    assert Cutoff.read(entry) is None
+
+
+@pytest.mark.parametrize(
+    ("cutoff", "refused"),
+    [
+        (CUTOFF, {("a b", "x", 100), ("a b", "x", 99)}),
+        (Cutoff("subject", "x", 100), {("a b", "x", 100), ("a b", "x", 99), ("c", "x", 100)}),
+        (Cutoff("all", "", 99), {("a b", "x", 99), ("c", "y", 99)}),
+    ],
+)
+def test_a_cutoff_ends_what_was_issued_up_to_its_second(cutoff: Cutoff, refused: set[tuple[str, str, int]]) -> None:
+    view = RevocationView(5)
+    issued = [
+        ("a b", "x", 99),
+        ("a b", "x", 100),
+        ("a b", "x", 101),
+        ("c", "x", 100),
+        ("c", "y", 99),
+        ("x", "a b", 100),
+    ]
+    assert not any(view.cut_off(*each) for each in issued)
+    assert not view.cutoffs
+    view.add([(cutoff.entry, 1000)])
+    assert {each for each in issued if view.cut_off(*each)} == refused
+    assert view.cutoffs
+    assert len(view) == 0
+
+
+def test_the_latest_cutoff_counts_whatever_the_order() -> None:
+    view = RevocationView(5)
+    view.add([(CUTOFF.entry, 1000), (CUTOFF._replace(before=50).entry, 2000)])
+    assert view.cut_off("a b", "x", 100)
+    assert view.live(500) == {CUTOFF.entry: 1000, CUTOFF._replace(before=50).entry: 2000}
+    view.purge(1000)
+    assert view.live(0).keys() == {CUTOFF._replace(before=50).entry}
+    assert not view.cut_off("a b", "x", 100)
+    assert view.cut_off("a b", "x", 50)
+    view.purge(2000)
+    assert not view.cutoffs
+
+
+def test_what_is_issued_after_a_cutoff_in_its_second_is_issued_in_the_next() -> None:
+    view = RevocationView(5)
+    assert view.issue_time("a b", "x", 100.7) == 100.7
+    view.add([(CUTOFF.entry, 1000)])
+    assert view.issue_time("a b", "x", 100.7) == 101
+    assert view.issue_time("c", "x", 100.7) == 100.7
+    assert view.issue_time("a b", "x", 101.2) == 101.2
+    assert view.issue_time("a b", "x", 90.0) == 90, "a clock that is behind must not make tokens of the future"

@@ -92,7 +92,7 @@ def served() -> Served:
 
 
 def token(client_id: str = "c", issued: float = NOW, jti: str = "j", by: TokenRules = RULES) -> str:
-    return by.issue(client=CLIENTS[client_id], scope=(), now=issued, jti=jti)[0]
+    return by.issue(client_id=client_id, subject=client_id, roles=(), scope=(), now=issued, jti=jti)[0]
 
 
 def basic(client_id: str, secret: str = "secret") -> tuple[str, str]:

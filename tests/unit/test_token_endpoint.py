@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote_plus, urlencode
@@ -17,10 +18,13 @@ from sidecar.core.events import Event, TokenIssued
 from sidecar.core.keys import KeyRing, SigningKey
 from sidecar.core.reasons import Plane, Reason
 from sidecar.core.replies import EndpointRequest, Reply
+from sidecar.core.revocations import RevocationView
 from sidecar.core.secrets import SecretHash, hash_secret, parse_secret_hash
 from sidecar.core.tokens import TokenRules
 from sidecar.oauth.client_auth import ClientAuthenticator
-from sidecar.oauth.token import TokenEndpoint
+from sidecar.oauth.refresh import RefreshTimes, RefreshTokens
+from sidecar.oauth.token import TokenEndpoint, client_credentials
+from sidecar.stores.memory import MemoryStore
 
 NOW = 1_800_000_000.75
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
@@ -59,8 +63,21 @@ class Served:
         self.events: list[Event] = []
         self.ids = 0
         self.authenticator = ClientAuthenticator(ClientRegistry(clients, bytes(32)), realm=RULES.issuer)
+        refresh = RefreshTokens(
+            store=MemoryStore(clock=lambda: NOW, emit=self.events.append),
+            rules=RULES,
+            times=RefreshTimes(3600, 600, 10),
+            keys=lambda: [bytes(32)],
+            emit=self.events.append,
+            clock=lambda: NOW,
+            new_id=self.new_id,
+            new_secret=lambda: bytes(32),
+        )
         self.endpoint = TokenEndpoint(
             authenticator=self.authenticator,
+            grants={"client_credentials": client_credentials, "refresh_token": refresh},
+            refresh=refresh,
+            view=RevocationView(math.inf),
             rules=RULES,
             emit=self.events.append,
             clock=lambda: NOW,

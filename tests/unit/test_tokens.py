@@ -11,23 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.core.clients import Client
 from sidecar.core.keys import KeyRing, SigningKey
 from sidecar.core.reasons import Reason, Refused
-from sidecar.core.secrets import hash_secret, parse_secret_hash
 from sidecar.core.tokens import FUTURE_TOLERANCE, MAX_TOKEN, TokenRules, explain
 
 NOW = 1_800_000_000
 KEY, OTHER = "k" * 32, "o" * 32
 RING = KeyRing([SigningKey.hmac("new", "HS256", KEY), SigningKey.hmac("old", "HS512", OTHER * 2)])
 RULES = TokenRules(issuer="https://issuer", audience="api", access_token_ttl=1800, leeway=0, ring=RING)
-CLIENT = Client(
-    "reporting",
-    parse_secret_hash(hash_secret("s", bytes(16), "sha256")),
-    frozenset(),
-    ("a", "b:c"),
-    ("analyst", "boss"),
-)
+WHO: dict[str, Any] = {"client_id": "reporting", "subject": "reporting", "roles": ("analyst", "boss")}
 CLAIMS = {
     "iss": "https://issuer", "sub": "reporting", "aud": "api", "client_id": "reporting", "iat": NOW, "nbf": NOW,
     "exp": NOW + 1800, "jti": "j", "scope": "a b:c",
@@ -59,16 +51,23 @@ def reason_of(token: str, now: float = NOW, rules: TokenRules = RULES) -> Reason
 
 
 def issued(now: float = NOW + 0.7) -> str:
-    return RULES.issue(client=CLIENT, scope=("a",), now=now, jti="j")[0]
+    return RULES.issue(**WHO, scope=("a",), now=now, jti="j")[0]
 
 
 def test_what_is_issued_is_accepted_with_its_claims() -> None:
-    token, said = RULES.issue(client=CLIENT, scope=("a",), now=NOW + 0.7, jti="j-1")
+    token, said = RULES.issue(**WHO, scope=("a",), now=NOW + 0.7, jti="j-1")
     assert RULES.verify(token, NOW + 1) == said
     assert (said.jti, said.sub, said.client_id, said.scope, said.roles) == (
         "j-1", "reporting", "reporting", ("a",), ("analyst", "boss"),
     )  # fmt: skip
     assert (said.iat, said.exp) == (NOW, NOW + 1800)
+
+
+def test_a_token_may_be_a_persons() -> None:
+    """RFC 9068 section 2.2: `sub` is who allowed it, `client_id` who holds it."""
+    token, _ = RULES.issue(client_id="app", subject="alice", roles=(), scope=(), now=NOW, jti="j")
+    said = RULES.verify(token, NOW)
+    assert (said.sub, said.client_id) == ("alice", "app")
 
 
 def test_the_claims_are_those_of_rfc_9068_and_of_tapdata() -> None:
@@ -316,4 +315,4 @@ def test_a_token_is_explained() -> None:
 
 
 def test_representations_show_no_key() -> None:
-    assert KEY not in repr(RULES) + repr(RING) + repr(RING.signer) + repr(CLIENT)
+    assert KEY not in repr(RULES) + repr(RING) + repr(RING.signer)

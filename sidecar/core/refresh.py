@@ -1,0 +1,202 @@
+"""Refresh tokens (RFC 6749 section 6): families of opaque tokens, rotated at each use (RFC 9700 section 4.14.2).
+
+A *family* is all that came of one grant. Its tokens are `FAMILY.SECRET`, 128 and 256 random bits in base64url; the store has
+digests of them only. At any time one token of a family is *current*; using it makes its successor the current one, and itself
+the *previous* one.
+
+Rules of a rotation, in this order; a store takes it as one step (`rotate`, and a Lua function that says the same):
+
+1. No such family: `UNKNOWN`. Another client's: `FOREIGN`; nothing changes, so that nobody can end what is not theirs.
+2. The family was ended: `ENDED`. Its time is over: `EXPIRED`. What was granted so early has ended (`core.revocations`):
+   `ENDED`.
+3. The previous token, within the grace period and for the first time: `REPEATED`. An answer was lost, or two requests were
+   sent at once: the same successor is given again. A further time within the grace: `REPLAYED`; nothing changes.
+4. Any token but the current one: it was used before. Somebody has a copy, so all that the family gave ends: `REUSED`.
+5. A scope is asked for that the family has not: `BEYOND_SCOPE`; nothing changes.
+6. `ROTATED`.
+
+The successor follows from the token by an HMAC whose key is not in the store. That is how it can be given again without being
+kept, and why whoever reads the store cannot make one. The key follows from a signing key; while those are rotated, the
+successor that was given is found by trying each.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from sidecar.core.reasons import Reason
+
+_TOKEN: Final = re.compile(r"([A-Za-z0-9_-]{21}[AQgw])\.([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048])")  # no stray bits
+_LABEL: Final = b"auth-sidecar refresh token successor"
+
+
+class Family(NamedTuple):
+    """What a grant gave, which never changes. `issued` and `ends` are epoch seconds."""
+
+    client_id: str
+    subject: str
+    roles: tuple[str, ...]
+    scope: tuple[str, ...]
+    issued: int
+    ends: int
+
+
+class Access(NamedTuple):
+    """An access token of a family: its `jti`, and when a revocation of it may be forgotten (epoch seconds)."""
+
+    jti: str
+    until: int
+
+
+class FamilyState(NamedTuple):
+    """A family and what became of it. `current` and `previous` are digests, empty when there is none; `idle_end` and
+    `rotated` are epoch seconds, `live` the access tokens that may still be valid."""
+
+    family: Family
+    current: str
+    idle_end: float
+    previous: str = ""
+    rotated: float = 0.0
+    repeated: bool = False
+    ended: bool = False
+    live: tuple[Access, ...] = ()
+
+    def alive(self, now: float) -> bool:
+        """Whether a token of the family can be valid at `now` (epoch seconds)."""
+        return not self.ended and now < min(self.family.ends, self.idle_end)
+
+    def forgotten(self, now: float) -> bool:
+        """Whether nothing of the family can be valid at `now`, so that it need not be remembered."""
+        return now >= max([min(self.family.ends, self.idle_end), *(access.until for access in self.live)])
+
+
+class Rotation(NamedTuple):
+    """A request to use a token: the digests of what was `presented` and of its `successor`; `scope`, if one was asked for;
+    the access token that is to be issued; `grace` and `idle` in seconds."""
+
+    client_id: str
+    presented: str
+    successor: str
+    scope: tuple[str, ...]
+    access: Access
+    grace: float
+    idle: int
+
+
+class Outcome(StrEnum):
+    """What became of a rotation; see the rules of this module."""
+
+    ROTATED = "rotated"
+    REPEATED = "repeated"
+    UNKNOWN = "unknown"
+    FOREIGN = "foreign"
+    ENDED = "ended"
+    EXPIRED = "expired"
+    REPLAYED = "replayed"
+    REUSED = "reused"
+    BEYOND_SCOPE = "beyond_scope"
+
+
+REFUSALS: Final = {
+    Outcome.UNKNOWN: Reason.REFRESH_EXPIRED,  # a family is forgotten after its end
+    Outcome.FOREIGN: Reason.FOREIGN_TOKEN,
+    Outcome.ENDED: Reason.REFRESH_REVOKED,
+    Outcome.EXPIRED: Reason.REFRESH_EXPIRED,
+    Outcome.REPLAYED: Reason.REFRESH_REUSED,
+    Outcome.REUSED: Reason.REFRESH_REUSED,
+    Outcome.BEYOND_SCOPE: Reason.INVALID_SCOPE,
+}
+
+
+class Rotated(NamedTuple):
+    """`family` and `current`, the digest of the token to give, when it is `ROTATED` or `REPEATED`; `revoked`, the ids of the
+    access tokens that it ended."""
+
+    outcome: Outcome
+    family: Family | None = None
+    current: str = ""
+    revoked: tuple[str, ...] = ()
+
+
+class Ended(NamedTuple):
+    """The end of a family: `UNKNOWN`, `FOREIGN` (nothing changed) or `ENDED`, and the ids of the access tokens that ended."""
+
+    outcome: Outcome
+    revoked: tuple[str, ...] = ()
+
+
+def new_token(grant_id: str, secret: bytes) -> str:
+    """The first token of a family: its grant's id, which is 16 random bytes in base64url, and 32 random bytes."""
+    return f"{grant_id}.{_encode(secret)}"
+
+
+def family_key(token: str) -> str | None:
+    """The key in the store of the family of a token; `None` for what was never a refresh token."""
+    match = _TOKEN.fullmatch(token)
+    return digest(match[1]) if match else None
+
+
+def digest(text: str) -> str:
+    """What is stored of something secret: 256 random bits need no salt."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def derived_key(secret: bytes) -> bytes:
+    """The key for successors that belongs to a signing key: HKDF-SHA256 (RFC 5869) without salt, one block."""
+    return hmac.digest(hmac.digest(bytes(32), secret, "sha256"), _LABEL + b"\1", "sha256")
+
+
+def successor(token: str, key: bytes) -> str:
+    """The token that comes after `token`, which is one."""
+    return f"{token.partition('.')[0]}.{_encode(hmac.digest(key, token.encode(), 'sha256'))}"
+
+
+def given_successor(token: str, current: str, keys: Iterable[bytes]) -> str | None:
+    """The successor whose digest is `current`; `None` when the key that made it is gone."""
+    return next((after for after in (successor(token, key) for key in keys) if digest(after) == current), None)
+
+
+def rotate(state: FamilyState, asked: Rotation, *, cut_off: bool, now: float) -> tuple[Outcome, FamilyState]:
+    """Rules 1 to 6 for a family that is there; what it is afterwards. The caller revokes what was live of one that ended.
+
+    `cut_off`: what was granted when the family was has ended.
+    """
+    if state.family.client_id != asked.client_id:
+        return Outcome.FOREIGN, state
+    if state.ended:
+        return Outcome.ENDED, state
+    if not state.alive(now):
+        return Outcome.EXPIRED, state
+    if cut_off:
+        return Outcome.ENDED, ended(state)
+    again = asked.presented == state.previous and now - state.rotated < asked.grace
+    if again and state.repeated:
+        return Outcome.REPLAYED, state
+    if not again and asked.presented != state.current:
+        return Outcome.REUSED, ended(state)
+    if not set(asked.scope) <= set(state.family.scope):
+        return Outcome.BEYOND_SCOPE, state
+    live = (*(access for access in state.live if now < access.until), asked.access)
+    if again:
+        return Outcome.REPEATED, state._replace(repeated=True, live=live)
+    return Outcome.ROTATED, state._replace(
+        current=asked.successor,
+        previous=asked.presented,
+        rotated=now,
+        repeated=False,
+        idle_end=now + asked.idle,
+        live=live,
+    )
+
+
+def ended(state: FamilyState) -> FamilyState:
+    """The family, ended; remembered as such, so that a token of it is told from one that never was."""
+    return state._replace(ended=True, current="", previous="", live=())
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

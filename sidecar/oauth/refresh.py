@@ -1,0 +1,125 @@
+"""Giving and taking refresh tokens (RFC 6749 section 6); the rules are those of `core.refresh`.
+
+A refresh needs the store, and one round trip to it. While it is down the answer is 503 and the token stays good: either
+nothing was changed, or trying again gives what the lost answer would have given.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from sidecar.core.clients import Client
+from sidecar.core.events import Listener, TokenRevoked
+from sidecar.core.grants import REFRESH_TOKEN, Granted, Successor, narrow_scope
+from sidecar.core.ports import Store
+from sidecar.core.reasons import Reason, Refused
+from sidecar.core.refresh import (
+    REFUSALS,
+    Access,
+    Family,
+    Rotation,
+    digest,
+    family_key,
+    given_successor,
+    new_token,
+    successor,
+)
+from sidecar.core.tokens import AccessToken, TokenRules
+from sidecar.oauth.parameters import Parameters
+
+
+class RefreshTimes(NamedTuple):
+    """Seconds: a family ends `ttl` after its grant and `idle` after its last use; an answer is given again for `grace`."""
+
+    ttl: int
+    idle: int
+    grace: float
+
+
+class RefreshTokens:
+    """Call it for the grant type `refresh_token`; `begin` gives the first token of a family.
+
+    `keys` gives the keys for successors (`core.refresh.derived_key`), the one in use first; `clock` epoch seconds, `new_id` and
+    `new_secret` 128 random bits as base64url and 32 random bytes.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        rules: TokenRules,
+        times: RefreshTimes,
+        keys: Callable[[], Sequence[bytes]],
+        emit: Listener,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+        new_secret: Callable[[], bytes],
+    ) -> None:
+        self._store = store
+        self._rules = rules
+        self._times = times
+        self._keys = keys
+        self._emit = emit
+        self._clock = clock
+        self._new_id = new_id
+        self._new_secret = new_secret
+
+    async def begin(self, client: Client, granted: Granted, access: AccessToken) -> str | None:
+        """Remember what comes of a grant, and give its first refresh token; `None` when the client gets none.
+
+        Raises `Refused(GRANT_REVOKED)` when the grant was ended already, `StoreUnavailable`.
+        """
+        refreshable = granted.refreshable and REFRESH_TOKEN in client.grant_types
+        if not refreshable and granted.grant_id is None:
+            return None
+        grant_id = granted.grant_id or self._new_id()
+        token = new_token(grant_id, self._new_secret())
+        issued = access.iat if granted.since is None else granted.since
+        family = Family(
+            client.client_id, granted.subject, granted.roles, granted.scope, issued, access.iat + self._times.ttl
+        )
+        opened = await self._store.open_family(
+            digest(grant_id),
+            family,
+            digest(token) if refreshable else "",
+            Access(access.jti, access.remembered_until),
+            self._times.idle,
+        )
+        if not opened:
+            raise Refused(Reason.GRANT_REVOKED, client_id=client.client_id)
+        return token if refreshable else None
+
+    async def __call__(self, client: Client, parameters: Parameters) -> Granted:
+        """The grant of RFC 6749 section 6. Raises `Refused`, `StoreUnavailable`."""
+        token = parameters.get(REFRESH_TOKEN)
+        if token is None:
+            raise Refused(Reason.INVALID_REQUEST, "The parameter refresh_token is missing.", client_id=client.client_id)
+        key = family_key(token)
+        if key is None:
+            raise Refused(Reason.REFRESH_MALFORMED, client_id=client.client_id)
+        scope = narrow_scope(client, parameters["scope"]) if "scope" in parameters else ()
+        # Before the rotation: an access token is never younger than the permission to issue it (`core.revocations`).
+        at, jti = self._clock(), self._new_id()
+        family, following = await self._rotate(client, key, token, scope, Access(jti, self._rules.remembered_until(at)))
+        return Granted(
+            family.subject,
+            client.roles if family.subject == client.client_id else family.roles,
+            scope or tuple(name for name in family.scope if name in client.scope),
+            successor=Successor(following, jti, at),
+        )
+
+    async def _rotate(
+        self, client: Client, key: str, token: str, scope: tuple[str, ...], access: Access
+    ) -> tuple[Family, str]:
+        """The token's family, and the token that follows."""
+        keys = self._keys()
+        following = digest(successor(token, keys[0]))
+        asked = Rotation(client.client_id, digest(token), following, scope, access, self._times.grace, self._times.idle)
+        done = await self._store.rotate(key, asked)
+        for jti in done.revoked:
+            self._emit(TokenRevoked(client.client_id, jti))
+        if done.family is None:
+            raise Refused(REFUSALS[done.outcome], client_id=client.client_id)
+        given = given_successor(token, done.current, keys)
+        if given is None:  # it was made with a key that is gone
+            raise Refused(Reason.REFRESH_EXPIRED, client_id=client.client_id)
+        return done.family, given

@@ -1,0 +1,164 @@
+"""The Lua functions that run in Redis: each is one step that nobody can come between.
+
+What several need stands once, at the head of each. Times come from the server, which all processes share; the rules of the
+families are those of `core.refresh`, and the contract tests hold both sides to them.
+"""
+
+from typing import Final
+
+# An entry of the revocations: a token id, or a cutoff (`core.revocations`), which is kept by what it is about as well, for
+# the rotations. What is known already is not said again: that makes it idempotent, and cheap to offer a server that lost its
+# data what every worker remembers.
+_REMEMBER: Final = """
+local function remember(revoked, stream, cutoffs, length, entry, till)
+  if redis.call('ZADD', revoked, 'GT', 'CH', till, entry) > 0 then
+    redis.call('XADD', stream, 'MAXLEN', '~', length, '*', 'jti', entry, 'until', till)
+  end
+  local kind, before, name = string.match(entry, '^ (%a+) (%d+) (.*)$')
+  if kind then
+    local known = redis.call('HGET', cutoffs, kind .. ' ' .. name)
+    if not known or tonumber(before) > tonumber(known) then
+      redis.call('HSET', cutoffs, kind .. ' ' .. name, before)
+      local left = redis.call('TTL', cutoffs)
+      if left < 0 or tonumber(redis.call('TIME')[1]) + left < tonumber(till) then
+        redis.call('EXPIREAT', cutoffs, till)
+      end
+    end
+  end
+end
+"""
+
+# KEYS: set, stream, cutoffs. ARGV: now, stream length, then entry and until of each revocation.
+REVOKE: Final = (
+    _REMEMBER
+    + """
+for i = 3, #ARGV, 2 do remember(KEYS[1], KEYS[2], KEYS[3], ARGV[2], ARGV[i], ARGV[i + 1]) end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[1])
+"""
+)
+
+# KEYS: stream. ARGV: the last entry that was read ('' at first), milliseconds between heartbeats, stream length.
+# Gives whether that entry is still there, and the newest entry, which is a new heartbeat when the last one is too old.
+BEAT: Final = """
+local present = 1
+if ARGV[1] ~= '' then present = #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) end
+local tail = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+local newest = tail[1] and tail[1][1]
+local now = redis.call('TIME')
+local milliseconds = now[1] * 1000 + math.floor(now[2] / 1000)
+if not newest or milliseconds - tonumber(string.match(newest, '^%d+')) >= tonumber(ARGV[2]) then
+  newest = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', 'beat', '1')
+end
+return {present, newest}
+"""
+
+# A family is a hash, and a sorted set of its access tokens (`jti` by when a revocation of it may be forgotten). Both go when
+# neither a refresh token nor an access token of it can be valid.
+_FAMILY: Final = (
+    _REMEMBER
+    + """
+local FAMILY, LIVE, REVOKED, STREAM, CUTOFFS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local LENGTH = ARGV[1]
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+
+local function keep(till)
+  local last = redis.call('ZREVRANGE', LIVE, 0, 0, 'WITHSCORES')[2]
+  if last and tonumber(last) > till then till = tonumber(last) end
+  redis.call('EXPIREAT', FAMILY, math.ceil(till))
+  redis.call('EXPIREAT', LIVE, math.ceil(till))
+end
+
+local function finish()
+  local live = redis.call('ZRANGEBYSCORE', LIVE, now, '+inf', 'WITHSCORES')
+  local gone = {}
+  for i = 1, #live, 2 do
+    remember(REVOKED, STREAM, CUTOFFS, LENGTH, live[i], live[i + 1])
+    gone[#gone + 1] = live[i]
+    gone[#gone + 1] = live[i + 1]
+  end
+  redis.call('HDEL', FAMILY, 'current', 'previous')
+  redis.call('HSET', FAMILY, 'ended', '1')
+  redis.call('DEL', LIVE)
+  return gone
+end
+
+local function cut_off(client, subject, issued)
+  for _, before in ipairs(redis.call('HMGET', CUTOFFS, 'all ', 'client ' .. client, 'subject ' .. subject)) do
+    if before and tonumber(issued) <= tonumber(before) then return true end
+  end
+  return false
+end
+"""
+)
+
+# ARGV: stream length, client, subject, roles, scope, issued, ends, idle, current, jti, until. Gives 1, or 0 when
+# nothing was kept.
+OPEN_FAMILY: Final = (
+    _FAMILY
+    + """
+if redis.call('EXISTS', FAMILY) == 1 or cut_off(ARGV[2], ARGV[3], ARGV[6]) then return 0 end
+local idle_end = now + tonumber(ARGV[8])
+redis.call('HSET', FAMILY, 'client', ARGV[2], 'subject', ARGV[3], 'roles', ARGV[4], 'scope', ARGV[5], 'issued', ARGV[6],
+  'ends', ARGV[7], 'idle_end', string.format('%.6f', idle_end), 'current', ARGV[9])
+redis.call('ZADD', LIVE, ARGV[11], ARGV[10])
+keep(math.min(tonumber(ARGV[7]), idle_end))
+return 1
+"""
+)
+
+# ARGV: stream length, client, presented, successor, grace, idle, jti, until, then each scope that was asked for. Gives the
+# outcome; then, when a token is to be given, subject, roles, scope, issued, ends, current; else what was revoked.
+ROTATE: Final = (
+    _FAMILY
+    + """
+local f = redis.call('HMGET', FAMILY, 'client', 'subject', 'roles', 'scope', 'issued', 'ends', 'idle_end', 'current',
+  'previous', 'rotated', 'repeated', 'ended')
+local client, subject, roles, scope, issued, ends, idle_end = f[1], f[2], f[3], f[4], f[5], f[6], f[7]
+local current, previous, rotated, repeated, ended = f[8], f[9], f[10], f[11], f[12]
+local presented, successor = ARGV[3], ARGV[4]
+if not client then return {'unknown', {}} end
+if client ~= ARGV[2] then return {'foreign', {}} end
+if ended then return {'ended', {}} end
+if now >= math.min(tonumber(ends), tonumber(idle_end)) then return {'expired', {}} end
+if cut_off(client, subject, issued) then return {'ended', finish()} end
+local again = presented == previous and now - tonumber(rotated) < tonumber(ARGV[5])
+if again and repeated then return {'replayed', {}} end
+if not again and presented ~= current then return {'reused', finish()} end
+local has = {}
+for word in string.gmatch(scope, '%S+') do has[word] = true end
+for i = 9, #ARGV do
+  if not has[ARGV[i]] then return {'beyond_scope', {}} end
+end
+redis.call('ZREMRANGEBYSCORE', LIVE, '-inf', now)
+redis.call('ZADD', LIVE, ARGV[8], ARGV[7])
+if again then
+  redis.call('HSET', FAMILY, 'repeated', '1')
+else
+  current, idle_end = successor, now + tonumber(ARGV[6])
+  redis.call('HSET', FAMILY, 'current', current, 'previous', presented, 'rotated', string.format('%.6f', now),
+    'idle_end', string.format('%.6f', idle_end))
+  redis.call('HDEL', FAMILY, 'repeated')
+end
+keep(math.min(tonumber(ends), tonumber(idle_end)))
+return {again and 'repeated' or 'rotated', {subject, roles, scope, issued, ends, current}}
+"""
+)
+
+# ARGV: stream length, client ('' for any), seconds to forbid. Gives the outcome and what was revoked.
+END_FAMILY: Final = (
+    _FAMILY
+    + """
+local client, ended = unpack(redis.call('HMGET', FAMILY, 'client', 'ended'))
+if not client then
+  if tonumber(ARGV[3]) > 0 then
+    redis.call('HSET', FAMILY, 'ended', '1')
+    redis.call('EXPIRE', FAMILY, ARGV[3])
+  end
+  return {'unknown', {}}
+end
+if ARGV[2] ~= '' and client ~= ARGV[2] then return {'foreign', {}} end
+if ended then return {'ended', {}} end
+return {'ended', finish()}
+"""
+)
