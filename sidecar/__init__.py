@@ -11,7 +11,8 @@ The map. A request enters at the top and the arrows are the only imports allowed
               `exchange` and `upstream` carry bytes.
 - `stores`    revocation state: `memory` and `redis`, one contract.
 - `ops`       listeners to `core.events`: metrics, logs; and the admin endpoints.
-- `settings`  the YAML file as frozen models; `yamlfile` reads it, `tls` makes the contexts that it asks for.
+- `settings`  the YAML file as frozen models; `yamlfile` reads it, `tls` makes the contexts that it asks for, `templates`
+              looks at the operator's pages.
 - `app`       the composition root: settings in, wired parts out.
 - `server`    one worker process: listeners, readiness, drain.
 - `supervisor` the parent of several workers.

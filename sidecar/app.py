@@ -7,27 +7,32 @@ import secrets
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Final
 
 from sidecar import settings as config
-from sidecar.core.clients import Client, ClientRegistry
+from sidecar.core.client_keys import from_secret, read_jwk, read_pem
+from sidecar.core.clients import SECRET_JWT, Client, ClientRegistry
 from sidecar.core.events import Event, StoreChanged
-from sidecar.core.grants import CLIENT_CREDENTIALS, REFRESH_TOKEN
-from sidecar.core.keys import KeyRing, SigningKey
+from sidecar.core.grants import AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_TOKEN
+from sidecar.core.issuer import issuer_path
+from sidecar.core.keys import KeyRing, SigningKey, Window
 from sidecar.core.policy import Access, Route, RoutePolicy
 from sidecar.core.ports import Store
-from sidecar.core.refresh import derived_key
+from sidecar.core.refresh import derived_key, digest
 from sidecar.core.replies import Endpoint
 from sidecar.core.revocations import RevocationView
 from sidecar.core.secrets import hash_secret, parse_secret_hash
 from sidecar.core.tokens import TokenRules
 from sidecar.oauth.client_auth import ClientAuthenticator
+from sidecar.oauth.metadata import JWKS_PATH, WELL_KNOWN, PublicDocument, jwks, metadata, offer
 from sidecar.oauth.refresh import RefreshTimes, RefreshTokens
 from sidecar.oauth.revoke import RevokeEndpoint
-from sidecar.oauth.token import TokenEndpoint, client_credentials
+from sidecar.oauth.token import Grant, TokenEndpoint, client_credentials
+from sidecar.ops.key_watch import KeyWatch
 from sidecar.ops.logs import AccessLog, RequestLines, json_stream
 from sidecar.ops.metrics import Gauges, Metrics
+from sidecar.people import People
 from sidecar.proxy.acceptor import Acceptor
 from sidecar.proxy.exchange import Exchange, Services
 from sidecar.proxy.gateway import CredentialRules, Gateway
@@ -43,6 +48,7 @@ log: Final = logging.getLogger("sidecar")
 
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105  a path
 REVOKE_PATH: Final = "/oauth/revoke"
+_IN_FLIGHT: Final = 60  # seconds within which a first use of a code has surely been answered
 _PAUSES_LOGGED_EVERY: Final = 60.0  # seconds
 
 
@@ -92,7 +98,8 @@ class App:
         lines = RequestLines(stream, later=loop.call_later, clock=now) if stream is not None else None
         self.access_log = AccessLog(logging.getLogger("sidecar.access"), settings.logging.admitted, lines)
         self._listeners += [self._note_store, self.metrics.on_event, self.access_log.on_event]
-        rules = token_rules(settings.tokens)
+        rules = self.rules = token_rules(settings.tokens)
+        self.key_watch = KeyWatch(log, lambda: rules.ring, now)
         endpoints = self._endpoints(rules)
         gateway = Gateway(
             policy=route_policy(settings, endpoints),
@@ -128,10 +135,28 @@ class App:
         registry = client_registry(self.settings.clients)
         self.authenticator = ClientAuthenticator(registry, realm=self.settings.tokens.issuer)
         refresh = self._refresh_tokens(rules)
-        return {
+        self.people = People(
+            self.settings,
+            clients=registry,
+            rules=rules,
+            store=self.store,
+            ended=self._ended,
+            end_grant=self._end_grant,
+            throttle=self._throttle_login,
+            emit=self.emit,
+            clock=self.now,
+            new_id=new_id,
+        )
+        grants: dict[str, Grant] = {
+            CLIENT_CREDENTIALS: client_credentials,
+            REFRESH_TOKEN: refresh,
+            AUTHORIZATION_CODE: self.people.codes,
+        }
+        endpoints: dict[str, Endpoint] = {
+            **self.people.endpoints,
             TOKEN_PATH: TokenEndpoint(
                 authenticator=self.authenticator,
-                grants={CLIENT_CREDENTIALS: client_credentials, REFRESH_TOKEN: refresh},
+                grants=grants,
                 refresh=refresh,
                 rules=rules,
                 view=self.view,
@@ -147,6 +172,13 @@ class App:
                 clock=self.now,
             ),
         }
+        return with_metadata(endpoints, rules, registry, grants)
+
+    def use_keys(self, ring: KeyRing) -> None:
+        """Replace the keys in force, in one step of the loop: no request meets the new ones beside tokens that were verified
+        by the old. What streams with the token of a key that is gone ends as if the token had been revoked."""
+        self.rules.use(ring)
+        self.cache.clear()
 
     def _refresh_tokens(self, rules: TokenRules) -> RefreshTokens:
         tokens = self.settings.tokens
@@ -163,6 +195,15 @@ class App:
             new_id=new_id,
             new_secret=lambda: secrets.token_bytes(32),
         )
+
+    def _ended(self, client_id: str, username: str, since: float) -> bool:
+        return self.view.cut_off(client_id, username, int(since))
+
+    async def _end_grant(self, grant_id: str, client_id: str) -> tuple[str, ...]:
+        return (await self.store.end_family(digest(grant_id), client_id, forbid=_IN_FLIGHT)).revoked
+
+    async def _throttle_login(self, username: str, peer: str) -> None:  # noqa: ARG002  comes with throttling
+        return
 
     def emit(self, event: Event) -> None:
         """Tell every listener."""
@@ -217,25 +258,56 @@ class App:
         """Give back what the parts hold."""
         self.authenticator.close()
         self.access_log.close()
+        self.people.close()
         await self.pool.close()
         await self.store.close()
 
 
 def token_rules(tokens: config.Tokens) -> TokenRules:
     """The rules by which tokens are issued and verified."""
-    ring = KeyRing([SigningKey.hmac(key.kid, key.alg, key.secret.get_secret_value()) for key in tokens.signing_keys])
     return TokenRules(
         issuer=tokens.issuer,
         audience=tokens.audience,
         access_token_ttl=int(tokens.access_token_ttl),
         leeway=tokens.leeway,
-        ring=ring,
+        ring=key_ring(tokens),
     )
 
 
+def key_ring(tokens: config.Tokens) -> KeyRing:
+    """The keys of the configuration, in its order."""
+    return KeyRing([_key(key) for key in tokens.signing_keys])
+
+
+def _key(key: config.SigningKey) -> SigningKey:
+    window = Window(key.not_before, key.not_after)
+    if key.secret is not None:
+        return SigningKey.hmac(key.kid, key.alg, key.secret.get_secret_value(), window)
+    if key.private_key is not None:
+        return SigningKey.private(key.kid, key.alg, key.private_key.get_secret_value(), window)
+    return SigningKey.public(key.kid, key.alg, key.public_key or "", window)
+
+
+def with_metadata(
+    endpoints: Mapping[str, Endpoint], rules: TokenRules, clients: Iterable[Client], grant_types: Container[str]
+) -> dict[str, Endpoint]:
+    """The endpoints, with the documents that tell of them. An issuer that is no URL has keys, but no metadata; one with a path
+    has its endpoints below that path as well."""
+    ours: dict[str, Endpoint] = {**endpoints, JWKS_PATH: PublicDocument(lambda: rules.ring, jwks)}
+    path = issuer_path(rules.issuer)
+    if path is None:
+        return ours
+    offered = offer(clients, grant_types, ours)
+    document = PublicDocument(lambda: rules.ring, lambda ring: metadata(rules.issuer, offered, ours, ring))
+    below: dict[str, Endpoint] = {path + each: endpoint for each, endpoint in ours.items()} if path else {}
+    places = {WELL_KNOWN, WELL_KNOWN + path, path + WELL_KNOWN}
+    return {**ours, **below, **dict.fromkeys(sorted(places), document)}
+
+
 def successor_keys(tokens: config.Tokens) -> list[bytes]:
-    """The keys by which a refresh token gives its successor, one for each signing key."""
-    return [derived_key(key.secret.get_secret_value().encode()) for key in tokens.signing_keys]
+    """The keys by which a refresh token gives its successor, one for each signing key that is not public."""
+    secret = [key.secret or key.private_key for key in tokens.signing_keys]
+    return [derived_key(each.get_secret_value().encode()) for each in secret if each is not None]
 
 
 def client_registry(clients: tuple[config.Client, ...]) -> ClientRegistry:
@@ -244,20 +316,32 @@ def client_registry(clients: tuple[config.Client, ...]) -> ClientRegistry:
 
 
 def _client(client: config.Client) -> Client:
-    if client.client_secret_hash is not None:
-        secret_hash = client.client_secret_hash.get_secret_value()
-    else:
-        # It stands in plain text in our memory anyway: a digest is enough to compare it in constant time.
-        plain = client.client_secret.get_secret_value() if client.client_secret else secrets.token_hex(32)
-        secret_hash = hash_secret(plain, secrets.token_bytes(16), "sha256")
+    pems = client.public_key or ()
+    jwks = client.jwks.keys if client.jwks else ()
+    keys = [*map(read_pem, pems), *map(read_jwk, jwks)]
+    if client.token_endpoint_auth_method == SECRET_JWT and client.client_secret is not None:
+        keys.append(from_secret(client.client_secret.get_secret_value()))
     return Client(
         client_id=client.client_id,
-        secret=parse_secret_hash(secret_hash),
+        secrets=tuple(map(parse_secret_hash, _secret_hashes(client))),
         grant_types=frozenset(client.grant_types),
         scope=client.scope,
         roles=client.roles,
         disabled=client.disabled,
+        client_name=client.client_name,
+        redirect_uris=client.redirect_uris,
+        introspect=client.introspect,
+        token_endpoint_auth_method=client.token_endpoint_auth_method,
+        keys=tuple(keys),
     )
+
+
+def _secret_hashes(client: config.Client) -> list[str]:
+    if client.client_secret is not None:
+        # It stands in plain text in our memory anyway: a digest is enough to compare it in constant time.
+        return [hash_secret(client.client_secret.get_secret_value(), secrets.token_bytes(16), "sha256")]
+    hashes = client.client_secret_hashes or ((client.client_secret_hash,) if client.client_secret_hash else ())
+    return [each.get_secret_value() for each in hashes]
 
 
 def route_policy(settings: config.Settings, endpoints: Mapping[str, Endpoint]) -> RoutePolicy:

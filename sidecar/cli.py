@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable
@@ -13,16 +14,18 @@ from typing import Any, NoReturn
 import click
 
 from sidecar import __version__
-from sidecar.app import token_rules
+from sidecar.app import key_ring, token_rules
+from sidecar.core.keys import ASYMMETRIC, SECRET_BYTES, SYMMETRIC, generate_pem
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.reasons import Refused
 from sidecar.core.secrets import Scheme, choose_scheme, hash_secret
 from sidecar.core.tokens import AccessToken, explain
+from sidecar.core.users import LONGEST_PASSWORD, hash_password
 from sidecar.demo import demo as run_demo
 from sidecar.ops.logs import configure
 from sidecar.server import StartError
 from sidecar.server import serve as serve_one
-from sidecar.settings import Settings, SettingsError, load
+from sidecar.settings import Settings, SettingsError, advice, load
 from sidecar.stores import open_store
 from sidecar.supervisor import serve as serve_many
 
@@ -40,9 +43,9 @@ def main() -> None:
     """
 
 
-def _load(path: Path) -> Settings:
+def _load(path: Path, *, now: float | None = None) -> Settings:
     try:
-        return load(path)
+        return load(path, now=now)
     except SettingsError as exc:
         for fault in exc.faults:
             click.echo(fault, err=True)
@@ -63,7 +66,7 @@ def serve(config: Path) -> None:
 
     Logs go to stderr, one JSON object a line. Exit code 2: the configuration has faults; 1: it cannot start.
     """
-    settings = _load(config)
+    settings = _load(config, now=time.time())
     configure(settings.logging.level, settings.logging.format)
     try:
         (serve_many if settings.workers > 1 else serve_one)(settings)
@@ -78,7 +81,9 @@ def check_config(file: Path) -> None:
 
     References such as ${env:NAME} are resolved, so run it where the sidecar will run. Exit code 2 when there are faults.
     """
-    settings = _load(file)
+    settings = _load(file, now=time.time())
+    for note in advice(settings):
+        click.echo(f"note: {note}", err=True)
     click.echo(f"{file}: ok ({len(settings.clients)} clients, {len(settings.routes)} routes)")
 
 
@@ -95,6 +100,18 @@ def hash_secret_command(scheme: Scheme | None) -> None:
     interactive = sys.stdin.isatty()
     secret = click.prompt("Secret", hide_input=True, confirmation_prompt=True) if interactive else _read_line("secret")
     click.echo(hash_secret(secret, os.urandom(16), scheme or choose_scheme(secret)))
+
+
+@main.command("hash-password", short_help="Print the password_hash of a user's password.")
+def hash_password_command() -> None:
+    """Print the password_hash of a user's password, which is read from stdin or asked for."""
+    interactive = sys.stdin.isatty()
+    password = (
+        click.prompt("Password", hide_input=True, confirmation_prompt=True) if interactive else _read_line("password")
+    )
+    if len(password) > LONGEST_PASSWORD:
+        _fail(f"a password has at most {LONGEST_PASSWORD} characters", 2)
+    click.echo(hash_password(password))
 
 
 @main.command(short_help="Show the sidecar at work on loopback; --check: the smoke test.")
@@ -194,6 +211,77 @@ async def _revoke(settings: Settings, url: str, token: AccessToken) -> None:
         await store.revoke(token.jti, token.remembered_until)
     finally:
         await store.close()
+
+
+@main.group("keys")
+def keys_group() -> None:
+    """Make and look at the keys that sign access tokens.
+
+    The first of tokens.signing_keys that is within its window signs, and all verify.
+    """
+
+
+@keys_group.command()
+@click.option("--alg", type=click.Choice([*ASYMMETRIC, *SYMMETRIC]), default="ES256", show_default=True)
+@click.option("--out", type=CONFIG, required=True, help="The file to make, with mode 0600; it must not exist.")
+@click.option("--kid", help="The key's id. Default: the file's name without its ending.")
+def generate(alg: str, out: Path, kid: str | None) -> None:
+    """Make a key, and print the lines for tokens.signing_keys.
+
+    A private key is written as PKCS #8 PEM, an HS* secret in hexadecimal. ES256 and EdDSA sign fast; RS256 (2048 bits) is what
+    every library knows. Exit code 1 when the file exists: no key is ever overwritten.
+    """
+    kid = out.stem if kid is None else kid
+    if not re.fullmatch(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?", kid):
+        _fail("--kid: use printable ASCII characters, with no space around them", 2)
+    if alg in SYMMETRIC:
+        field, text = "secret", os.urandom(SECRET_BYTES[alg]).hex() + "\n"
+    else:
+        field, text = "private_key", generate_pem(alg)
+    try:
+        _write_secret(out, text)
+    except FileExistsError:
+        _fail(f"{out} exists: no key is overwritten")
+    except OSError as exc:
+        _fail(f"{out} cannot be written: {exc.strerror}")
+    click.echo(f"    - kid: {json.dumps(kid)}\n      alg: {alg}\n      {field}: {json.dumps(f'${{file:{out}}}')}")
+    if not out.is_absolute():
+        click.echo("A relative path is taken from the configuration's folder.", err=True)
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """A new file that its owner alone may read. Raises `OSError`, also when there is a file or a link of this name."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123  a descriptor
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+    except BaseException:
+        path.unlink()  # half a key
+        raise
+
+
+@keys_group.command("list")
+@click.option("--config", type=CONFIG, required=True)
+def list_keys(config: Path) -> None:
+    """Show each key's id, algorithm, role and window (UTC): never a secret.
+
+    The roles: signs; verifies; not yet (verifies, and will sign); retired (verifies, and signs no more). Exit code 1 when no
+    key may sign now.
+    """
+    ring, now = key_ring(_load(config).tokens), time.time()
+    head = ("kid", "alg", "role", "not before", "not after")
+    rows = [head, *((key.kid, key.alg, ring.role(key, now), *map(_moment, key.window)) for key in ring)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if ring.lapsed(now):
+        _fail("no key may sign now")
+
+
+def _moment(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _read_line(what: str) -> str:

@@ -124,7 +124,7 @@ class Worker:
         while True:
             await asyncio.sleep(interval)
             now = app.monotonic()
-            for check in (app.listener.check, app.pool.check, self._check_certificates):
+            for check in (app.listener.check, app.pool.check, app.key_watch.check, self._check_certificates):
                 try:
                     check(now)
                 except Exception as exc:  # noqa: BLE001  a defect in one look must not end the clock

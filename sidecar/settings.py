@@ -7,6 +7,8 @@ bytes (`int`), secrets `SecretStr`. No fault text contains a configured value, f
 import difflib
 import ipaddress
 import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -26,21 +28,31 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from sidecar.core import keys
+from sidecar.core.client_keys import InvalidClientKey, from_secret, read_jwk, read_pem
+from sidecar.core.clients import PUBLIC, AuthMethod
+from sidecar.core.issuer import InvalidIssuer, issuer_path
 from sidecar.core.policy import Access, InvalidPattern, compile_pattern
+from sidecar.core.redirect_uris import redirect_uri_fault
 from sidecar.core.secrets import InvalidSecretHash, parse_secret_hash
+from sidecar.core.users import InvalidPasswordHash, check_password_hash
+from sidecar.templates import template_fault
 from sidecar.tls import InvalidTls, server_context, upstream_context
 from sidecar.yamlfile import Fault, read_document
 
 _T = TypeVar("_T")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_MOMENT = re.compile(  # RFC 3339 section 5.6: always with its offset
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2}))?"
+)
 _SIZE = re.compile(r"([0-9]+)(B|KiB|MiB|GiB)")
 _SIZE_UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _IDENTIFIER = re.compile(r"[\x20-\x7e]+")
-_HS_MINIMUM = {"HS256": 32, "HS384": 48, "HS512": 64}
 _MAX_ACCESS_TOKEN_TTL = 86400.0
 _MAX_REFRESH_TOKEN_TTL = 365 * 86400.0
+_MAX_SESSION_TTL = 30 * 86400.0
+_MAX_CONSENT_TTL = 365 * 86400.0
 _STORE_OPTIONS = ("db", "username", "password", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
@@ -72,6 +84,20 @@ def parse_size(value: object) -> int:
     if match is None:
         raise _fault("write a size with its unit, such as 512B, 64KiB, 10MiB or 1GiB")
     return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+def parse_moment(value: object) -> float:
+    """`2026-11-24` (its first moment, in UTC) or `2026-11-24T08:30:00Z` as epoch seconds. Raises a fault that says how to
+    write one."""
+    try:
+        if not isinstance(value, str) or not _MOMENT.fullmatch(value):
+            raise ValueError
+        if len(value) == len("2026-11-24"):
+            day = date.fromisoformat(value)
+            return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
+        return datetime.fromisoformat(value.upper()).timestamp()
+    except (ValueError, OverflowError):
+        raise _fault("write a date such as 2026-11-24, or a time such as 2026-11-24T08:30:00Z (RFC 3339)") from None
 
 
 class Address(NamedTuple):
@@ -122,6 +148,14 @@ def _plain(value: str) -> str:
     return value
 
 
+def _issuer(value: str) -> str:
+    try:
+        issuer_path(value)
+    except InvalidIssuer as exc:
+        raise _fault(str(exc)) from None
+    return value
+
+
 def _not_empty(value: tuple[_T, ...]) -> tuple[_T, ...]:
     if not value:
         raise _fault("name at least one")
@@ -152,6 +186,7 @@ def _at_most(limit: float, text: str) -> AfterValidator:
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 Size = Annotated[int, BeforeValidator(parse_size)]
+Moment = Annotated[float, BeforeValidator(parse_moment)]
 Scope = Annotated[tuple[str, ...], BeforeValidator(_scope)]
 Identifier = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_identifier)]
 Role = Annotated[Identifier, AfterValidator(_role)]
@@ -292,30 +327,67 @@ class Store(Model):
 
 
 class SigningKey(Model):
-    """One key of the ring: the first of the list signs, all verify."""
+    """One key of the ring (`core.keys`): exactly one of `secret`, `private_key` and `public_key`, as `alg` asks for."""
 
     kid: Identifier
-    alg: Literal["HS256", "HS384", "HS512"]
-    secret: SecretStr
+    alg: Literal["HS256", "HS384", "HS512", "RS256", "PS256", "ES256", "ES384", "EdDSA"]
+    secret: SecretStr | None = None
+    private_key: SecretStr | None = None
+    public_key: str | None = None
+    not_before: Moment | None = None
+    not_after: Moment | None = None
 
     @field_validator("secret")
     @classmethod
-    def _strong(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
-        minimum = _HS_MINIMUM.get(info.data.get("alg", ""), 32)
+    def _strong(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        alg = info.data.get("alg", "")
+        if value is None or alg in keys.ASYMMETRIC:  # `_material_fits` has more to say about the second
+            return value
+        minimum = keys.SECRET_BYTES.get(alg, 32)
         if len(value.get_secret_value().encode()) < minimum:
-            # RFC 7518 section 3.2: a key of at least the size of the hash.
             raise _fault(f"must be at least {minimum} bytes long; make one with: openssl rand -hex {minimum}")
-        try:
-            keys.SigningKey.hmac("", "HS256", value.get_secret_value())
-        except keys.InvalidKey as exc:
-            raise _fault(str(exc)) from None
+        _usable_key(keys.SigningKey.hmac, "HS256", value.get_secret_value())
         return value
+
+    @field_validator("private_key")
+    @classmethod
+    def _private(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None and info.data.get("alg") in keys.ASYMMETRIC:
+            _usable_key(keys.SigningKey.private, info.data["alg"], value.get_secret_value())
+        return value
+
+    @field_validator("public_key")
+    @classmethod
+    def _public(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("alg") in keys.ASYMMETRIC:
+            _usable_key(keys.SigningKey.public, info.data["alg"], value)
+        return value
+
+    @model_validator(mode="after")
+    def _material_fits(self) -> Self:
+        given = [name for name in ("secret", "private_key", "public_key") if getattr(self, name) is not None]
+        if self.alg in keys.SYMMETRIC and given != ["secret"]:
+            raise _fault(f"{self.alg} needs secret, and nothing else")
+        if self.alg in keys.ASYMMETRIC and given not in (["private_key"], ["public_key"]):
+            raise _fault(
+                f"{self.alg} needs private_key, or public_key for a key that only verifies: exactly one of them"
+            )
+        if self.not_before is not None and self.not_after is not None and self.not_before >= self.not_after:
+            raise _fault("not_after must be later than not_before")
+        return self
+
+
+def _usable_key(make: Callable[[str, str, str], keys.SigningKey], alg: str, text: str) -> None:
+    try:
+        make("", alg, text)
+    except keys.InvalidKey as exc:
+        raise _fault(str(exc)) from None
 
 
 class Tokens(Model):
     """What is issued and accepted."""
 
-    issuer: Annotated[str, Field(max_length=512), AfterValidator(_plain)]
+    issuer: Annotated[str, Field(max_length=512), AfterValidator(_plain), AfterValidator(_issuer)]
     audience: Annotated[str, Field(min_length=1, max_length=512)]
     access_token_ttl: Annotated[Duration, _at_most(_MAX_ACCESS_TOKEN_TTL, "24h")] = 1800.0
     refresh_token_ttl: Annotated[PositiveDuration, _at_most(_MAX_REFRESH_TOKEN_TTL, "365d")] = 14 * 86400.0
@@ -325,6 +397,13 @@ class Tokens(Model):
     cache_size: Annotated[int, Field(ge=0, le=10_000_000)] = 20_000
     signing_keys: Annotated[tuple[SigningKey, ...], Field(strict=False), AfterValidator(_not_empty)]
 
+    @field_validator("signing_keys")
+    @classmethod
+    def _one_can_sign(cls, value: tuple[SigningKey, ...]) -> tuple[SigningKey, ...]:
+        if all(key.public_key is not None for key in value):
+            raise _fault("no key can sign: one must have a secret or a private_key")
+        return value
+
     @field_validator("access_token_ttl")
     @classmethod
     def _whole_seconds(cls, value: float) -> float:
@@ -333,17 +412,96 @@ class Tokens(Model):
         return value
 
 
+def _secret_hash(value: SecretStr) -> SecretStr:
+    try:
+        parse_secret_hash(value.get_secret_value())
+    except InvalidSecretHash as exc:
+        raise _fault(str(exc)) from None
+    return value
+
+
+def _one_or_two(value: tuple[_T, ...]) -> tuple[_T, ...]:
+    if len(value) not in (1, 2):
+        raise _fault("name one or two: the old one and the new one, while clients move from one to the other")
+    if len(set(value)) != len(value):
+        raise _fault("name different ones")
+    return value
+
+
+def _pem(value: str) -> str:
+    try:
+        read_pem(value)
+    except InvalidClientKey as exc:
+        raise _fault(str(exc)) from None
+    return value
+
+
+def _one_or_list(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _jwk(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        read_jwk(value)
+    except InvalidClientKey as exc:
+        raise _fault(str(exc)) from None
+    return value
+
+
+def _redirect_uri(value: str) -> str:
+    if fault := redirect_uri_fault(value):
+        raise _fault(fault)
+    return value
+
+
+def _client_name(value: str) -> str:
+    if not value.isprintable() or value != value.strip():
+        raise _fault("use printable characters, with no space around them: it is shown on the consent page")
+    return value
+
+
+SecretHash = Annotated[SecretStr, AfterValidator(_secret_hash)]
+Pem = Annotated[str, AfterValidator(_pem)]
+Jwk = Annotated[dict[str, Any], AfterValidator(_jwk)]
+RedirectUri = Annotated[str, AfterValidator(_redirect_uri)]
+_REDIRECTING = frozenset(["authorization_code", "implicit"])
+
+
+class Jwks(Model):
+    """Public keys (RFC 7517 section 5)."""
+
+    keys: Annotated[tuple[Jwk, ...], Field(strict=False), AfterValidator(_not_empty)]
+
+    @field_validator("keys")
+    @classmethod
+    def _told_apart(cls, value: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        kids = [jwk["kid"] for jwk in value if "kid" in jwk]
+        if len(kids) != len(set(kids)):
+            raise _fault("give each key a kid of its own")
+        return value
+
+
 class Client(Model):
-    """Who may ask for tokens (names of RFC 7591)."""
+    """Who may ask for tokens (names of RFC 7591). A field that depends on others stands after them."""
 
     client_id: Identifier
-    client_name: str | None = None
+    client_name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_client_name)] | None = None
     client_secret: SecretStr | None = None
-    client_secret_hash: SecretStr | None = None
+    client_secret_hash: SecretHash | None = None
+    client_secret_hashes: Annotated[tuple[SecretHash, ...], Field(strict=False), AfterValidator(_one_or_two)] | None = (
+        None
+    )
+    public_key: (
+        Annotated[tuple[Pem, ...], Field(strict=False), BeforeValidator(_one_or_list), AfterValidator(_not_empty)]
+        | None
+    ) = None
+    jwks: Jwks | None = None
     grant_types: Annotated[tuple[GrantType, ...], Field(strict=False)] = ("client_credentials",)
+    token_endpoint_auth_method: Annotated[AuthMethod | None, Field(validate_default=True)] = None
     scope: Scope = ()
     roles: Annotated[tuple[Role, ...], Field(strict=False)] = ()
-    redirect_uris: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    redirect_uris: Annotated[tuple[RedirectUri, ...], Field(strict=False, validate_default=True)] = ()
+    introspect: bool = False
     disabled: bool = False
 
     @field_validator("client_secret")
@@ -353,21 +511,130 @@ class Client(Model):
             raise _fault("must not be empty")
         return value
 
-    @field_validator("client_secret_hash")
+    @field_validator("token_endpoint_auth_method")
     @classmethod
-    def _readable(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            try:
-                parse_secret_hash(value.get_secret_value())
-            except InvalidSecretHash as exc:
-                raise _fault(str(exc)) from None
+    def _possible(cls, value: AuthMethod | None, info: ValidationInfo) -> AuthMethod | None:
+        if all(name in info.data for name in (*_SECRETS, *_KEYS, "grant_types")):
+            _check_auth_method(value, info.data)
+        return value
+
+    @field_validator("redirect_uris")
+    @classmethod
+    def _somewhere_to_go(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        redirecting = _REDIRECTING & set(info.data.get("grant_types", ()))
+        if redirecting and not value:
+            raise _fault(
+                f"name at least one for {' and '.join(sorted(redirecting))}, such as https://app.example.com/callback"
+            )
+        if len(set(value)) != len(value):
+            raise _fault("name each only once")
+        return value
+
+    @field_validator("introspect")
+    @classmethod
+    def _authenticated(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001  pydantic calls it
+        if value and info.data.get("token_endpoint_auth_method") == PUBLIC:
+            raise _fault("a public client may not ask about tokens (RFC 7662 section 2.1): give it a secret or a key")
         return value
 
     @model_validator(mode="after")
     def _one_secret(self) -> Self:
-        if (self.client_secret is None) == (self.client_secret_hash is None):
-            raise _fault("give exactly one of client_secret and client_secret_hash")
+        given = [name for name in _SECRETS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise _fault(f"give exactly one of {', '.join(_SECRETS)}; client_secret_hashes takes two hashes")
+        public = self.token_endpoint_auth_method == PUBLIC
+        if not given and not public and self.public_key is None and self.jwks is None:
+            raise _fault(
+                "give exactly one of client_secret, client_secret_hash and client_secret_hashes; or a public_key or jwks; "
+                "or token_endpoint_auth_method: none for an app that can keep no secret"
+            )
         return self
+
+
+_SECRETS = ("client_secret", "client_secret_hash", "client_secret_hashes")
+_KEYS = ("public_key", "jwks")
+
+
+def _check_auth_method(method: AuthMethod | None, client: Mapping[str, Any]) -> None:
+    """Raise a fault when a client cannot authenticate by the method that is named, or has what it has no use for."""
+    secrets = [name for name in _SECRETS if client[name] is not None]
+    keys = [name for name in _KEYS if client[name] is not None]
+    match method:
+        case "none":
+            if secrets or keys:
+                raise _fault(f"a public client (none) has no {(secrets + keys)[0]}: drop it, or name another method")
+            if "client_credentials" in client["grant_types"]:
+                raise _fault(
+                    "a public client (none) proves nothing, so it cannot have client_credentials: set grant_types to "
+                    "[authorization_code, refresh_token], or give it a secret or a key"
+                )
+        case "private_key_jwt":
+            if not keys:
+                raise _fault("private_key_jwt needs the client's public_key or jwks")
+            if secrets:
+                raise _fault(f"{secrets[0]} has no use with private_key_jwt: drop it, or drop this key")
+        case "client_secret_jwt":
+            if client["client_secret"] is None:
+                raise _fault("client_secret_jwt needs client_secret itself: a hash cannot check an HMAC (RFC 7518)")
+            try:
+                from_secret(client["client_secret"].get_secret_value())
+            except InvalidClientKey as exc:
+                raise _fault(f"client_secret {exc}") from None
+        case "client_secret_basic" | "client_secret_post" if not secrets:
+            raise _fault(f"{method} needs client_secret, client_secret_hash or client_secret_hashes")
+    if keys and method not in ("private_key_jwt", "none", None):
+        raise _fault(f"{keys[0]} has no use with {method}: drop it, or drop this key")
+
+
+class User(Model):
+    """Somebody who may log in. Without `scope`, clients get for them what the clients themselves may have."""
+
+    username: Identifier
+    password_hash: SecretStr
+    roles: Annotated[tuple[Role, ...], Field(strict=False)] = ()
+    scope: Scope | None = None
+    disabled: bool = False
+
+    @field_validator("password_hash")
+    @classmethod
+    def _readable(cls, value: SecretStr) -> SecretStr:
+        try:
+            check_password_hash(value.get_secret_value())
+        except InvalidPasswordHash as exc:
+            raise _fault(str(exc)) from None
+        return value
+
+
+def _templates(value: object, info: ValidationInfo) -> Path:
+    folder: Path = (info.context or {}).get("folder", Path())
+    path = folder / value if isinstance(value, str) and value else None
+    if path is None or not path.is_dir():
+        raise _fault("is no folder; a relative path is taken from the configuration's folder")
+    if fault := template_fault(path):
+        raise _fault(fault)
+    return path
+
+
+def _origin(value: str) -> str:
+    if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", value):
+        raise _fault("write an origin, such as https://app.example.com")
+    return value
+
+
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Login(Model):
+    """The pages for people. `scopes` says what each scope means; `form_action` names the origins that a client's redirect URI
+    redirects on to."""
+
+    site: Text | None = None
+    session_ttl: Annotated[PositiveDuration, _at_most(_MAX_SESSION_TTL, "30d")] = 12 * 3600.0
+    consent_ttl: Annotated[PositiveDuration, _at_most(_MAX_CONSENT_TTL, "365d")] = 90 * 86400.0
+    code_ttl: Annotated[PositiveDuration, _at_most(60, "60s")] = 60.0
+    scopes: dict[str, Text] = {}
+    templates_dir: Annotated[Path, BeforeValidator(_templates)] | None = None
+    form_action: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], Field(strict=False)] = ()
 
 
 class Route(Model):
@@ -466,7 +733,9 @@ class Settings(Model):
     store: Store = Store()
     tokens: Tokens
     clients: Annotated[tuple[Client, ...], Field(strict=False)] = ()
-    users: Annotated[tuple[Any, ...], Field(strict=False)] = ()
+    users: Annotated[tuple[User, ...], Field(strict=False)] = ()
+    login: Login = Login()
+    compat: Literal["tapdata", "rfc"] = "tapdata"
     routes: Annotated[tuple[Route, ...], Field(strict=False)] = ()
     trusted_proxies: Annotated[tuple[Network, ...], Field(strict=False)] = ()
     credentials: Credentials = Credentials()
@@ -476,16 +745,12 @@ class Settings(Model):
     tls: Tls | None = None
     logging: Logging = Logging()
 
-    @field_validator("users")
-    @classmethod
-    def _no_users_yet(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        if value:
-            raise _fault("the login page is not available yet: leave the list empty")
-        return value
 
+def load(path: Path, *, now: float | None = None) -> Settings:
+    """Read, resolve and check the file. Raises `SettingsError` with every fault found.
 
-def load(path: Path) -> Settings:
-    """Read, resolve and check the file. Raises `SettingsError` with every fault found."""
+    With `now` (epoch seconds) a key must be able to sign at that time: for who is about to.
+    """
     document, faults = read_document(path)
     if document is None:
         raise SettingsError(faults)
@@ -498,9 +763,23 @@ def load(path: Path) -> Settings:
         faults += [fault for fault in map(_describe, details) if fault.path not in known]
         settings = None
     faults += cross_faults(document)
+    if settings is not None and now is not None:
+        faults += _nobody_signs(settings.tokens.signing_keys, now)
     if faults or settings is None:
         raise SettingsError(faults)
     return settings
+
+
+def advice(settings: Settings) -> list[Fault]:
+    """What is not a fault, and still not how it is done today (RFC 9700)."""
+    implicit = (
+        "implicit shows tokens to the browser's history and to scripts: use authorization_code (RFC 9700 section 2.1.2)"
+    )
+    return [
+        Fault(f"clients[{index}].grant_types", implicit)
+        for index, client in enumerate(settings.clients)
+        if "implicit" in client.grant_types
+    ]
 
 
 def cross_faults(document: dict[str, Any]) -> list[Fault]:
@@ -510,10 +789,19 @@ def cross_faults(document: dict[str, Any]) -> list[Fault]:
     keys = _items(tokens.get("signing_keys")) if isinstance(tokens, dict) else []
     return [
         *_duplicates(clients, "clients", "client_id"),
+        *_duplicates(_items(document.get("users")), "users", "username"),
         *_duplicates(keys, "tokens.signing_keys", "kid"),
         *_workers_share_state(document),
         *_upstream_is_ourselves(document),
     ]
+
+
+def _nobody_signs(signing_keys: tuple[SigningKey, ...], now: float) -> list[Fault]:
+    windows = [keys.Window(key.not_before, key.not_after) for key in signing_keys if key.public_key is None]
+    if any(window.holds(now) for window in windows):
+        return []
+    text = "no key may sign now: each is retired (not_after) or not yet begun (not_before); see sidecar keys list"
+    return [Fault("tokens.signing_keys", text)]
 
 
 def _items(value: object) -> list[Any]:

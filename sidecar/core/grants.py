@@ -8,8 +8,10 @@ from sidecar.core.reasons import Reason, Refused
 
 CLIENT_CREDENTIALS: Final = "client_credentials"
 REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105  the name of a grant
-GRANT_TYPES: Final = frozenset([CLIENT_CREDENTIALS, REFRESH_TOKEN])
-"""What the token endpoint knows; a label of `sidecar_tokens_issued_total`."""
+AUTHORIZATION_CODE: Final = "authorization_code"
+IMPLICIT: Final = "implicit"
+GRANT_TYPES: Final = frozenset([CLIENT_CREDENTIALS, REFRESH_TOKEN, AUTHORIZATION_CODE, IMPLICIT])
+"""What tokens are issued for; a label of `sidecar_tokens_issued_total`."""
 
 
 class Successor(NamedTuple):

@@ -34,6 +34,13 @@ class Reason(Enum):
     WRONG_AUDIENCE = (Plane.PROTECTED, "wrong_audience", 401, "invalid_token", "The access token is for another API.")
     WRONG_TYPE = (Plane.PROTECTED, "wrong_type", 401, "invalid_token", "The token is not an access token.")
     REVOKED = (Plane.PROTECTED, "revoked", 401, "invalid_token", "The access token was revoked.")
+    PROTECTED_CLIENT_DISABLED = (
+        Plane.PROTECTED,
+        "client_disabled",
+        401,
+        "invalid_token",
+        "The client of the access token is disabled.",
+    )
     MULTIPLE_TOKENS = (Plane.PROTECTED, "multiple_tokens", 400, "invalid_request", "More than one token was sent.")
     INSUFFICIENT_SCOPE = (
         Plane.PROTECTED,
@@ -74,6 +81,15 @@ class Reason(Enum):
     # The token and revocation endpoints.
     UNKNOWN_CLIENT = (Plane.TOKEN, "unknown_client", 401, "invalid_client", "Client authentication failed.")
     BAD_CLIENT_SECRET = (Plane.TOKEN, "bad_client_secret", 401, "invalid_client", "Client authentication failed.")
+    WRONG_AUTH_METHOD = (Plane.TOKEN, "wrong_auth_method", 401, "invalid_client", "Client authentication failed.")
+    BAD_CLIENT_ASSERTION = (Plane.TOKEN, "bad_client_assertion", 401, "invalid_client", "Client authentication failed.")
+    REPLAYED_CLIENT_ASSERTION = (
+        Plane.TOKEN,
+        "replayed_client_assertion",
+        401,
+        "invalid_client",
+        "Client authentication failed.",
+    )
     CLIENT_DISABLED = (Plane.TOKEN, "client_disabled", 401, "invalid_client", "Client authentication failed.")
     INVALID_REQUEST = (Plane.TOKEN, "invalid_request", 400, "invalid_request", "The request is invalid.")
     UNSUPPORTED_GRANT = (
@@ -97,6 +113,7 @@ class Reason(Enum):
     REFRESH_MALFORMED = (Plane.TOKEN, "refresh_malformed", 400, "invalid_grant", "The refresh token is invalid.")
     GRANT_REVOKED = (Plane.TOKEN, "grant_revoked", 400, "invalid_grant", "The grant was revoked.")
     CODE_REPLAYED = (Plane.TOKEN, "code_replayed", 400, "invalid_grant", "The authorization code is invalid.")
+    CODE_INVALID = (Plane.TOKEN, "code_invalid", 400, "invalid_grant", "The authorization code is invalid.")
     FOREIGN_TOKEN = (
         Plane.TOKEN,
         "foreign_token",
@@ -112,6 +129,27 @@ class Reason(Enum):
         "temporarily_unavailable",
         "The store is not available; nothing was changed; try again.",
     )
+
+    # The login page and the authorization endpoint (RFC 6749 section 4.1.2.1).
+    BAD_CREDENTIALS = (Plane.TOKEN, "bad_credentials", 403, "access_denied", "The user name or password is wrong.")
+    STALE_FORM = (Plane.TOKEN, "stale_form", 403, "access_denied", "The page was too old; try again.")
+    INVALID_REDIRECT = (
+        Plane.TOKEN,
+        "invalid_redirect",
+        400,
+        "invalid_request",
+        "The address that the application named for the answer is not registered.",
+    )
+    UNSUPPORTED_RESPONSE_TYPE = (
+        Plane.TOKEN,
+        "unsupported_response_type",
+        400,
+        "unsupported_response_type",
+        "The response type is not supported.",
+    )
+    ACCESS_DENIED = (Plane.TOKEN, "access_denied", 403, "access_denied", "The user did not agree.")
+    LOGIN_REQUIRED = (Plane.TOKEN, "login_required", 403, "login_required", "The user must log in.")
+    CONSENT_REQUIRED = (Plane.TOKEN, "consent_required", 403, "consent_required", "The user must agree.")
 
     # What happened behind the sidecar; no fault of the caller's credential.
     UPSTREAM_UNREACHABLE = (Plane.UPSTREAM, "upstream_unreachable", 502, "bad_gateway", "The API is not reachable.")

@@ -59,8 +59,8 @@ def refusal(
 ) -> Reply:
     """The JSON error body of RFC 6749 section 5.2 with our `reason` and TapData's integer `code`.
 
-    `unknown_client`, `bad_client_secret` and `client_disabled` are told apart in metric and log only, so their word is
-    not shown to the caller: all three say `invalid_client`.
+    Why a client was not recognised (`unknown_client`, `bad_client_secret`, `client_disabled` and so on) is told in metric
+    and log only, so the word is not shown to the caller: all of them say `invalid_client`.
     """
     shown = "invalid_client" if reason.error == "invalid_client" else reason.word
     body = {

@@ -50,6 +50,8 @@ class AccessToken(NamedTuple):
     roles: tuple[str, ...]
     iat: int
     exp: int
+    kid: str = ""
+    """The key that signed it."""
 
     @property
     def remembered_until(self) -> int:
@@ -74,9 +76,27 @@ class TokenRules:
         self.access_token_ttl = access_token_ttl
         self.leeway = leeway
         self._ring = ring
-        signer = ring.signer
-        self._issued_header = _encode_json({"alg": signer.alg, "typ": _TYPES[0], "kid": signer.kid})
+        self._issued_headers: dict[str, str] = {}
         self._headers: dict[str, tuple[SigningKey, object]] = {}
+
+    @property
+    def ring(self) -> KeyRing:
+        """The keys in force."""
+        return self._ring
+
+    def use(self, ring: KeyRing) -> None:
+        """Sign and verify by another ring from now on; a token of a key that is not in it is refused from the next call on.
+
+        Who remembers verified tokens must forget them in the same step of the loop (`app.App.use_keys` does both). A `kid`
+        names one key for ever: new material needs a new one.
+        """
+        self._issued_headers = {}
+        self._headers = {}
+        self._ring = ring
+
+    def trusts(self, kid: str) -> bool:
+        """Whether a key is still in the ring."""
+        return self._ring.find(kid) is not None
 
     def __repr__(self) -> str:
         return f"<TokenRules of {self.issuer} for {self.audience}>"
@@ -93,7 +113,8 @@ class TokenRules:
     ) -> tuple[str, AccessToken]:
         """A token and what is in it. `subject` is a person, or the client itself (RFC 9068 section 2.2)."""
         iat = int(now)
-        token = AccessToken(jti, subject, client_id, scope, roles, iat, iat + self.access_token_ttl)
+        signer = self._ring.signer(now)
+        token = AccessToken(jti, subject, client_id, scope, roles, iat, iat + self.access_token_ttl, signer.kid)
         claims = {
             "iss": self.issuer,
             "sub": token.sub,
@@ -110,8 +131,8 @@ class TokenRules:
             "createdAt": iat * 1000,
             "expiredate": token.exp * 1000,
         }
-        signed = f"{self._issued_header}.{_encode_json(claims)}"
-        return f"{signed}.{_encode(self._ring.signer.sign(signed.encode()))}", token
+        signed = f"{self._issued_header(signer)}.{_encode_json(claims)}"
+        return f"{signed}.{_encode(signer.sign(signed.encode()))}", token
 
     def remembered_until(self, now: float) -> int:
         """When a revocation of a token that is issued at `now` may be forgotten, in epoch seconds."""
@@ -138,9 +159,17 @@ class TokenRules:
             return False
         return True
 
+    def _issued_header(self, signer: SigningKey) -> str:
+        """Worked out once per key of the ring."""
+        header = self._issued_headers.get(signer.kid)
+        if header is None:
+            header = _encode_json({"alg": signer.alg, "typ": _TYPES[0], "kid": signer.kid})
+            self._issued_headers[signer.kid] = header
+        return header
+
     def _read(self, token: str) -> tuple[AccessToken, int]:
         """The token and its `nbf`."""
-        typ, payload = self._open(token)
+        kid, typ, payload = self._open(token)
         if not isinstance(typ, str) or typ.lower() not in _TYPES:
             raise Refused(Reason.WRONG_TYPE)
         claims = _Claims(_read_object(payload))
@@ -154,6 +183,7 @@ class TokenRules:
             roles=claims.roles(),
             iat=iat,
             exp=claims.time("exp"),
+            kid=kid,
         )
         if claims.text("clientId", default=client_id) != client_id:
             _malformed()
@@ -165,8 +195,8 @@ class TokenRules:
             raise Refused(Reason.WRONG_AUDIENCE)
         return access, claims.time("nbf", default=iat)
 
-    def _open(self, token: str) -> tuple[object, bytes]:
-        """The `typ` and the payload of a token whose signature is right."""
+    def _open(self, token: str) -> tuple[str, object, bytes]:
+        """The `kid`, the `typ` and the payload of a token whose signature is right."""
         if len(token) > MAX_TOKEN or not _COMPACT.fullmatch(token):
             _malformed()
         signed, _, signature = token.rpartition(".")
@@ -174,7 +204,7 @@ class TokenRules:
         key, typ = self._headers.get(header) or self._read_header(header)
         if not key.verify(signed.encode("ascii"), _decode(signature)):
             raise Refused(Reason.BAD_SIGNATURE)
-        return typ, _decode(payload)
+        return key.kid, typ, _decode(payload)
 
     def _read_header(self, segment: str) -> tuple[SigningKey, object]:
         header = _read_object(_decode(segment))

@@ -5,4 +5,5 @@
 - `token`        RFC 6749: a token for a client
 - `refresh`      RFC 6749 section 6: refresh tokens
 - `revoke`       RFC 7009: the end of a token
+- `metadata`     RFC 8414 and RFC 7517: what there is to ask for, and the public keys
 """

@@ -10,7 +10,7 @@ import binascii
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, NoReturn
 
-from sidecar.core.clients import Client, ClientRegistry
+from sidecar.core.clients import AuthMethod, Client, ClientRegistry
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest, Reply, refusal
 from sidecar.oauth.parameters import Parameters, form_decoded
@@ -23,6 +23,7 @@ class Claimed(NamedTuple):
 
     client_id: str
     secrets: tuple[str, ...]
+    method: AuthMethod
 
 
 class ClientAuthenticator:
@@ -41,14 +42,15 @@ class ClientAuthenticator:
         """The client. Raises `Refused`: `INVALID_REQUEST`, `UNKNOWN_CLIENT`, `BAD_CLIENT_SECRET`, `CLIENT_DISABLED`,
         `THROTTLED`."""
         claimed = self._claimed(request, parameters)
-        client = self._registry.recall(*claimed)
-        if client is not None:
-            return client
+        recognised = self._registry.recall(*claimed)
+        if recognised is not None:
+            return recognised.client
         if self._waiting >= _MAX_WAITING:
             raise Refused(Reason.THROTTLED)
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._registry.authenticate, *claimed)
+            loop = asyncio.get_running_loop()
+            return (await loop.run_in_executor(self._thread, self._registry.authenticate, *claimed)).client
         finally:
             self._waiting -= 1
 
@@ -69,7 +71,7 @@ class ClientAuthenticator:
         if not headers:
             if client_id is None or secret is None:
                 _unauthenticated("Client authentication is missing: send HTTP Basic, or client_id and client_secret.")
-            return Claimed(client_id, (secret,))
+            return Claimed(client_id, (secret,), "client_secret_post")
         if secret is not None:
             raise Refused(Reason.INVALID_REQUEST, "The client authenticated in two ways.")
         claimed = self._from_basic(headers[0])
@@ -92,7 +94,8 @@ class ClientAuthenticator:
             _unauthenticated("The Basic credentials cannot be read.")
         decoded_id = _decoded_or_same(client_id)
         chosen = decoded_id if self._registry.knows(decoded_id) else client_id
-        return Claimed(chosen, tuple(dict.fromkeys((_decoded_or_same(secret), secret))))
+        readings = tuple(dict.fromkeys((_decoded_or_same(secret), secret)))
+        return Claimed(chosen, readings, "client_secret_basic")
 
 
 def _decoded_or_same(text: str) -> str:

@@ -107,3 +107,16 @@ def _from_json(text: str) -> Parameters:
         if name in _OF_OAUTH and value is not None and not isinstance(value, str):
             raise _invalid("Every parameter must be a string.")
     return _unique((name, value if isinstance(value, str) else "") for name, value in members)
+
+
+def query_parameters(query: str) -> Parameters:
+    """The parameters of a URL, for the endpoint that a browser is sent to. Raises `Refused(INVALID_REQUEST)`."""
+    return _unique(_pairs(query))
+
+
+def form_parameters(request: EndpointRequest) -> Parameters:
+    """The fields of a form that a browser sent. Raises `Refused(INVALID_REQUEST)`."""
+    types = request.header_values("content-type")
+    if [each.partition(";")[0].strip().lower() for each in types] != ["application/x-www-form-urlencoded"]:
+        raise _invalid("Content-Type must be application/x-www-form-urlencoded.")
+    return _unique(_pairs(_decoded(request.body)))

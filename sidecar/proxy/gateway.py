@@ -386,6 +386,8 @@ class Gateway:
         """Why a token that was admitted would be refused now."""
         if self._now() >= verified.exp + self._rules.leeway:
             return Reason.EXPIRED
+        if not self._rules.trusts(verified.token.kid):
+            return Reason.UNKNOWN_KEY
         return Reason.REVOKED if verified.jti in self._view or self._cut_off(verified) else None
 
     def _cut_off(self, verified: Verified) -> bool:

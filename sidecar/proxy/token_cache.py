@@ -4,7 +4,7 @@ Rules:
 - The key is the whole token string; verification accepts one canonical spelling only, so no other token can hit it.
 - Only success is kept: a storm of bad tokens cannot push good ones out.
 - What an entry promises is the signature and the claims that never change. Expiry, revocation and scope are decided on
-  each request, so an entry never outlives `exp`.
+  each request, so an entry never outlives `exp`. It stands on the keys in force: when those change, `clear`.
 - Bounded: the oldest entry goes first. (An LRU would cost a write per hit; a token that is pushed out is verified again.)
 """
 
@@ -66,3 +66,7 @@ class TokenCache:
     def discard(self, token: str) -> None:
         """Forget a token, for it has expired."""
         self._entries.pop(token, None)
+
+    def clear(self) -> None:
+        """Forget all tokens, for the keys have changed: each is verified again, against those in force."""
+        self._entries.clear()

@@ -26,11 +26,15 @@ def encode_reply(reply: Reply, *, head_only: bool, connection: bytes) -> bytes:
 
 
 @lru_cache(256)
-def _head(status: int, headers: tuple[tuple[str, str], ...], length: int) -> bytes:
-    """The part that does not change with the time: refusals are often the same."""
+def _head(status: int, headers: tuple[tuple[str, str], ...], size: int) -> bytes:
+    """The part that does not change with the time: refusals are often the same.
+
+    A 304 has no body and says no length, which would be taken for that of the 200 (RFC 9110 section 8.6).
+    """
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = ""
     fields = "".join(f"{name}: {value}\r\n" for name, value in headers)
-    return f"HTTP/1.1 {status} {phrase}\r\n{fields}Content-Length: {length}\r\n".encode("latin-1")
+    length = "" if status == 304 else f"Content-Length: {size}\r\n"
+    return f"HTTP/1.1 {status} {phrase}\r\n{fields}{length}".encode("latin-1")

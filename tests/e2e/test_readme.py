@@ -87,6 +87,22 @@ def test_a_token_is_got_used_and_revoked(place: tuple[Path, Sidecar]) -> None:
     assert "revoked" in run(by_operator, folder)
 
 
+def test_a_key_is_made_and_listed(place: tuple[Path, Sidecar]) -> None:
+    folder, _ = place
+    section = README.partition("\n### Keys\n")[2]
+    for command in commands("Keys"):
+        shown = re.split(r"^(?:\$|```)", section.partition(f"$ {command}\n")[2], flags=re.MULTILINE)[0]
+        assert run(command, folder) == shown
+    assert (folder / "2026-12.pem").stat().st_mode & 0o777 == 0o600
+
+
+def test_metadata_and_keys_are_published(place: tuple[Path, Sidecar]) -> None:
+    folder, sidecar = place
+    metadata, keys = (json.loads(run(at(command, sidecar), folder)) for command in commands("Metadata and JWKS"))
+    assert metadata["token_endpoint"] == "https://api.example.com/oauth/token"
+    assert keys == {"keys": []}
+
+
 def test_the_refusal_is_the_one_that_is_shown(place: tuple[Path, Sidecar]) -> None:
     folder, sidecar = place
     (call,) = commands("What a refusal looks like")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.clients import Client, ClientRegistry
+from sidecar.core.clients import AuthMethod, Client, ClientRegistry, Recognised
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest
 from sidecar.core.secrets import SecretHash, hash_secret, parse_secret_hash
@@ -22,13 +22,14 @@ ODD_ID, ODD_SECRET = "odd id+%41:ä", "p+%41: ä"
 
 
 def fast(client_id: str, secret: str, *, disabled: bool = False) -> Client:
-    return Client(client_id, parse_secret_hash(hash_secret(secret, SALT, "sha256")), frozenset(), disabled=disabled)
+    hashed = parse_secret_hash(hash_secret(secret, SALT, "sha256"))
+    return Client(client_id, (hashed,), frozenset(), disabled=disabled)
 
 
 def slow(client_id: str, secret: str) -> Client:
     """scrypt at its cheapest."""
     digest = hashlib.scrypt(secret.encode(), salt=SALT, n=2**10, r=1, p=1, dklen=32)
-    return Client(client_id, SecretHash(SALT, digest, (10, 1, 1)), frozenset())
+    return Client(client_id, (SecretHash(SALT, digest, (10, 1, 1)),), frozenset())
 
 
 FAST = [
@@ -51,12 +52,12 @@ class HeldRegistry(ClientRegistry):
         self.released = threading.Event()
         self.inside = self.most = 0
 
-    def authenticate(self, client_id: str, secrets: Sequence[str]) -> Client:
+    def authenticate(self, client_id: str, secrets: Sequence[str], method: AuthMethod) -> Recognised:
         self.inside += 1
         self.most = max(self.most, self.inside)
         assert self.released.wait(10)
         try:
-            return super().authenticate(client_id, secrets)
+            return super().authenticate(client_id, secrets, method)
         finally:
             self.inside -= 1
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core import secrets
-from sidecar.core.clients import Client, ClientRegistry
+from sidecar.core.clients import AuthMethod, Client, ClientRegistry, Recognised
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.secrets import SecretHash, hash_secret, parse_secret_hash
 
@@ -25,8 +25,8 @@ def slow(secret: str) -> SecretHash:
     return SecretHash(SALT, hashlib.scrypt(secret.encode(), salt=SALT, n=2**10, r=1, p=1, dklen=32), (10, 1, 1))
 
 
-def client(client_id: str, secret: SecretHash, **fields: Any) -> Client:
-    return Client(client_id, secret, frozenset(), **fields)
+def client(client_id: str, *secrets: SecretHash, **fields: Any) -> Client:
+    return Client(client_id, secrets, frozenset(), **fields)
 
 
 FAST_ONLY = [client("fast", fast("f-secret")), client("fast-off", fast("f-secret"), disabled=True)]
@@ -64,14 +64,19 @@ def registry(clients: list[Client], memo_key: bytes = bytes(32)) -> ClientRegist
     return ClientRegistry(clients, memo_key)
 
 
-def outcome(ask: Callable[[str, list[str]], Client | None], client_id: str, tried: list[str]) -> Reason | str | None:
+Ask = Callable[[str, list[str], AuthMethod], Recognised | None]
+
+
+def outcome(
+    ask: Ask, client_id: str, tried: list[str], method: AuthMethod = "client_secret_basic"
+) -> Reason | str | None:
     """The reason for a refusal, the id of who was recognised, or `None` when it could not be told."""
     try:
-        found = ask(client_id, tried)
+        found = ask(client_id, tried, method)
     except Refused as refused:
         reason, named = refused.reason, refused.client_id
     else:
-        return found and found.client_id
+        return found and found.client.client_id
     assert named == (None if reason is UNKNOWN else client_id), "only a registered name may stand in a log"
     return reason
 
@@ -165,7 +170,7 @@ def test_only_a_success_is_remembered() -> None:
 def test_what_is_remembered_is_keyed_by_the_process() -> None:
     one, other = (registry(MIXED, bytes([number]) * 32) for number in (1, 2))
     for clients in (one, other):
-        clients.authenticate("slow", ["s-secret"])
+        clients.authenticate("slow", ["s-secret"], "client_secret_post")
     assert one._memo.keys() == other._memo.keys() == {"slow"}
     assert one._memo != other._memo
     assert "s-secret" not in repr(vars(one))

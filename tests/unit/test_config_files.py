@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from sidecar.settings import Limits, Settings, load
 from tests.support.certificates import Authority
+from tests.support.keys import PEMS, public_pem
 
 CONFIG = Path(__file__).parents[2] / "config"
 EXAMPLE = CONFIG / "sidecar.example.yaml"
@@ -22,6 +23,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "keys").mkdir()
     for key in ("keys/2026-11", "signing-key"):
         (tmp_path / key).write_text("0123456789abcdef" * 4 + "\n")
+    (tmp_path / "keys" / "2026-12.pem").write_text(PEMS["ES256"])
+    (tmp_path / "keys" / "2026-10.pub.pem").write_text(public_pem(PEMS["RS256"]))
     authority = Authority(tmp_path / "tls")
     authority.issue("server", "server")
     authority.issue("client", "client")

@@ -13,7 +13,7 @@ from sidecar.core.secrets import SecretHash
 
 
 def client(scope: tuple[str, ...] = (), grants: frozenset[str] = GRANT_TYPES) -> Client:
-    return Client("c", SecretHash(bytes(16), bytes(32), None), grants, scope)
+    return Client("c", (SecretHash(bytes(16), bytes(32), None),), grants, scope)
 
 
 def refused(ask: Callable[[], object]) -> Reason:

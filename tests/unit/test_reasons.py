@@ -33,6 +33,10 @@ ROWS = {
         "invalid_grant": {400},
         "unsupported_grant_type": {400},
         "unauthorized_client": {400},
+        "unsupported_response_type": {400},
+        "access_denied": {403},
+        "login_required": {403},
+        "consent_required": {403},
         "temporarily_unavailable": {429, 503},
     },
     Plane.UPSTREAM: {
@@ -69,7 +73,7 @@ def test_a_row_can_stand_in_a_label_and_in_a_challenge(reason: Reason) -> None:
     """RFC 6750 section 3: `error_description` holds neither quote nor backslash."""
     assert re.fullmatch(r"[a-z]+(_[a-z]+)*", reason.word)
     assert re.fullmatch(r"[A-Z][\x20\x21\x23-\x5b\x5d-\x7e]{1,98}\.", reason.sentence)
-    assert reason.name.lower() in (reason.word, f"token_{reason.word}")
+    assert reason.name.lower() in (reason.word, f"{reason.plane}_{reason.word}")
 
 
 def test_a_store_that_is_down_is_never_the_callers_fault() -> None:
@@ -79,7 +83,14 @@ def test_a_store_that_is_down_is_never_the_callers_fault() -> None:
 
 
 def test_who_probes_client_ids_reads_one_sentence() -> None:
-    told_apart = [Reason.UNKNOWN_CLIENT, Reason.BAD_CLIENT_SECRET, Reason.CLIENT_DISABLED]
+    told_apart = [
+        Reason.UNKNOWN_CLIENT,
+        Reason.BAD_CLIENT_SECRET,
+        Reason.WRONG_AUTH_METHOD,
+        Reason.BAD_CLIENT_ASSERTION,
+        Reason.REPLAYED_CLIENT_ASSERTION,
+        Reason.CLIENT_DISABLED,
+    ]
     assert len({(reason.status, reason.error, reason.sentence) for reason in told_apart}) == 1
     assert {reason for reason in Reason if reason.error == "invalid_client"} == set(told_apart)
 

@@ -34,7 +34,7 @@ SCOPE = ("orders:read", "orders:write")
 
 def client(client_id: str, **fields: Any) -> Client:
     hashed = parse_secret_hash(hash_secret("secret", bytes(16), "sha256"))
-    return Client(**{"client_id": client_id, "secret": hashed, "grant_types": BOTH, "scope": SCOPE, **fields})
+    return Client(**{"client_id": client_id, "secrets": (hashed,), "grant_types": BOTH, "scope": SCOPE, **fields})
 
 
 CLIENTS = {

@@ -30,7 +30,7 @@ CLIENT = {"client_id": "c", "client_secret": "secret"}
 
 def client(client_id: str, *, disabled: bool = False) -> Client:
     hashed = parse_secret_hash(hash_secret("secret", bytes(16), "sha256"))
-    return Client(client_id, hashed, frozenset(), disabled=disabled)
+    return Client(client_id, (hashed,), frozenset(), disabled=disabled)
 
 
 CLIENTS = {name: client(name) for name in ("c", "other")} | {"off": client("off", disabled=True)}

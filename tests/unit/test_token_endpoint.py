@@ -37,12 +37,12 @@ CHALLENGE = ("WWW-Authenticate", 'Basic realm="https://issuer", charset="UTF-8"'
 
 def client(client_id: str, secret: str, *grants: str, **fields: Any) -> Client:
     hashed = parse_secret_hash(hash_secret(secret, SALT, "sha256"))
-    return Client(client_id, hashed, frozenset(grants or ["client_credentials"]), **fields)
+    return Client(client_id, (hashed,), frozenset(grants or ["client_credentials"]), **fields)
 
 
 def slow(client_id: str, secret: str) -> Client:
     digest = hashlib.scrypt(secret.encode(), salt=SALT, n=2**10, r=1, p=1, dklen=32)
-    return client(client_id, "")._replace(secret=SecretHash(SALT, digest, (10, 1, 1)))
+    return client(client_id, "")._replace(secrets=(SecretHash(SALT, digest, (10, 1, 1)),))
 
 
 FAST_CLIENTS = [
@@ -148,7 +148,8 @@ def test_a_token_is_issued(served: Served, ask: tuple[Any, ...], kind: str) -> N
     token = RULES.verify(body.pop("access_token"), NOW)
     assert body == {"token_type": "Bearer", "expires_in": 600, "scope": "orders:read orders:write"}
     assert type(body["expires_in"]) is int
-    assert token == ("id-1", "c", "c", ("orders:read", "orders:write"), ("analyst", "boss"), int(NOW), int(NOW) + 600)
+    claims = ("id-1", "c", "c", ("orders:read", "orders:write"), ("analyst", "boss"), int(NOW), int(NOW) + 600)
+    assert token == (*claims, "1")
     assert reply[:1] + reply[3:] == (200, None, "c")
     assert reply.headers == (("Content-Type", JSON), ("Cache-Control", "no-store"), ("Pragma", "no-cache"))
     assert served.events == [TokenIssued("client_credentials", "c", "id-1")]

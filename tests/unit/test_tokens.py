@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.core.keys import KeyRing, SigningKey
+from sidecar.core.keys import ASYMMETRIC, KeyRing, SigningKey, Window
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.tokens import FUTURE_TOLERANCE, MAX_TOKEN, TokenRules, explain
+from tests.support.keys import OTHER_PEMS, PEMS, public_pem
 
 NOW = 1_800_000_000
 KEY, OTHER = "k" * 32, "o" * 32
@@ -35,7 +36,7 @@ def signed(header: Any = None, payload: Any = None, key: SigningKey | None = Non
     """A token with any header and payload (objects, or bytes as they are), properly signed."""
     parts = [HEADER if header is None else header, CLAIMS if payload is None else payload]
     text = ".".join(encode(part if isinstance(part, bytes) else json.dumps(part).encode()) for part in parts)
-    return f"{text}.{encode((key or RING.signer).sign(text.encode()))}"
+    return f"{text}.{encode((key or RING.signer(NOW)).sign(text.encode()))}"
 
 
 def without(name: str) -> dict[str, Any]:
@@ -86,6 +87,80 @@ def test_a_token_of_a_library_is_accepted() -> None:
     """PyJWT as another issuer with our key."""
     token = jwt.encode(CLAIMS, KEY, "HS256", {"kid": "new", "typ": "at+jwt"})
     assert RULES.verify(token, NOW).jti == "j"
+
+
+@pytest.mark.parametrize("alg", ASYMMETRIC)
+def test_every_algorithm_is_issued_and_accepted(alg: str) -> None:
+    """PyJWT as the verifier of what we issue, and as the issuer of what we accept."""
+    ring = KeyRing([SigningKey.private("a", alg, PEMS[alg])])
+    rules = TokenRules(issuer="https://issuer", audience="api", access_token_ttl=1800, leeway=0, ring=ring)
+    token, said = rules.issue(**WHO, scope=("a",), now=NOW, jti="j")
+    assert rules.verify(token, NOW) == said
+    assert said.kid == "a"
+    unchecked = {"verify_exp": False, "verify_iat": False, "verify_nbf": False}
+    claims = jwt.decode(token, jwt.PyJWK(ring.public_jwks()[0]), [alg], audience="api", options=unchecked)  # type: ignore[arg-type]
+    assert claims["jti"] == "j"
+    assert rules.verify(jwt.encode(CLAIMS, PEMS[alg], alg, {"kid": "a", "typ": "at+jwt"}), NOW).jti == "j"
+
+
+def confusions() -> dict[str, tuple[dict[str, Any], SigningKey]]:
+    """Headers that name our RSA key, and who signed: CVE-2022-29217 and its kin."""
+    public = public_pem(PEMS["RS256"])
+    forged = SigningKey("r", "HS256", public.encode(), public.encode())
+    rsa, pss = SigningKey.private("r", "RS256", PEMS["RS256"]), SigningKey.private("r", "PS256", PEMS["RS256"])
+    named = {"typ": "at+jwt", "kid": "r"}
+    return {
+        "HS256 with the public PEM": ({**named, "alg": "HS256"}, forged),
+        "HS256 with the public PEM, said to be RS256": ({**named, "alg": "RS256"}, forged),
+        "none": ({**named, "alg": "none"}, rsa),
+        "PS256 of the same key": ({**named, "alg": "PS256"}, pss),
+        "PS256 said to be RS256": ({**named, "alg": "RS256"}, pss),
+        "the id of another of our keys": ({**named, "kid": "e", "alg": "RS256"}, rsa),
+        "the id and alg of another of our keys": ({**named, "kid": "e", "alg": "ES256"}, rsa),
+        "the alg of another of our keys": ({**named, "alg": "ES256"}, SigningKey.private("e", "ES256", PEMS["ES256"])),
+        "somebody else's key": ({**named, "alg": "RS256"}, SigningKey.private("r", "RS256", OTHER_PEMS["RS256"])),
+    }
+
+
+@pytest.mark.parametrize("case", confusions())
+def test_a_token_cannot_choose_how_it_is_verified(case: str) -> None:
+    ring = KeyRing([SigningKey.private("r", "RS256", PEMS["RS256"]), SigningKey.private("e", "ES256", PEMS["ES256"])])
+    rules = TokenRules(issuer="https://issuer", audience="api", access_token_ttl=1800, leeway=0, ring=ring)
+    header, key = confusions()[case]
+    assert reason_of(signed(header, key=key), rules=rules) is Reason.BAD_SIGNATURE
+    unsigned = signed(header, key=key).rpartition(".")[0] + "."
+    assert reason_of(unsigned, rules=rules) is Reason.MALFORMED_TOKEN
+
+
+def windowed(kid: str, *window: float | None) -> SigningKey:
+    return SigningKey.hmac(kid, "HS256", kid * 32, Window(*window))
+
+
+def test_the_key_that_signs_follows_the_clock() -> None:
+    ring = KeyRing([windowed("b", NOW + 100), windowed("a", None, NOW + 200)])
+    rules = TokenRules(issuer="https://issuer", audience="api", access_token_ttl=1800, leeway=0, ring=ring)
+    tokens = {after: rules.issue(**WHO, scope=(), now=NOW + after, jti="j")[0] for after in (0, 99, 100, 300)}
+    assert [jwt.get_unverified_header(token)["kid"] for token in tokens.values()] == ["a", "a", "b", "b"]
+    assert {reason_of(token, NOW + 300, rules) for token in tokens.values()} == {None}
+    assert reason_of(tokens[300], NOW + 300, TokenRules(
+        issuer="https://issuer", audience="api", access_token_ttl=1, leeway=0, ring=KeyRing([windowed("a")])
+    )) is Reason.UNKNOWN_KEY  # fmt: skip
+
+
+def test_keys_are_replaced_between_two_tokens() -> None:
+    """Also those that were looked up before: nothing of the old ring is remembered."""
+    rules = TokenRules(
+        issuer="https://issuer", audience="api", access_token_ttl=1800, leeway=0, ring=KeyRing([windowed("a")])
+    )
+    old = rules.issue(**WHO, scope=(), now=NOW, jti="j")[0]
+    assert reason_of(old, rules=rules) is None
+    rules.use(KeyRing([windowed("b"), windowed("a")]))
+    new = rules.issue(**WHO, scope=(), now=NOW, jti="j")[0]
+    assert jwt.get_unverified_header(new)["kid"] == "b"
+    assert (reason_of(old, rules=rules), reason_of(new, rules=rules)) == (None, None)
+    rules.use(KeyRing([windowed("b")]))
+    assert (reason_of(old, rules=rules), reason_of(new, rules=rules)) == (Reason.UNKNOWN_KEY, None)
+    assert (rules.trusts("a"), rules.trusts("b")) == (False, True)
 
 
 def test_a_retired_key_still_verifies() -> None:
@@ -315,4 +390,4 @@ def test_a_token_is_explained() -> None:
 
 
 def test_representations_show_no_key() -> None:
-    assert KEY not in repr(RULES) + repr(RING) + repr(RING.signer)
+    assert KEY not in repr(RULES) + repr(RING) + repr(RING.signer(NOW))

@@ -1,0 +1,48 @@
+"""A user name and a password, checked without holding up anybody: one at a time in a thread, for each takes tens of
+milliseconds and as many MiB. When too many wait, the next is told to try again.
+"""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Protocol
+
+from sidecar.core.reasons import Reason, Refused
+from sidecar.core.users import User, UserDirectory
+
+_MAX_WAITING: Final = 16
+
+
+class Throttle(Protocol):
+    """Slows down who guesses passwords."""
+
+    async def __call__(self, username: str, peer: str) -> None:
+        """Count an attempt. Raises `Refused(THROTTLED)` when there were too many, and `StoreUnavailable`."""
+
+
+class Logins:
+    """Checks passwords. `close` ends its thread."""
+
+    def __init__(self, users: UserDirectory, throttle: Throttle) -> None:
+        self._users = users
+        self._throttle = throttle
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="passwords")
+        self._waiting = 0
+
+    def __repr__(self) -> str:
+        return f"<Logins {self._waiting} waiting>"
+
+    async def check(self, username: str, password: str, peer: str) -> User:
+        """The user. Raises `Refused`: `BAD_CREDENTIALS`, `THROTTLED`; `StoreUnavailable`."""
+        if self._waiting >= _MAX_WAITING:
+            raise Refused(Reason.THROTTLED)
+        self._waiting += 1
+        try:
+            await self._throttle(username, peer)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._thread, self._users.authenticate, username, password)
+        finally:
+            self._waiting -= 1
+
+    def close(self) -> None:
+        """End the thread; what waits is given up."""
+        self._thread.shutdown(wait=False, cancel_futures=True)

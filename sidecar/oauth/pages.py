@@ -1,0 +1,108 @@
+"""The pages that a person sees: Jinja2 templates, rendered with what keeps them to themselves.
+
+No script, no frame, nothing from anywhere else: the policy allows one style sheet by its hash, and images that are part of the
+page. An operator's folder may replace any file of `templates/`, `style.css` too.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from sidecar.core.reasons import Reason
+from sidecar.core.replies import NO_STORE, Reply
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+_HTML: Final = ("Content-Type", "text/html; charset=utf-8")
+_HEADERS: Final = (
+    NO_STORE,
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+)
+
+
+class Pages:
+    """Renders pages. `folder`: the operator's templates; `site`: the name to show; `scopes`: what each scope means;
+    `form_action`: origins beside our own that a form's answer may lead to."""
+
+    def __init__(
+        self, folder: Path | None, *, site: str, scopes: Mapping[str, str], form_action: Iterable[str] = ()
+    ) -> None:
+        folders = ([folder] if folder else []) + [TEMPLATES]
+        self._templates = Environment(
+            loader=ChoiceLoader([FileSystemLoader(each) for each in folders]),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        style = next(each / "style.css" for each in folders if (each / "style.css").is_file()).read_text("utf-8")
+        digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+        self._policy = (
+            f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
+        )
+        self._form_action = tuple(form_action)
+        self._scopes = scopes
+        self._templates.globals.update(style=Markup(style), site=site)  # noqa: S704  a file of the operator's, not input
+
+    def render(
+        self,
+        template: str,
+        *headers: tuple[str, str],
+        status: int = 200,
+        reason: Reason | None = None,
+        client_id: str | None = None,
+        leads_to: Iterable[str] = (),
+        **values: object,
+    ) -> Reply:
+        """A page. `leads_to`: where the answer to its form may redirect, as sources of a policy: Chromium counts that as a
+        part of submitting."""
+        targets = " ".join(dict.fromkeys(["'self'", *leads_to, *(self._form_action if leads_to else ())]))
+        policy = ("Content-Security-Policy", f"{self._policy}; form-action {targets}")
+        body = self._templates.get_template(template).render(**values)
+        retry = (("Retry-After", "1"),) if status in (429, 503) else ()
+        return Reply(status, (_HTML, *_HEADERS, policy, *retry, *headers), body.encode(), reason, client_id)
+
+    def error(
+        self, reason: Reason, detail: str, *headers: tuple[str, str], status: int, client_id: str | None = None
+    ) -> Reply:
+        """A page that says what went wrong, and leads nowhere."""
+        return self.render(
+            "error.html", *headers, status=status, reason=reason, client_id=client_id, detail=detail, code=reason.word
+        )
+
+    def in_words(self, scope: Iterable[str]) -> list[tuple[str, str]]:
+        """Each scope with what it means to a person."""
+        return [(each, self._scopes.get(each) or _meaning(each)) for each in scope]
+
+
+_VERBS: Final = {
+    "read": "See {}",
+    "write": "Create and change {}",
+    "create": "Create {}",
+    "update": "Change {}",
+    "delete": "Delete {}",
+    "admin": "Manage {}",
+    "manage": "Manage {}",
+}
+
+
+def _meaning(scope: str) -> str:
+    """Words for a scope that is spelled like most are; empty for any other."""
+    thing, colon, verb = scope.replace(".", ":").rpartition(":")
+    words = thing.replace(":", " ").replace("_", " ").replace("-", " ")
+    return _VERBS[verb].format(words) if colon and verb in _VERBS and words.strip() else ""
+
+
+def see_other(
+    location: str, *headers: tuple[str, str], reason: Reason | None = None, client_id: str | None = None
+) -> Reply:
+    """303: the browser goes there with GET and takes nothing of the form along (RFC 9700 section 4.12)."""
+    fields = (("Location", location), NO_STORE, ("Referrer-Policy", "no-referrer"), *headers)
+    return Reply(303, fields, b"", reason, client_id)

@@ -1,0 +1,108 @@
+"""The part of the composition that serves people: users, sessions, the login and consent pages, and what they lead to."""
+
+import secrets
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+from urllib.parse import urlsplit
+
+from sidecar import settings as config
+from sidecar.core.clients import ClientRegistry
+from sidecar.core.events import Listener
+from sidecar.core.ports import Store
+from sidecar.core.replies import Endpoint
+from sidecar.core.tokens import TokenRules
+from sidecar.core.users import User, UserDirectory
+from sidecar.oauth.authorize import AuthorizeEndpoint
+from sidecar.oauth.code import AuthorizationCodes
+from sidecar.oauth.consents import Consents
+from sidecar.oauth.login import Logins, Throttle
+from sidecar.oauth.logout import LogoutEndpoint
+from sidecar.oauth.pages import Pages
+from sidecar.oauth.sessions import Sessions
+
+AUTHORIZE_PATH: Final = "/oauth/authorize"
+LOGOUT_PATH: Final = "/oauth/logout"
+
+
+class People:
+    """The endpoints that a browser sees, and `codes`, the handler of what comes of them at the token endpoint."""
+
+    def __init__(
+        self,
+        settings: config.Settings,
+        *,
+        clients: ClientRegistry,
+        rules: TokenRules,
+        store: Store,
+        ended: Callable[[str, str, float], bool],
+        end_grant: Callable[[str, str], Awaitable[Iterable[str]]],
+        throttle: Throttle,
+        emit: Listener,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+    ) -> None:
+        login = settings.login
+        issuer = urlsplit(settings.tokens.issuer)
+        users = UserDirectory(map(_user, settings.users), key=secrets.token_bytes(32))
+        self._logins = Logins(users, throttle)
+        pages = Pages(
+            login.templates_dir,
+            site=login.site or issuer.hostname or settings.tokens.issuer,
+            scopes=login.scopes,
+            form_action=login.form_action,
+        )
+        sessions = Sessions(
+            store,
+            secure=issuer.scheme != "http",
+            ttl=int(login.session_ttl),
+            clock=clock,
+            new_secret=new_secret,
+            ended=lambda username, since: ended("", username, since),
+        )
+        consents = Consents(
+            store,
+            ttl=int(login.consent_ttl),
+            clock=clock,
+            ended=lambda username, client_id, since: ended(client_id, username, since),
+        )
+        self.codes = AuthorizationCodes(
+            store,
+            users,
+            ttl=int(login.code_ttl),
+            remembered=int(settings.tokens.access_token_ttl),
+            clock=clock,
+            new_code=new_secret,
+            new_grant_id=new_id,
+            end_grant=end_grant,
+            emit=emit,
+        )
+        self.endpoints: dict[str, Endpoint] = {
+            AUTHORIZE_PATH: AuthorizeEndpoint(
+                clients=clients,
+                users=users,
+                sessions=sessions,
+                logins=self._logins,
+                consents=consents,
+                codes=self.codes,
+                pages=pages,
+                rules=rules,
+                tapdata=settings.compat == "tapdata",
+                emit=emit,
+                clock=clock,
+                new_id=new_id,
+            ),
+            LOGOUT_PATH: LogoutEndpoint(sessions=sessions, pages=pages),
+        }
+
+    def close(self) -> None:
+        """End the thread that checks passwords."""
+        self._logins.close()
+
+
+def _user(user: config.User) -> User:
+    return User(user.username, user.password_hash.get_secret_value(), user.roles, user.scope, user.disabled)
+
+
+def new_secret() -> str:
+    """256 random bits in base64url."""
+    return secrets.token_urlsafe(32)

@@ -1,0 +1,23 @@
+"""The operator's templates for the login pages, looked at before anybody sees them."""
+
+from pathlib import Path
+
+from jinja2 import Environment, TemplateSyntaxError
+
+
+def template_fault(folder: Path) -> str | None:
+    """What cannot be read in the folder's templates and style sheet; `None` when all of it can."""
+    for path in sorted(folder.glob("*.html")):
+        try:
+            Environment(autoescape=True).parse(path.read_text("utf-8"))
+        except TemplateSyntaxError as exc:
+            return f"{path.name}, line {exc.lineno}: {exc.message}"
+        except (OSError, ValueError):
+            return f"{path.name} cannot be read as UTF-8 text"
+    style = folder / "style.css"
+    try:
+        if style.exists() and "</style" in style.read_text("utf-8").lower():
+            return "style.css holds </style"
+    except (OSError, ValueError):
+        return "style.css cannot be read as UTF-8 text"
+    return None
