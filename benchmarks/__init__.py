@@ -5,7 +5,7 @@ alternate; machines are noisy, so what counts is the ratio within a round. CPU t
 contender's processes (`/proc/PID/stat`), not what a clock shows.
 
 - `sections`  what is measured: a module each
-- `contenders`, `envoy`, `auth_service`, `tokens`  who takes part, and how
+- `contenders`, `envoy`, `auth_service`, `token_handlers`, `tokens`  who takes part, and how
 - `machine`, `place`, `bench`  processes on a core, that end with the section; where a contender and a section work
 - `running`, `load`  a contender seen to do its job, and what its requests cost; wrk, and single requests
 - `rounds`, `report`  rows in turn; medians, goals, tables

@@ -16,6 +16,8 @@ from benchmarks.tokens import AUDIENCE, ISSUER, KEY, KID, SCOPE
 
 NJS = Path("/usr/lib/nginx/modules/ngx_http_js_module.so")
 CLIENT, SECRET = "bench", "bench-secret-bench-secret-bench-secret"
+REFRESHING = "bench-refresh"  # the client that gets refresh tokens, too; with the same secret
+HS256 = {"kid": KID, "alg": "HS256", "secret": KEY}
 CACHE_SIZE = 20_000  # the default
 BODY = '{"id": 1, "item": "lamp", "price": 130.25}'  # 42 bytes
 
@@ -130,18 +132,20 @@ def _start_service(place: Place) -> Started:
     return Started(front.port, (*front.processes, service), store)
 
 
-def _start_sidecar(place: Place, cache_size: int) -> Started:
-    store, port, admin = start_redis(place), free_port(), free_port()
+def start_sidecar(place: Place, store: Store, **tokens: object) -> Started:
+    """Ours, with a Redis that it may share; `tokens` says more in that section of the configuration."""
+    port, admin = free_port(), free_port()
     refused = [{"path": f"/internal/{number}/**", "access": "deny"} for number in range(8)]
-    key = {"kid": KID, "alg": "HS256", "secret": KEY}
+    client = {"client_id": CLIENT, "client_secret": SECRET, "scope": SCOPE, "roles": ["analyst"]}
+    refreshing = {**client, "client_id": REFRESHING, "grant_types": ["client_credentials", "refresh_token"]}
     config = {
         "listen": f"127.0.0.1:{port}",
         "workers": 1,
         "admin": {"listen": f"127.0.0.1:{admin}"},
         "upstream": {"url": f"http://127.0.0.1:{place.upstream}"},
         "store": {"url": f"redis://127.0.0.1:{store.port}/0"},
-        "tokens": {"issuer": ISSUER, "audience": AUDIENCE, "signing_keys": [key], "cache_size": cache_size},
-        "clients": [{"client_id": CLIENT, "client_secret": SECRET, "scope": SCOPE, "roles": ["analyst"]}],
+        "tokens": {"issuer": ISSUER, "audience": AUDIENCE, "signing_keys": [HS256], **tokens},
+        "clients": [client, refreshing],
         "routes": [
             {"path": "/health", "access": "public"},
             *refused,
@@ -155,9 +159,14 @@ def _start_sidecar(place: Place, cache_size: int) -> Started:
     return Started(port, (process,), store, admin)
 
 
-def sidecar(*, cache_size: int = CACHE_SIZE) -> Contender:
-    """Ours with everything on: Redis, the revocation feed, routes, scopes, metrics, identity headers, logs."""
-    return Contender("sidecar", lambda place: _start_sidecar(place, cache_size), _needs("redis-server"), issues=True)
+def sidecar(**tokens: object) -> Contender:
+    """Ours with everything on: Redis, the revocation feed, routes, scopes, metrics, identity headers, logs. `tokens` as in
+    `start_sidecar`."""
+
+    def start(place: Place) -> Started:
+        return start_sidecar(place, start_redis(place), **tokens)
+
+    return Contender("sidecar", start, _needs("redis-server"), issues=True)
 
 
 def _needs(program: str) -> Callable[[], str | None]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from benchmarks.machine import OTHER_CORE, Invalid, find
 
 PATH = "/orders/1"
-_SCRIPT = Path(__file__).with_name("orders.lua")
+ORDERS, TOKENS = (Path(__file__).with_name(f"{name}.lua") for name in ("orders", "tokens"))
 
 
 class Load(NamedTuple):
@@ -26,17 +26,19 @@ def load(
     connections: int,
     *,
     bearer: str | None = None,
+    script: Path = ORDERS,
     more: Sequence[str] = (),
     refused: bool = False,
 ) -> Load:
-    """Run wrk over a thousand paths, with one thread. Raises `Invalid` for a broken socket or an unexpected status.
+    """Run wrk with one thread: GET over a thousand paths, or what else `script` says. Raises `Invalid` for a broken socket or
+    an unexpected status.
 
-    `more`: a file of tokens to take in turn, and where in it to begin. `refused`: every answer is to be an error, else
+    `more`: the arguments of the script, which are explained there. `refused`: every answer is to be an error, else
     none. wrk counts answers from 400 on as errors; that nobody redirects is seen by `ask` before.
     """
     command = ["taskset", "-c", str(OTHER_CORE), find("wrk") or "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
     command += ["-H", f"Authorization: Bearer {bearer}"] if bearer else []
-    command += ["-s", str(_SCRIPT), f"http://127.0.0.1:{port}{PATH}", "--", *more]
+    command += ["-s", str(script), f"http://127.0.0.1:{port}{PATH}", "--", *more]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     requests, rate, errors = 0, 0.0, 0
     for line in done.stdout.splitlines():

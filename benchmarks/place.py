@@ -37,6 +37,15 @@ class Store:
         stats: dict[str, Any] = self.client.info("commandstats")
         return sum(int(entry["calls"]) for name, entry in stats.items() if name != "cmdstat_info")
 
+    def asked(self) -> tuple[int, int]:
+        """How many messages clients have sent, this one too, and how many scripts they have run (EVALSHA).
+
+        A message is what one read from a socket gave: who waits for each answer makes a round trip for each.
+        """
+        stats: dict[str, Any] = self.client.info("all")
+        scripts = stats.get("cmdstat_evalsha", {"calls": 0})
+        return int(stats["total_reads_processed"]), int(scripts["calls"])
+
 
 @dataclass(frozen=True)
 class Started:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from benchmarks.contenders import BODY, CLIENT, SECRET, Contender
 from benchmarks.load import Load, ask
 from benchmarks.machine import Invalid
-from benchmarks.place import Place, Store
+from benchmarks.place import Place, Started, Store
 from benchmarks.tokens import token
 
 
@@ -25,6 +25,21 @@ class Cost:
 
     def __str__(self) -> str:
         return f"{self.micros:.1f} µs"
+
+
+def cost(started: Started, work: Callable[[], Load]) -> Cost:
+    """What a load costs that `work` puts on it."""
+    before = _used(started)
+    done = work()
+    used, in_redis, commands = (after - earlier for after, earlier in zip(_used(started), before, strict=True))
+    each = 1 / done.requests
+    return Cost(done.requests, done.rate, used * 1e6 * each, in_redis * 1e6 * each, commands * each)
+
+
+def _used(started: Started) -> tuple[float, float, int]:
+    store = started.store
+    of_redis = (store.process.cpu_seconds(), store.commands()) if store else (0.0, 0)
+    return started.cpu_seconds(), *of_redis
 
 
 class Running:
@@ -44,16 +59,7 @@ class Running:
 
     def cost(self, work: Callable[[], Load]) -> Cost:
         """What a load costs that `work` puts on it."""
-        before = self._used()
-        done = work()
-        used, in_redis, commands = (after - earlier for after, earlier in zip(self._used(), before, strict=True))
-        each = 1 / done.requests
-        return Cost(done.requests, done.rate, used * 1e6 * each, in_redis * 1e6 * each, commands * each)
-
-    def _used(self) -> tuple[float, float, int]:
-        store = self.started.store
-        of_redis = (store.process.cpu_seconds(), store.commands()) if store else (0.0, 0)
-        return self.started.cpu_seconds(), *of_redis
+        return cost(self.started, work)
 
     def _post(self, path: str, **fields: str) -> str:
         form = urllib.parse.urlencode({"client_id": CLIENT, "client_secret": SECRET, **fields}).encode()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from benchmarks.bench import Bench
 from benchmarks.report import Findings
-from benchmarks.sections import admitted, bulk, connections, first_sight, latency, refused
+from benchmarks.sections import admitted, bulk, connections, first_sight, latency, refused, tokens
 
 
 class Section(NamedTuple):
@@ -26,4 +26,5 @@ SECTIONS = (
     Section("bulk", "Long bodies", bulk.run),
     Section("latency", "Added latency", latency.run),
     Section("connections", "Idle connections", connections.run),
+    Section("tokens", "Tokens, refresh and revocation", tokens.run),
 )

@@ -42,7 +42,7 @@ _OF_OAUTH: Final = frozenset(
 
 def read_parameters(request: EndpointRequest) -> Parameters:
     """What was sent in the body. Raises `Refused(INVALID_REQUEST)` with what is wrong."""
-    if {name for name, _ in _pairs(request.query)} & _OF_OAUTH:
+    if request.query and {name for name, _ in _pairs(request.query)} & _OF_OAUTH:
         raise _invalid("Parameters belong in the body, never in the URL.")
     if request.header_values("content-encoding"):
         raise _invalid("The body must not be compressed.")
@@ -57,6 +57,8 @@ def read_parameters(request: EndpointRequest) -> Parameters:
 
 def form_decoded(text: str) -> str:
     """Undo the encoding of a form value. Raises `Refused(INVALID_REQUEST)`."""
+    if "%" not in text and "+" not in text:
+        return text  # most are: nothing was encoded
     if BROKEN_ESCAPE.search(text):
         raise _invalid("A percent sign is not followed by two hexadecimal digits.")
     return _decoded(percent_decoded(text.replace("+", " ").encode()))
