@@ -5,9 +5,10 @@ How continuity is shown. A *reader* waits for entries of the stream on a connect
 one. Once the reader has come to that entry, the view held everything that the server held when the beat was sent, and
 is confirmed for that moment. So a connection that only looks alive is found out, however it died.
 
-How it is regained. The beat also says whether the entry that was read last is still in the stream. It is not when it was
-trimmed away, or when the server lost data (a restart, a failover): then everything is loaded again, from a newest entry
-that was noted before, and what this worker remembers and the server no longer does is given back to it.
+How it is regained. The beat also says whether the entry that was read last is still in the stream, and each entry names the
+one before it. What was read last is gone, or not the one before what comes next, when it was trimmed away, or when the server
+lost data (a restart, a failover): then everything is loaded again, from a newest entry that was noted before, and what this
+worker remembers and the server no longer does is given back to it.
 """
 
 import asyncio
@@ -114,8 +115,16 @@ class RevocationFeed:
         async with aclosing(self._source.entries(self._position)) as stream:
             async for entries in stream:
                 view.add(_revocations(entries))
-                self._position = entries[-1][0]
+                self._follow(entries)
                 self._advanced.set()
+
+    def _follow(self, entries: Entries) -> None:
+        """Raises `Discontinuous` when one does not come after the one before: the server may have lost what was between, and
+        go on as if nothing had been."""
+        for entry, fields in entries:
+            if fields.get(b"after") != self._position:
+                raise Discontinuous
+            self._position = entry
 
     async def _prove(self, view: RevocationView) -> None:
         while True:

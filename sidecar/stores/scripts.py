@@ -6,13 +6,23 @@ families are those of `core.refresh`, and the contract tests hold both sides to 
 
 from typing import Final
 
+# Each entry of the stream names the one `after` which it came, '' for none: whoever has read that one has missed nothing.
+_APPEND: Final = """
+local function append(stream, length, ...)
+  local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+  return redis.call('XADD', stream, 'MAXLEN', '~', length, '*', 'after', last and last[1] or '', ...)
+end
+"""
+
 # An entry of the revocations: a token id, or a cutoff (`core.revocations`), which is kept by what it is about as well, for
 # the rotations. What is known already is not said again: that makes it idempotent, and cheap to offer a server that lost its
 # data what every worker remembers.
-_REMEMBER: Final = """
+_REMEMBER: Final = (
+    _APPEND
+    + """
 local function remember(revoked, stream, cutoffs, length, entry, till)
   if redis.call('ZADD', revoked, 'GT', 'CH', till, entry) > 0 then
-    redis.call('XADD', stream, 'MAXLEN', '~', length, '*', 'jti', entry, 'until', till)
+    append(stream, length, 'jti', entry, 'until', till)
   end
   local kind, before, name = string.match(entry, '^ (%a+) (%d+) (.*)$')
   if kind then
@@ -27,6 +37,7 @@ local function remember(revoked, stream, cutoffs, length, entry, till)
   end
 end
 """
+)
 
 # KEYS: set, stream, cutoffs. ARGV: now, stream length, then entry and until of each revocation.
 REVOKE: Final = (
@@ -39,7 +50,9 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[1])
 
 # KEYS: stream. ARGV: the last entry that was read ('' at first), milliseconds between heartbeats, stream length.
 # Gives whether that entry is still there, and the newest entry, which is a new heartbeat when the last one is too old.
-BEAT: Final = """
+BEAT: Final = (
+    _APPEND
+    + """
 local present = 1
 if ARGV[1] ~= '' then present = #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) end
 local tail = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
@@ -47,10 +60,11 @@ local newest = tail[1] and tail[1][1]
 local now = redis.call('TIME')
 local milliseconds = now[1] * 1000 + math.floor(now[2] / 1000)
 if not newest or milliseconds - tonumber(string.match(newest, '^%d+')) >= tonumber(ARGV[2]) then
-  newest = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', 'beat', '1')
+  newest = append(KEYS[1], ARGV[3], 'beat', '1')
 end
 return {present, newest}
 """
+)
 
 # A family is a hash, and a sorted set of its access tokens (`jti` by when a revocation of it may be forgotten). Both go when
 # neither a refresh token nor an access token of it can be valid.

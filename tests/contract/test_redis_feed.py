@@ -6,6 +6,7 @@ import gc
 import random
 import time
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
@@ -124,10 +125,12 @@ async def test_what_was_revoked_while_a_reader_was_cut_off_is_not_missed(redis_s
         await eventually(lambda: second.knows(*kept) and first.knows(*kept))
 
 
+@pytest.mark.parametrize("heard", [[], [{"beat": "1"}], [{"after": "", "beat": "1"}, {"jti": "x", "until": FUTURE}]])
 @pytest.mark.parametrize("loss", [("XTRIM", STREAM, "MAXLEN", 0), ("DEL", STREAM), ("FLUSHALL",)])
 async def test_a_stream_that_lost_entries_makes_everything_load_again(
-    redis_server: RedisServer, loss: tuple[str, ...]
+    redis_server: RedisServer, loss: tuple[str, ...], heard: list[dict[str, str]]
 ) -> None:
+    """Also when new entries are heard before anybody asks whether the old ones are there."""
     async with nodes(redis_server.url) as (first, second):
         await first.store.revoke("kept", FUTURE)
         await eventually(lambda: second.knows("kept"))
@@ -135,6 +138,8 @@ async def test_a_stream_that_lost_entries_makes_everything_load_again(
         with contextlib.closing(redis_server.client()) as client, client.pipeline() as pipe:
             pipe.execute_command(*loss)
             pipe.zadd(REVOKED, {"unheard": FUTURE})
+            for fields in heard:
+                pipe.xadd(STREAM, fields)
             pipe.execute()
         await eventually(lambda: first.knows("unheard") and second.knows("unheard"), within=5)
         await eventually(lambda: redis_server.command("ZSCORE", REVOKED, "kept") is not None)
@@ -143,9 +148,14 @@ async def test_a_stream_that_lost_entries_makes_everything_load_again(
 
 async def test_entries_that_cannot_be_read_do_no_harm(redis_server: RedisServer) -> None:
     """An end that is no number is taken for never; what names no token is skipped."""
+    strange: list[dict[str, Any]] = [
+        {"foo": "bar"}, {"jti": "a"}, {"jti": "b", "until": "soon"}, {"jti": b"\xff\xfe", "until": "1"},
+    ]  # fmt: skip
     async with nodes(redis_server.url, 1) as (node,):
-        for fields in (["foo", "bar"], ["jti", "a"], ["jti", "b", "until", "soon"], ["jti", b"\xff\xfe", "until", "1"]):
-            redis_server.command("XADD", STREAM, "*", *fields)
+        with contextlib.closing(redis_server.client()) as client, client.pipeline() as pipe:
+            for fields in strange:
+                pipe.xadd(STREAM, fields)
+            pipe.execute()
         await node.store.revoke("c", FUTURE)
         await eventually(lambda: node.knows("a", "b", "c") and node.usable)
         assert False not in node.said
