@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.support.people import Browser
-from tests.support.process import Sidecar, configuration
+from tests.support.process import Sidecar, configuration, running
 from tests.support.redis import RedisServer, free_port
 from tests.support.upstream import Upstream
 
@@ -85,11 +85,34 @@ def test_a_token_is_got_used_and_revoked(place: tuple[Path, Sidecar]) -> None:
     token = answer["access_token"]
     call = f"curl -s -o /dev/null -w '%{{http_code}}' {sidecar.public}/orders -H 'Authorization: Bearer {token}'"
     assert run(call, folder) == "200"
-    by_client, by_operator = (command.partition("     #")[0] for command in commands("Revoking"))
+    by_client, by_operator, of_client, of_subject = (command.partition("     #")[0] for command in commands("Revoking"))
     assert run(at(by_client, sidecar), folder, TOKEN=token) == ""
     assert run(call, folder) == "401"
     (folder / "token.txt").write_text(json.loads(run(at(get, sidecar), folder))["access_token"])
     assert "revoked" in run(by_operator, folder)
+    assert "issued to reporting until" in run(of_client, folder)
+    assert "in the name of anna until 2026-11-24 08:30:00 UTC" in run(of_subject, folder)
+
+
+def test_a_token_is_refreshed_and_asked_about(tmp_path: Path, shared_upstream: Upstream) -> None:
+    shown = re.search(r"### Refresh tokens\n.*?```yaml\n(clients:.*?)```", README, re.DOTALL)
+    assert shown
+    make, begin, pick, refresh = commands("Refresh tokens")
+    run("openssl rand -hex 32 > reporting-secret", tmp_path)
+    run(make, tmp_path)
+    with running(tmp_path, shared_upstream.url, clients=yaml.safe_load(shown[1])["clients"]) as sidecar:
+        first, second = map(json.loads, shell([at(begin, sidecar), pick, at(refresh, sidecar)], tmp_path))
+        assert second["scope"] == "orders:read"
+        assert second["refresh_token"] != first["refresh_token"]
+        (ask,) = commands("Introspection")
+        said = json.loads(run(at(ask, sidecar), tmp_path, TOKEN=first["access_token"]))
+        example = re.search(r'^\{"active": true.*?, …\}$', README, re.MULTILINE)
+        assert example
+        assert json.loads(example[0].replace(", …", "")).items() <= said.items()
+        assert json.loads(run(at(ask, sidecar), tmp_path, TOKEN=first["refresh_token"])) == {"active": False}
+        assert (
+            json.loads(run(at(ask, sidecar), tmp_path, TOKEN=second["refresh_token"]))["token_use"] == "refresh_token"
+        )
 
 
 def test_a_key_is_made_and_listed(place: tuple[Path, Sidecar]) -> None:
