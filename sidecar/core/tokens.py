@@ -35,6 +35,8 @@ _TOKEN_ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _ANY_TEXT: Final = re.compile(r".*", re.DOTALL)  # a claim that is only compared
 _SCOPE_TOKEN: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _HEADER_MEMO: Final = 64
+# `json.dumps` makes an encoder for each call that has options.
+_compact_json: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class AccessToken(NamedTuple):
@@ -297,7 +299,7 @@ def _read_object(data: bytes) -> dict[str, Any]:
 
 
 def _encode_json(value: Mapping[str, object]) -> str:
-    return encode(json.dumps(value, separators=(",", ":")).encode())
+    return encode(_compact_json(value).encode())
 
 
 def _decode(segment: str) -> bytes:

@@ -98,8 +98,8 @@ def _quoted(value: object) -> str:
 
 
 class RequestLines:
-    """Writes what happened to requests as `JsonFormatter` would, but many lines at a time, and without a record for each:
-    whoever is refused in a storm must not cost more than who is admitted.
+    """Writes what happened to requests, and which tokens were issued, as `JsonFormatter` would, but many lines at a time, and
+    without a record for each: whoever is refused in a storm must not cost more than who is admitted.
 
     `later` calls a function after some seconds, and `clock` gives epoch seconds.
     """
@@ -118,16 +118,27 @@ class RequestLines:
 
     def add(self, level: int, event: RequestDone) -> None:
         """Take a line; it is written within a tenth of a second."""
-        lines = self._lines
-        if not lines:
-            self._later(_FLUSH_AFTER, self.flush)
         decision, status, seconds, _, reason, method, path, client_id, peer = event
         who = "" if client_id is None else f', "client_id": {_escaped(client_id[:_LONGEST])}'
-        lines.append(
+        self._take(
             f'{{"time": "{self._time()}", {_outcome(level, decision, reason, status)}, '
             f'"method": {_escaped(method[:_LONGEST])}, "path": {_escaped(path[:_LONGEST])}, '
             f'"peer": {_escaped(peer)}{who}, "milliseconds": {seconds * 1000:.1f}}}\n'
         )
+
+    def add_issued(self, event: TokenIssued) -> None:
+        """Take the line of a token, which is written as soon."""
+        self._take(
+            f'{{"time": "{self._time()}", "level": "info", "event": "token_issued", '
+            f'"grant_type": {_escaped(event.grant_type)}, "client_id": {_escaped(event.client_id[:_LONGEST])}, '
+            f'"jti": {_escaped(event.jti)}}}\n'
+        )
+
+    def _take(self, line: str) -> None:
+        lines = self._lines
+        if not lines:
+            self._later(_FLUSH_AFTER, self.flush)
+        lines.append(line)
         if len(lines) >= _MOST_LINES:
             self.flush()
 
@@ -200,9 +211,15 @@ class AccessLog:
                 level = logging.INFO if event.up else logging.WARNING
                 self._logger.log(level, "store_up" if event.up else "store_down", extra={"detail": event.detail})
             case TokenIssued():
-                self._logger.info("token_issued", extra=event._asdict())
+                self._issued(event)
             case TokenRevoked():
                 self._logger.info("token_revoked", extra=event._asdict())
+
+    def _issued(self, event: TokenIssued) -> None:
+        if self._lines is None:
+            self._logger.info("token_issued", extra=event._asdict())
+        elif self._logger.isEnabledFor(logging.INFO):
+            self._lines.add_issued(event)
 
     def _request(self, level: int, event: RequestDone) -> None:
         if self._lines is not None:

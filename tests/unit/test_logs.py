@@ -191,6 +191,26 @@ def test_many_lines_at_a_time_are_the_lines_of_the_logger(
     assert stream.getvalue() == 3 * expected
 
 
+@pytest.mark.parametrize("client_id", VALUES)
+def test_the_lines_of_issued_tokens_are_those_of_the_logger(
+    stream: io.StringIO, monkeypatch: pytest.MonkeyPatch, client_id: str
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1_800_000_000.5)
+    configure("info", "json", stream)
+    event, logger = TokenIssued("client_credentials", client_id, "j-1"), logging.getLogger("sidecar.access")
+    AccessLog(logger, "off").on_event(event)
+    expected = stream.getvalue()
+    log = AccessLog(logger, "off", RequestLines(stream, later=lambda *_: None, clock=lambda: 1_800_000_000.5))
+    log.on_event(event)
+    assert stream.getvalue() == expected, "it waits"
+    log.close()
+    assert stream.getvalue() == 2 * expected
+    configure("warning", "json", stream)
+    log.on_event(event)
+    log.close()
+    assert stream.getvalue() == 2 * expected, "not at this level"
+
+
 def test_no_more_lines_wait_than_are_worth_it_and_a_closed_stream_costs_nothing(stream: io.StringIO) -> None:
     configure("warning", "json", stream)
     lines = RequestLines(stream, later=lambda *_: None, clock=lambda: 0.0)
