@@ -40,8 +40,8 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'httpbin>=0.10.4'
 	touch $@
 
-# What the tests start besides Python: redis-server, chromium, promtool, and Node for oauth4webapi. Installed where apt-get and root
-# are at hand.
+# What the tests start besides Python: redis-server, chromium, promtool, and Node for oauth4webapi. Installed where apt-get and
+# root are at hand.
 .PHONY: system python-venv
 system:
 	@missing=""; \

@@ -2,7 +2,7 @@
 
 Rules:
 - Unknown client, wrong secret, wrong method and disabled client look the same to the caller, also in time: every failure
-  costs the same number of scrypt runs (none, when no client of the configuration needs one).
+  costs the same number of hashes of each kind, as many as the client with the most of them needs.
 - A secret that passed scrypt once is remembered as an HMAC under a key of this process, so that a busy client costs one
   scrypt per process and not one per token.
 - The method is looked at after the secret: to a caller without it a client that may not use the method is like any other.
@@ -65,6 +65,28 @@ class Recognised(NamedTuple):
     secret: int | None = None
 
 
+class _Decoy(NamedTuple):
+    """What is run in vain, so that no failure tells how many secrets there are: the costliest hash of its kind, as often as
+    the client with the `most` of them needs."""
+
+    slow: bool
+    hash: SecretHash | None
+    most: int
+
+    @classmethod
+    def of(cls, clients: Iterable[Client], *, slow: bool) -> "_Decoy":
+        found = [[secret for secret in client.secrets if secret.slow is slow] for client in clients]
+        costliest = max(
+            (secret for each in found for secret in each), key=lambda secret: secret.cost or (), default=None
+        )
+        return cls(slow, costliest, max(map(len, found), default=0))
+
+    def make_up(self, done: int, secret: str) -> None:
+        for _ in range(self.most - done):
+            if self.hash is not None:
+                self.hash.matches(secret)
+
+
 class ClientRegistry:
     """The clients by id. `memo_key`: 32 random bytes, of this process alone."""
 
@@ -72,11 +94,8 @@ class ClientRegistry:
         self._clients = {client.client_id: client for client in clients}
         self._memo_key = memo_key
         self._memo: dict[str, tuple[int, bytes]] = {}
-        slow = [[secret for secret in client.secrets if secret.slow] for client in self._clients.values()]
-        self._decoy = max(
-            (secret for each in slow for secret in each), key=lambda secret: secret.cost or (), default=None
-        )
-        self._slow_runs = max(map(len, slow), default=0)
+        self._decoys = [_Decoy.of(self._clients.values(), slow=slow) for slow in (True, False)]
+        self._slow = self._decoys[0].most > 0
 
     def __repr__(self) -> str:
         return f"<ClientRegistry {len(self._clients)} clients>"
@@ -94,7 +113,7 @@ class ClientRegistry:
 
     def recall(self, client_id: str, secrets: Sequence[str], method: AuthMethod) -> Recognised | None:
         """Authenticate without a slow hash; `None`: only `authenticate` can tell. Raises `Refused` as it does."""
-        if self._decoy is None:
+        if not self._slow:
             return self.authenticate(client_id, secrets, method)
         client = self._clients.get(client_id)
         if client is None:
@@ -132,15 +151,13 @@ class ClientRegistry:
         return Recognised(client, secret)
 
     def _match(self, client: Client | None, secret: str) -> int | None:
-        """Which of the client's secrets this is, counted from 1; with slow hashes run in vain to make up the number."""
-        runs = 0
-        for number, known in enumerate(client.secrets if client else (), start=1):
-            if known.matches(secret):
+        """Which of the client's secrets this is, counted from 1; with hashes run in vain to make up the number."""
+        known = client.secrets if client else ()
+        for number, each in enumerate(known, start=1):
+            if each.matches(secret):
                 return number
-            runs += known.slow
-        for _ in range(self._slow_runs - runs):
-            if self._decoy is not None:
-                self._decoy.matches(secret)
+        for decoy in self._decoys:
+            decoy.make_up(sum(each.slow is decoy.slow for each in known), secret)
         return None
 
     def _remembered(self, client: Client, secrets: Sequence[str]) -> int | None:

@@ -53,6 +53,11 @@ def json_reply(
     return Reply(status, (JSON, NO_STORE, *headers), _encode(body), None, client_id)
 
 
+def shown_word(reason: Reason) -> str:
+    """The word for the caller: why a client was not recognised is told in metric and log only."""
+    return "invalid_client" if reason.error == "invalid_client" else reason.word
+
+
 def refusal(
     reason: Reason,
     detail: str | None = None,
@@ -64,7 +69,7 @@ def refusal(
     Why a client was not recognised (`unknown_client`, `bad_client_secret`, `client_disabled` and so on) is told in metric
     and log only, so the word is not shown to the caller: all of them say `invalid_client`.
     """
-    shown = "invalid_client" if reason.error == "invalid_client" else reason.word
+    shown = shown_word(reason)
     body = {
         "error": reason.error,
         "error_description": detail or reason.sentence,

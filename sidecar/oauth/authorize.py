@@ -126,7 +126,8 @@ class AuthorizeEndpoint:
         cookie = self._sessions.cookie(request)
         session = await self._sessions.read(cookie)
         user = self._users.find(session.username) if session else None
-        return Visit(request, parameters, asked, cookie or self._sessions.new_cookie(), cookie is None, user)
+        known = user if session and session.belongs_to(user) else None
+        return Visit(request, parameters, asked, cookie or self._sessions.new_cookie(), cookie is None, known)
 
     # What a GET shows.
 
@@ -199,7 +200,7 @@ class AuthorizeEndpoint:
         except Refused as exc:
             page = self._login_page(visit, notice=exc.detail, username=username, reason=exc.reason)
             return later(page, exc.retry_after)
-        cookie = await self._sessions.open(user.username, visit.cookie)
+        cookie = await self._sessions.open(user, visit.cookie)
         return see_other(_with_prompt(visit, None), self._sessions.set_cookie(cookie))
 
     async def _decide(self, visit: Visit, user: User, form: Parameters) -> Reply:

@@ -14,7 +14,7 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from sidecar.core.reasons import Reason
-from sidecar.core.replies import NO_STORE, Reply
+from sidecar.core.replies import NO_STORE, Reply, shown_word
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 _HTML: Final = ("Content-Type", "text/html; charset=utf-8")
@@ -74,7 +74,13 @@ class Pages:
     ) -> Reply:
         """A page that says what went wrong, and leads nowhere."""
         return self.render(
-            "error.html", *headers, status=status, reason=reason, client_id=client_id, detail=detail, code=reason.word
+            "error.html",
+            *headers,
+            status=status,
+            reason=reason,
+            client_id=client_id,
+            detail=detail,
+            code=shown_word(reason),
         )
 
     def in_words(self, scope: Iterable[str]) -> list[tuple[str, str]]:

@@ -18,15 +18,21 @@ from typing import Final, NamedTuple
 
 from sidecar.core.ports import Store
 from sidecar.core.replies import EndpointRequest
+from sidecar.core.users import User
 
 _VALUE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 class Session(NamedTuple):
-    """Somebody who logged in at `since` (epoch seconds)."""
+    """Somebody who logged in at `since` (epoch seconds); `mark` is that of their password then."""
 
     username: str
+    mark: str
     since: float
+
+    def belongs_to(self, user: User | None) -> bool:
+        """Whether it is still this user's: a new password ends it."""
+        return user is not None and (user.username, user.mark) == (self.username, self.mark)
 
 
 class Sessions:
@@ -67,10 +73,10 @@ class Sessions:
         session = Session(**json.loads(kept))
         return None if self._ended(session.username, session.since) else session
 
-    async def open(self, username: str, replaced: str | None) -> str:
+    async def open(self, user: User, replaced: str | None) -> str:
         """Begin a session in the place of the cookie `replaced`; gives the new cookie. Raises `StoreUnavailable`."""
         cookie = self._new_secret()
-        session = Session(username, self._clock())
+        session = Session(user.username, user.mark, self._clock())
         await self._store.put(_key(cookie), json.dumps(session._asdict()), self._ttl)
         await self.close(replaced)
         return cookie

@@ -13,6 +13,7 @@ from tests.support.people import (
     CLIENT_SECRET,
     PASSWORD,
     SPA,
+    UNTHROTTLED,
     VERIFIER,
     Browser,
     Page,
@@ -35,7 +36,7 @@ def served(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shared_upstream: Upstream
 ) -> Iterator[Sidecar]:
     folder = tmp_path_factory.mktemp("sidecar")
-    sections: dict[str, Any] = {"users": users(), "clients": clients(CALLBACK)}
+    sections: dict[str, Any] = {"users": users(), "clients": clients(CALLBACK), "throttling": UNTHROTTLED}
     if request.param == "memory":
         with running(folder, shared_upstream.url, **sections) as process:
             yield process
@@ -447,6 +448,19 @@ def test_nothing_secret_is_written_anywhere(browser: Browser, served: Sidecar) -
     text = "".join(served.logs) + get(f"{served.admin}/metrics")[1]
     for secret in ("canary-password", PASSWORD, given, session, body["access_token"], body["refresh_token"], VERIFIER):
         assert secret not in text
+
+
+def test_who_guesses_has_to_wait(tmp_path: Any, shared_upstream: Upstream) -> None:
+    """And is told so on the page, whatever the password then is; another user from the same address goes on."""
+    throttling = {**UNTHROTTLED, "logins_per_user_and_address": "3/10m"}
+    sections: dict[str, Any] = {"users": users(), "clients": clients(CALLBACK), "throttling": throttling}
+    with running(tmp_path, shared_upstream.url, **sections) as served:
+        browser = Browser(served.public)
+        assert [browser.log_in(ASKED, password="wrong").status for _ in range(3)] == [403, 403, 403]
+        page = browser.log_in(ASKED)
+        assert (page.status, 100 < int(page.headers["retry-after"]) <= 600) == (429, True)
+        assert "Too many requests; try again in" in page.text
+        assert browser.log_in(ASKED, username="nobody").status == 403
 
 
 def test_redis_holds_digests_only(tmp_path: Any, shared_upstream: Upstream) -> None:

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.support.certificates import Authority
-from tests.support.people import PASSWORD, USERNAME, clients, code_request, users
+from tests.support.people import PASSWORD, UNTHROTTLED, USERNAME, clients, code_request, users
 from tests.support.process import ISSUER, Sidecar, configuration, running
 from tests.support.upstream import Received, Upstream, reply
 
@@ -64,6 +64,7 @@ def served(
     sections["tokens"]["issuer"] = "http://127.0.0.1"
     sections["login"] = {"site": "Example Orders", "scopes": {"profile": "See your name and role"}}
     sections["users"] = users()
+    sections["throttling"] = UNTHROTTLED
     sections["clients"] = clients(f"{application.url}/cb")
     with Sidecar(tmp_path_factory.mktemp("sidecar"), sections) as process:
         yield process.ready()

@@ -23,7 +23,7 @@ from schemathesis.checks import (
 
 from sidecar.core.users import hash_password
 from tests.support.keys import PEMS
-from tests.support.process import AUDIENCE, ISSUER, SECRET, Sidecar
+from tests.support.process import AUDIENCE, ISSUER, SECRET, UNTHROTTLED, Sidecar
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "openapi.yaml"
 PATHS = yaml.safe_load(DOCUMENT.read_text())["paths"]
@@ -51,6 +51,7 @@ def sections() -> dict[str, Any]:
             "audience": AUDIENCE,
             "signing_keys": [{"kid": "e", "alg": "ES256", "private_key": PEMS["ES256"]}],
         },
+        "throttling": UNTHROTTLED,
         "users": [{"username": "anna", "password_hash": hash_password("correct horse")}],
         "clients": [
             {

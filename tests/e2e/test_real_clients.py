@@ -33,7 +33,7 @@ from requests_oauthlib import OAuth2Session
 
 from tests.support.keys import OTHER_PEMS, PEMS, public_pem
 from tests.support.people import USERNAME, Browser, users
-from tests.support.process import AUDIENCE, Sidecar, running
+from tests.support.process import AUDIENCE, UNTHROTTLED, Sidecar, running
 from tests.support.redis import RedisServer, free_port
 from tests.support.upstream import Upstream
 
@@ -121,6 +121,7 @@ def server(
             "tokens": tokens,
             "clients": REGISTERED,
             "users": users(),
+            "throttling": UNTHROTTLED,
         }
         sidecar = stack.enter_context(running(tmp_path_factory.mktemp("clients"), shared_upstream.url, **sections))
         said = requests.get(f"{issuer}/.well-known/oauth-authorization-server", timeout=10).json()

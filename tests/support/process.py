@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import yaml
 
@@ -23,6 +23,19 @@ KEY = "0123456789abcdef0123456789abcdef"
 KID = "k1"
 SECRET = "reporting-secret"
 COMMAND = (sys.executable, "-m", "sidecar")
+
+UNTHROTTLED: Final = dict.fromkeys(
+    (
+        "failures_per_address",
+        "failures_per_client",
+        "failures_per_client_and_address",
+        "logins_per_address",
+        "logins_per_user",
+        "logins_per_user_and_address",
+    ),
+    "off",
+)
+"""A section `throttling` for tests that fail to authenticate, or log in, more often than anybody should."""
 
 
 def configuration(upstream: str | Mapping[str, Any], **sections: Any) -> dict[str, Any]:

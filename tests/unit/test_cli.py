@@ -10,6 +10,7 @@ from sidecar import __version__
 from sidecar.app import token_rules
 from sidecar.cli import main
 from sidecar.core.secrets import hash_secret, parse_secret_hash
+from sidecar.core.users import User, UserDirectory
 from sidecar.settings import load
 from tests.support.assertions import ec_pair, rsa_pair
 from tests.support.process import configuration
@@ -226,3 +227,15 @@ def test_implicit_is_warned_of_and_is_no_fault(registered: Path) -> None:
     assert result.exit_code == 0
     assert "warning: clients[2].grant_types: implicit shows tokens" in result.output
     assert "RFC 9700 section 2.1.2" in result.output
+
+
+def test_a_password_is_hashed_and_fits() -> None:
+    result = run("hash-password", stdin="correct horse\n")
+    assert result.exit_code == 0
+    users = UserDirectory([User("anna", result.output.strip())], bytes(32))
+    assert users.authenticate("anna", "correct horse").username == "anna"
+
+
+@pytest.mark.parametrize("stdin", ["", "\n", "x" * 1025])
+def test_a_password_that_cannot_be_one_is_refused(stdin: str) -> None:
+    assert run("hash-password", stdin=stdin).exit_code == 2

@@ -193,7 +193,21 @@ def test_a_failure_runs_as_many_slow_hashes_as_the_client_with_the_most(hashes: 
 
 def test_the_decoy_is_the_slowest_hash_there_is() -> None:
     costly = slow("s")._replace(cost=(11, 1, 1))
-    assert registry([*MIXED, client("costly", costly)])._decoy == costly
+    assert registry([*MIXED, client("costly", costly)])._decoys[0].hash == costly
+
+
+@pytest.mark.parametrize("client_id", ["two", "mixed", "slows", "fast", "fast-off", "slow", "nobody"])
+def test_a_failure_runs_as_many_fast_hashes_whoever_it_is(monkeypatch: pytest.MonkeyPatch, client_id: str) -> None:
+    runs: list[bool] = []
+    matches = SecretHash.matches
+
+    def counted(self: SecretHash, secret: str) -> bool:
+        runs.append(self.slow)
+        return matches(self, secret)
+
+    monkeypatch.setattr(SecretHash, "matches", counted)
+    assert outcome(registry([*MIXED, *TWO]).authenticate, client_id, ["w"]) in (WRONG, UNKNOWN)
+    assert sorted(runs) == [False, False, True, True]
 
 
 def pinned(method: AuthMethod | None, *secrets: SecretHash, keys: int = 0) -> Client:
