@@ -251,7 +251,9 @@ class App:
         said = self.settings.throttling
         rates = {
             "client": Rates(said.failures_per_address, said.failures_per_client, said.failures_per_client_and_address),
-            "user": Rates(said.logins_per_address, said.logins_per_user, said.logins_per_user_and_address),
+            "user": Rates(
+                said.failed_logins_per_address, said.failed_logins_per_user, said.failed_logins_per_user_and_address
+            ),
         }
         return Throttle(kind, rates[kind], store=self.store, monotonic=self.monotonic)
 

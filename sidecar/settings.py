@@ -656,12 +656,12 @@ RateOrOff = Annotated[Rate | None, BeforeValidator(_rate)]
 class Throttling(Model):
     """How often secrets and passwords may be tried, before the answer is 429."""
 
-    failures_per_address: RateOrOff = Rate(120, 60.0)
+    failures_per_address: RateOrOff = Rate(300, 60.0)
     failures_per_client: RateOrOff = Rate(300, 60.0)
     failures_per_client_and_address: RateOrOff = Rate(30, 60.0)
-    logins_per_address: RateOrOff = Rate(60, 300.0)
-    logins_per_user: RateOrOff = Rate(100, 300.0)
-    logins_per_user_and_address: RateOrOff = Rate(10, 300.0)
+    failed_logins_per_address: RateOrOff = Rate(60, 300.0)
+    failed_logins_per_user: RateOrOff = Rate(100, 300.0)
+    failed_logins_per_user_and_address: RateOrOff = Rate(10, 300.0)
     requests_per_client: RateOrOff = None
 
 

@@ -15,8 +15,11 @@ _MAX_WAITING: Final = 16
 class Throttle(Protocol):
     """Slows down who guesses passwords."""
 
-    async def __call__(self, username: str, peer: str) -> None:
-        """Count an attempt. Raises `Refused(THROTTLED)` when there were too many, and `StoreUnavailable`."""
+    def check(self, username: str, peer: str) -> None:
+        """Raises `Refused(THROTTLED)` when too many attempts have failed."""
+
+    async def failed(self, username: str, peer: str) -> None:
+        """Count an attempt that failed."""
 
 
 class Logins:
@@ -32,14 +35,17 @@ class Logins:
         return f"<Logins {self._waiting} waiting>"
 
     async def check(self, username: str, password: str, peer: str) -> User:
-        """The user. Raises `Refused`: `BAD_CREDENTIALS`, `THROTTLED`; `StoreUnavailable`."""
+        """The user. Raises `Refused`: `BAD_CREDENTIALS`, `THROTTLED`."""
+        self._throttle.check(username, peer)
         if self._waiting >= _MAX_WAITING:
             raise Refused(Reason.THROTTLED)
         self._waiting += 1
         try:
-            await self._throttle(username, peer)
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._thread, self._users.authenticate, username, password)
+        except Refused:
+            await self._throttle.failed(username, peer)
+            raise
         finally:
             self._waiting -= 1
 

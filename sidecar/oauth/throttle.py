@@ -1,8 +1,8 @@
 """Slowing down who guesses secrets and passwords.
 
 Rules:
-- What is counted is failures of clients, and attempts of people: a client that gets thousands of tokens a second is left alone,
-  and costs a look into a dictionary. `requests_per_client` counts everything, when the operator sets it.
+- What is counted is failures: a client that gets thousands of tokens a second is left alone, and costs a look into a
+  dictionary. `requests_per_client` counts everything, when the operator sets it.
 - Budgets are those of an address, of a client or user, and of both together. The one of a client or user stops only an
   address that has failed before: so a storm from any number of addresses does not lock out whoever comes from another.
 - Behind one address there may be many. A client whose secret cannot be guessed (32 characters or more, or a key) is never
@@ -32,7 +32,7 @@ _MOST_STOPPED: Final = 100_000
 
 
 class Rates(NamedTuple):
-    """How often somebody may fail, or try; `None`: as often as he likes."""
+    """How often somebody may fail; `None`: as often as he likes."""
 
     address: Rate | None
     name: Rate | None
@@ -72,7 +72,7 @@ class Throttle:
         return max(0.0, *(self._stopped.get(key, now) - now for key in keys))
 
     async def count(self, name: str, address: str) -> float:
-        """Count a failure, or an attempt; seconds until the next one is allowed, 0 when it is allowed now."""
+        """Count a failure; seconds until the next attempt is allowed, 0 when it is allowed now."""
         named = [
             (self._key("", address), self._rates.address),
             (self._key(name, address), self._rates.both),
@@ -163,17 +163,20 @@ class ThrottledClients:
 
 
 class ThrottledLogins:
-    """Counts the attempts to log in; called before a password is looked at."""
+    """Counts the attempts to log in that failed; see `oauth.login.Throttle`."""
 
     def __init__(self, throttle: Throttle) -> None:
         self._throttle = throttle
 
-    async def __call__(self, username: str, peer: str) -> None:
-        """Raises `Refused(THROTTLED)`."""
-        address = network_of(peer)
-        wait = self._throttle.wait(username, address) or await self._throttle.count(username, address)
+    def check(self, username: str, peer: str) -> None:
+        """Raises `Refused(THROTTLED)` for who has to wait."""
+        wait = self._throttle.wait(username, network_of(peer)) if self._throttle.stops else 0.0
         if wait:
             _throttled(wait)
+
+    async def failed(self, username: str, peer: str) -> None:
+        """Count a failure."""
+        await self._throttle.count(username, network_of(peer))
 
 
 def _throttled(wait: float, client_id: str | None = None) -> NoReturn:

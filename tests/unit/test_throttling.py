@@ -214,21 +214,22 @@ def test_what_is_off_is_off() -> None:
     assert {served.status("weak", "wrong") for _ in range(100)} == {401}
 
 
-def test_logins_are_counted_before_the_password_is_looked_at(served: Served) -> None:
+def test_logins_that_fail_are_counted_likewise(served: Served) -> None:
     throttle = Throttle("user", RATES, store=served.store, monotonic=lambda: served.now)
     logins = ThrottledLogins(throttle)
 
     def attempt(name: str, address: str) -> int:
         try:
-            asyncio.run(logins(name, address))
+            logins.check(name, address)
         except Refused as refused:
             return refused.reason.status
-        return 200
+        asyncio.run(logins.failed(name, address))
+        return 403
 
-    assert [attempt("alice", "10.0.0.1") for _ in range(5)] == [200, 200, 200, 429, 429]
+    assert [attempt("alice", "10.0.0.1") for _ in range(5)] == [403, 403, 403, 403, 429]
     for number in range(100):
         attempt("alice", f"10.0.1.{number}")
-    assert attempt("alice", "10.0.0.9") == 200, "who has not tried yet is not locked out"
+    assert attempt("alice", "10.0.0.9") == 403, "who has not tried yet is not locked out"
 
 
 @pytest.mark.parametrize(
