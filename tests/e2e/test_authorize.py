@@ -13,7 +13,6 @@ from tests.support.people import (
     CLIENT_SECRET,
     PASSWORD,
     SPA,
-    UNTHROTTLED,
     VERIFIER,
     Browser,
     Page,
@@ -21,7 +20,7 @@ from tests.support.people import (
     code_request,
     users,
 )
-from tests.support.process import ISSUER, Sidecar, get, running
+from tests.support.process import ISSUER, UNTHROTTLED, Sidecar, get, running
 from tests.support.redis import RedisServer
 from tests.support.upstream import Upstream
 

@@ -13,8 +13,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.support.certificates import Authority
-from tests.support.people import PASSWORD, UNTHROTTLED, USERNAME, clients, code_request, users
-from tests.support.process import ISSUER, Sidecar, configuration, running
+from tests.support.people import PASSWORD, USERNAME, clients, code_request, users
+from tests.support.process import ISSUER, UNTHROTTLED, Sidecar, configuration, running
 from tests.support.upstream import Received, Upstream, reply
 
 SIZES = {"desktop": {"width": 960, "height": 640}, "phone": {"width": 390, "height": 640}}

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from sidecar.core.secrets import hash_secret
 from tests.support.assertions import b64, ec_pair, ed_pair, parameters, rsa_pair, sign
-from tests.support.process import ISSUER, Sidecar, get, running
+from tests.support.process import ISSUER, UNTHROTTLED, Sidecar, get, running
 from tests.support.redis import RedisServer
 from tests.support.upstream import Upstream
 
@@ -56,8 +56,7 @@ for each in CLIENTS:
 @pytest.fixture(scope="module")
 def sections() -> dict[str, object]:
     """So many failures come from here that they would be throttled, which is another test's matter."""
-    names = ("failures_per_address", "failures_per_client", "failures_per_client_and_address")
-    return {"clients": CLIENTS, "throttling": dict.fromkeys(names, "off")}
+    return {"clients": CLIENTS, "throttling": UNTHROTTLED}
 
 
 def claims(client_id: str, **changes: Any) -> dict[str, Any]:
