@@ -452,7 +452,7 @@ def test_nothing_secret_is_written_anywhere(browser: Browser, served: Sidecar) -
 
 def test_who_guesses_has_to_wait(tmp_path: Any, shared_upstream: Upstream) -> None:
     """And is told so on the page, whatever the password then is; another user from the same address goes on."""
-    throttling = {**UNTHROTTLED, "logins_per_user_and_address": "3/10m"}
+    throttling = {**UNTHROTTLED, "failed_logins_per_user_and_address": "3/10m"}
     sections: dict[str, Any] = {"users": users(), "clients": clients(CALLBACK), "throttling": throttling}
     with running(tmp_path, shared_upstream.url, **sections) as served:
         browser = Browser(served.public)

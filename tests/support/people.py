@@ -16,7 +16,9 @@ VERIFIER = "v" * 43
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
 CLIENT_SECRET = "web-secret"
 SPA = "https://spa.example.com/app?x=1"
-UNTHROTTLED = dict.fromkeys(("logins_per_address", "logins_per_user", "logins_per_user_and_address"), "off")
+UNTHROTTLED = dict.fromkeys(
+    ("failed_logins_per_address", "failed_logins_per_user", "failed_logins_per_user_and_address"), "off"
+)
 """For tests that log in more often than a person would."""
 
 

@@ -133,10 +133,14 @@ class SlowUsers(UserDirectory):
 async def test_a_queue_of_passwords_never_grows_and_holds_up_nobody() -> None:
     users, counted = SlowUsers(), []
 
-    async def throttle(username: str, peer: str) -> None:
-        counted.append((username, peer))
+    class Counting:
+        def check(self, username: str, peer: str) -> None:
+            counted.append((username, peer))
 
-    with contextlib.closing(Logins(users, throttle)) as logins:
+        async def failed(self, username: str, peer: str) -> None:
+            raise AssertionError(username)
+
+    with contextlib.closing(Logins(users, Counting())) as logins:
         first = [asyncio.get_running_loop().create_task(logins.check("anna", "secret", "p")) for _ in range(16)]
         await asyncio.sleep(0)
         with pytest.raises(Refused) as caught:
@@ -145,4 +149,4 @@ async def test_a_queue_of_passwords_never_grows_and_holds_up_nobody() -> None:
         users.release.set()
         assert [user.username for user in await asyncio.gather(*first)] == ["anna"] * 16
         assert (await logins.check("anna", "secret", "p")).username == "anna"
-    assert counted == [("anna", "p")] * 17
+    assert counted == [("anna", "p")] * 18
