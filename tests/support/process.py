@@ -29,9 +29,9 @@ UNTHROTTLED: Final = dict.fromkeys(
         "failures_per_address",
         "failures_per_client",
         "failures_per_client_and_address",
-        "logins_per_address",
-        "logins_per_user",
-        "logins_per_user_and_address",
+        "failed_logins_per_address",
+        "failed_logins_per_user",
+        "failed_logins_per_user_and_address",
     ),
     "off",
 )
