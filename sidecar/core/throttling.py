@@ -31,8 +31,10 @@ class Budget(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """`wait`: 0 when one was taken from the budget, else the seconds after which one can be. `fresh`: it was full."""
+    """Whether one was `taken` from the budget; `wait`, the seconds after which the next one can be, 0 for at once; and whether
+    it was full, which is `fresh`."""
 
+    taken: bool
     wait: float
     fresh: bool
 
@@ -40,10 +42,10 @@ class Spent(NamedTuple):
 def spend(full_at: float, rate: Rate, now: float) -> tuple[Spent, float]:
     """Take one from a budget that will be full at `full_at`; and when it will be full then."""
     after = max(full_at, now) + rate.interval
-    wait = after - now - rate.seconds
-    if wait > _ROUNDING:
-        return Spent(wait, fresh=False), full_at
-    return Spent(0.0, fresh=full_at <= now), after
+    taken = after - now <= rate.seconds + _ROUNDING
+    left = after if taken else full_at
+    wait = left + rate.interval - now - rate.seconds
+    return Spent(taken, wait if wait > _ROUNDING else 0.0, full_at <= now), left
 
 
 class Budgets:

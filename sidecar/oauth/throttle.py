@@ -80,7 +80,7 @@ class Throttle:
         ]
         spent = await self._spend([Budget(key, rate) for key, rate in named if rate is not None])
         said = dict(zip([key for key, rate in named if rate is not None], spent, strict=True))
-        of_address, of_both, of_name = (said.get(key, Spent(0.0, fresh=False)) for key, _ in named)
+        of_address, of_both, of_name = (said.get(key, Spent(taken=True, wait=0.0, fresh=False)) for key, _ in named)
         together = max(of_both.wait, 0.0 if of_both.fresh else of_name.wait)
         self._stop(named[0][0], of_address.wait)
         self._stop(named[1][0], together)
@@ -89,7 +89,7 @@ class Throttle:
     async def take(self, name: str, rate: Rate) -> float:
         """Count under a name alone; seconds to wait, 0 when it was allowed."""
         (spent,) = await self._spend([Budget(self._key(name, "") + ":all", rate)])
-        return spent.wait
+        return 0.0 if spent.taken else spent.wait
 
     async def _spend(self, budgets: Sequence[Budget]) -> list[Spent]:
         if not budgets:

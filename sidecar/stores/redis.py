@@ -222,7 +222,7 @@ class RedisStore:
         rates = [value for _, rate in budgets for value in (rate.seconds, rate.interval)]
         async with self._command():
             said = await self._spend(keys=[self._key(key) for key, _ in budgets], args=rates)
-        return [Spent(float(wait), bool(fresh)) for wait, fresh in zip(said[::2], said[1::2], strict=True)]
+        return [Spent(bool(taken), float(wait), bool(fresh)) for taken, wait, fresh in said]
 
     def _family_keys(self, key: str) -> list[str]:
         family = self._key(f"family:{key}")

@@ -177,8 +177,8 @@ return {'ended', finish()}
 """
 )
 
-# KEYS: budgets. ARGV: seconds until full and interval of each. Gives seconds to wait ('0': one was taken) and whether it was
-# full, of each. The rules are those of `core.throttling`.
+# KEYS: budgets. ARGV: seconds until full and interval of each. Gives of each whether one was taken, seconds until there is one
+# more, and whether it was full. The rules are those of `core.throttling`.
 SPEND: Final = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
@@ -187,13 +187,14 @@ for i, key in ipairs(KEYS) do
   local seconds, interval = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
   local full_at = tonumber(redis.call('GET', key) or 0)
   local after = math.max(full_at, now) + interval
-  local wait = after - now - seconds
-  if wait > 0.000001 then
-    said[2 * i - 1], said[2 * i] = string.format('%.6f', wait), 0
-  else
-    redis.call('SET', key, string.format('%.6f', after), 'PX', math.ceil((after - now) * 1000))
-    said[2 * i - 1], said[2 * i] = '0', full_at <= now and 1 or 0
+  local taken, fresh, left = after - now <= seconds + 0.000001, full_at <= now, full_at
+  if taken then
+    left = after
+    redis.call('SET', key, string.format('%.6f', left), 'PX', math.ceil((left - now) * 1000))
   end
+  local wait = left + interval - now - seconds
+  if wait < 0.000001 then wait = 0 end
+  said[i] = {taken and 1 or 0, string.format('%.6f', wait), fresh and 1 or 0}
 end
 return said
 """

@@ -29,33 +29,39 @@ async def store(request: pytest.FixtureRequest, redis_server: RedisServer) -> As
 
 async def test_a_budget_is_spent_and_says_when_there_is_more(store: Store) -> None:
     said = [(await store.spend([Budget("a", SLOW)]))[0] for _ in range(4)]
-    assert said[:3] == [Spent(0, fresh=True), Spent(0, fresh=False), Spent(0, fresh=False)]
-    assert 1190 < said[3].wait <= 1200
-    assert not said[3].fresh
+    assert [(spent.taken, spent.fresh) for spent in said] == [
+        (True, True),
+        (True, False),
+        (True, False),
+        (False, False),
+    ]
+    assert [spent.wait for spent in said[:2]] == [0, 0]
+    assert all(1190 < spent.wait <= 1200 for spent in said[2:])
 
 
 async def test_each_budget_is_its_own(store: Store) -> None:
     for _ in range(3):
         await store.spend([Budget("a", SLOW)])
     empty, other = await store.spend([Budget("a", SLOW), Budget("b", SLOW)])
-    assert empty.wait > 0
-    assert other == Spent(0, fresh=True)
+    assert (empty.taken, empty.wait > 0) == (False, True)
+    assert other == Spent(taken=True, wait=0, fresh=True)
     assert await store.spend([]) == []
 
 
 async def test_fifty_at_once_take_what_there_is(store: Store) -> None:
     said = await asyncio.gather(*(store.spend([Budget("a", Rate(7, 3600))]) for _ in range(50)))
-    assert len([each for (each,) in said if each.wait == 0]) == 7
+    assert len([each for (each,) in said if each.taken]) == 7
     assert len([each for (each,) in said if each.fresh]) == 1
 
 
 async def test_a_budget_refills(store: Store) -> None:
     fast = Rate(1, 0.2)
-    assert (await store.spend([Budget("a", fast)]))[0] == Spent(0, fresh=True)
+    (first,) = await store.spend([Budget("a", fast)])
     (spent,) = await store.spend([Budget("a", fast)])
-    assert 0 < spent.wait <= 0.2
+    assert (first.taken, first.fresh, spent.taken) == (True, True, False)
+    assert 0 < spent.wait <= first.wait < 0.201
     await asyncio.sleep(spent.wait + 0.01)
-    assert (await store.spend([Budget("a", fast)]))[0].wait == 0
+    assert (await store.spend([Budget("a", fast)]))[0].taken
 
 
 async def test_it_is_one_round_trip_and_ends_by_itself(redis_server: RedisServer) -> None:

@@ -130,13 +130,23 @@ class SlowUsers(UserDirectory):
         return super().authenticate(username, password)
 
 
+class Failures:
+    """A throttle that stops whoever failed once."""
+
+    def __init__(self) -> None:
+        self.counted: list[tuple[str, str]] = []
+
+    def check(self, username: str, peer: str) -> None:
+        if (username, peer) in self.counted:
+            raise Refused(Reason.THROTTLED)
+
+    async def failed(self, username: str, peer: str) -> None:
+        self.counted.append((username, peer))
+
+
 async def test_a_queue_of_passwords_never_grows_and_holds_up_nobody() -> None:
-    users, counted = SlowUsers(), []
-
-    async def throttle(username: str, peer: str) -> None:
-        counted.append((username, peer))
-
-    with contextlib.closing(Logins(users, throttle)) as logins:
+    users, failures = SlowUsers(), Failures()
+    with contextlib.closing(Logins(users, failures)) as logins:
         first = [asyncio.get_running_loop().create_task(logins.check("anna", "secret", "p")) for _ in range(16)]
         await asyncio.sleep(0)
         with pytest.raises(Refused) as caught:
@@ -145,4 +155,15 @@ async def test_a_queue_of_passwords_never_grows_and_holds_up_nobody() -> None:
         users.release.set()
         assert [user.username for user in await asyncio.gather(*first)] == ["anna"] * 16
         assert (await logins.check("anna", "secret", "p")).username == "anna"
-    assert counted == [("anna", "p")] * 17
+    assert failures.counted == []
+
+
+async def test_failures_are_counted_and_who_has_to_wait_costs_no_hash() -> None:
+    users, failures = SlowUsers(), Failures()
+    users.release.set()
+    with contextlib.closing(Logins(users, failures)) as logins:
+        for reason in (Reason.BAD_CREDENTIALS, Reason.THROTTLED):
+            with pytest.raises(Refused) as caught:
+                await logins.check("anna", "wrong", "p")
+            assert caught.value.reason is reason
+    assert failures.counted == [("anna", "p")]
