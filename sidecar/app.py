@@ -158,7 +158,6 @@ class App:
             on_recognised=self._note_secret,
         )
         authenticator = self._throttled(self.authenticator)
-        refresh = self._refresh_tokens(rules)
         self.people = People(
             self.settings,
             clients=registry,
@@ -171,6 +170,7 @@ class App:
             clock=self.now,
             new_id=new_id,
         )
+        refresh = self._refresh_tokens(rules)
         grants: dict[str, Grant] = {
             CLIENT_CREDENTIALS: client_credentials,
             REFRESH_TOKEN: refresh,
@@ -222,6 +222,7 @@ class App:
             times=RefreshTimes(
                 math.ceil(tokens.refresh_token_ttl), math.ceil(tokens.refresh_idle), tokens.refresh_grace
             ),
+            find_user=self.people.find_user,
             keys=lambda: keys,
             emit=self.emit,
             clock=self.now,

@@ -44,6 +44,7 @@ class People:
         login = settings.login
         issuer = urlsplit(settings.tokens.issuer)
         users = UserDirectory(map(_user, settings.users), key=secrets.token_bytes(32))
+        self.find_user = users.find
         self._logins = Logins(users, throttle)
         pages = Pages(
             login.templates_dir,

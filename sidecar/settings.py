@@ -743,12 +743,16 @@ class Streams(Model):
     end_with_token: bool = True
 
 
+def _off(value: object) -> object:
+    return "off" if value is False else value  # as which YAML reads off without quotes
+
+
 class Logging(Model):
     """What is written to stderr. `admitted` is the level at which admitted requests are logged, or `off`."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "text"] = "auto"
-    admitted: Literal["off", "debug", "info"] = "debug"
+    admitted: Annotated[Literal["off", "debug", "info"], BeforeValidator(_off)] = "debug"
 
 
 class Settings(Model):

@@ -24,6 +24,7 @@ from sidecar.core.refresh import (
     successor,
 )
 from sidecar.core.tokens import AccessToken, TokenRules
+from sidecar.core.users import User
 from sidecar.oauth.parameters import Parameters
 
 
@@ -38,7 +39,8 @@ class RefreshTimes(NamedTuple):
 class RefreshTokens:
     """Call it for the grant type `refresh_token`; `begin` gives the first token of a family.
 
-    `keys` gives the keys for successors (`core.refresh.derived_key`), the one in use first; `clock` epoch seconds, `new_id` and
+    `find_user` gives the user of a name as they are now, `None` when there is none any more or they are disabled. `keys` gives
+    the keys for successors (`core.refresh.derived_key`), the one in use first; `clock` epoch seconds, `new_id` and
     `new_secret` 128 random bits as base64url and 32 random bytes.
     """
 
@@ -48,6 +50,7 @@ class RefreshTokens:
         store: Store,
         rules: TokenRules,
         times: RefreshTimes,
+        find_user: Callable[[str], User | None],
         keys: Callable[[], Sequence[bytes]],
         emit: Listener,
         clock: Callable[[], float],
@@ -57,6 +60,7 @@ class RefreshTokens:
         self._store = store
         self._rules = rules
         self._times = times
+        self._find_user = find_user
         self._keys = keys
         self._emit = emit
         self._clock = clock
@@ -100,12 +104,24 @@ class RefreshTokens:
         # Before the rotation: an access token is never younger than the permission to issue it (`core.revocations`).
         at, jti = self._clock(), self._new_id()
         family, following = await self._rotate(client, key, token, scope, Access(jti, self._rules.remembered_until(at)))
+        roles, most = await self._still(client, key, family)
         return Granted(
             family.subject,
-            client.roles if family.subject == client.client_id else family.roles,
-            scope or tuple(name for name in family.scope if name in client.scope),
+            roles,
+            tuple(name for name in scope or family.scope if name in client.scope and (most is None or name in most)),
             successor=Successor(following, jti, at),
         )
+
+    async def _still(self, client: Client, key: str, family: Family) -> tuple[tuple[str, ...], Sequence[str] | None]:
+        """Roles of the subject as they are now, and the most scope that a user has. What was granted by a user who is gone,
+        or disabled, ends. Raises `Refused(GRANT_REVOKED)`."""
+        if family.subject == client.client_id:
+            return client.roles, None
+        user = self._find_user(family.subject)
+        if user is None:
+            await self._store.end_family(key, client.client_id)
+            raise Refused(Reason.GRANT_REVOKED, client_id=client.client_id)
+        return user.roles, user.scope
 
     async def _rotate(
         self, client: Client, key: str, token: str, scope: tuple[str, ...], access: Access

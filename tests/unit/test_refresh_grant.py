@@ -21,6 +21,7 @@ from sidecar.core.replies import EndpointRequest, Reply
 from sidecar.core.revocations import Cutoff, RevocationView
 from sidecar.core.secrets import hash_secret, parse_secret_hash
 from sidecar.core.tokens import TokenRules
+from sidecar.core.users import User
 from sidecar.oauth.client_auth import ClientAuthenticator
 from sidecar.oauth.parameters import Parameters
 from sidecar.oauth.refresh import RefreshTimes, RefreshTokens
@@ -82,6 +83,7 @@ class Served:
         self.now = NOW
         self.keys = [b"1" * 32]
         self.granted = Granted("alice", ("boss",), SCOPE)
+        self.users = {"alice": User("alice", "", ("boss",))}
         self.clients = dict(CLIENTS)
         self.view = RevocationView(math.inf)
         self.store = store(clock=lambda: self.now, emit=lambda _: None)
@@ -91,6 +93,7 @@ class Served:
             store=self.store,
             rules=RULES,
             times=RefreshTimes(1000, 300, 10),
+            find_user=lambda name: self.users.get(name),
             keys=lambda: self.keys,
             emit=self.events.append,
             clock=lambda: self.now,
@@ -315,3 +318,20 @@ def test_a_cutoff_ends_families_and_what_is_granted_after_it_lives(served: Serve
     assert access.iat == int(NOW) + 1
     assert not served.view.cut_off("app", "app", access.iat)
     assert served.again(answer["refresh_token"]).status == 200
+
+
+def test_what_a_user_granted_follows_the_user() -> None:
+    """Roles and scope are as they are now; a user who is gone or disabled has ended it, with its access tokens."""
+    served = Served()
+    first = served.post(grant_type="authorization_code")
+    served.users["alice"] = User("alice", "", ("clerk",), SCOPE[:1])
+    second = served.post(grant_type="refresh_token", refresh_token=first["refresh_token"])
+    token = RULES.read_signed(second["access_token"])
+    assert (token.roles, token.scope) == (("clerk",), SCOPE[:1])
+    del served.users["alice"]
+    third = served.post(grant_type="refresh_token", refresh_token=second["refresh_token"])
+    assert (third.status, third["error"], third.reason) == (400, "invalid_grant", Reason.GRANT_REVOKED)
+    assert token.jti in served.view
+    served.users["alice"] = User("alice", "", ("boss",))
+    fourth = served.post(grant_type="refresh_token", refresh_token=second["refresh_token"])
+    assert fourth.status == 400

@@ -457,3 +457,9 @@ def test_a_rate_is_written_in_these_ways(file: Path, text: object, rate: Rate | 
 def test_what_is_no_rate_is_a_fault(file: Path, text: object) -> None:
     (fault,) = faults_of(file, changed(throttling__failures_per_client=text))
     assert fault.startswith("throttling.failures_per_client: write how many")
+
+
+def test_off_may_be_written_without_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "sidecar.yaml"
+    path.write_text(yaml.safe_dump(changed()) + "logging:\n  admitted: off\n")
+    assert load(path).logging.admitted == "off"

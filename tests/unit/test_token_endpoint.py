@@ -67,6 +67,7 @@ class Served:
             store=MemoryStore(clock=lambda: NOW, emit=self.events.append),
             rules=RULES,
             times=RefreshTimes(3600, 600, 10),
+            find_user=lambda _: None,
             keys=lambda: [bytes(32)],
             emit=self.events.append,
             clock=lambda: NOW,
