@@ -93,7 +93,7 @@ class Served:
             store=self.store,
             rules=RULES,
             times=RefreshTimes(1000, 300, 10),
-            find_user=lambda name: self.users.get(name),
+            find_user=self.users.get,
             keys=lambda: self.keys,
             emit=self.events.append,
             clock=lambda: self.now,
