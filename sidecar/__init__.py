@@ -9,11 +9,12 @@ The map. A request enters at the top and the arrows are the only imports allowed
 - `oauth`     the authorization server's endpoints: a `core.replies.EndpointRequest` in, a `Reply` out.
 - `proxy`     the data path: `connection` parses requests, `gateway` decides (its `handle` reads as the list of phases),
               `exchange` and `upstream` carry bytes.
-- `stores`    revocation state: `memory` and `redis`, one contract.
+- `stores`    what outlives a request (revocations, refresh families, codes, sessions, counts): `memory` and `redis`, one
+              contract.
 - `ops`       listeners to `core.events`: metrics, logs; and the admin endpoints.
 - `settings`  the YAML file as frozen models; `yamlfile` reads it, `tls` makes the contexts that it asks for, `templates`
               looks at the operator's pages.
-- `app`       the composition root: settings in, wired parts out.
+- `app`       the composition root: settings in, wired parts out; `people` is the part of it for users and their pages.
 - `server`    one worker process: listeners, readiness, drain.
 - `supervisor` the parent of several workers.
 - `cli`, `demo` what a person runs.

@@ -4,7 +4,7 @@
 - `connection`  one client connection: aiohttp's parser in front, requests queued in order, slow clients closed.
 - `gateway`     decides each request; `Gateway.handle` is the list of phases.
 - `exchange`    one request and its response, whichever way it ends.
-- `upstream`    one connection to the API server, parsed by httptools.
+- `upstream`    one connection to the API server, parsed by httptools; `shapes` knows heads that were parsed before.
 - `pool`        all of them: which one, how many, and which server when there are several.
 - `tunnel`      bytes both ways after an upgrade.
 - `certificate` what a client's certificate says.
