@@ -1,5 +1,6 @@
 """The part of the composition that serves people: users, sessions, the login and consent pages, and what they lead to."""
 
+import math
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
@@ -70,7 +71,8 @@ class People:
             store,
             users,
             ttl=int(login.code_ttl),
-            remembered=int(settings.tokens.access_token_ttl),
+            # A replay ends all that the first use gave, as long as there is something to end.
+            remembered=math.ceil(max(settings.tokens.access_token_ttl, settings.tokens.refresh_token_ttl)),
             clock=clock,
             new_code=new_secret,
             new_grant_id=new_id,

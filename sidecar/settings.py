@@ -823,6 +823,7 @@ def cross_faults(document: dict[str, Any]) -> list[Fault]:
     return [
         *_duplicates(clients, "clients", "client_id"),
         *_duplicates(_items(document.get("users")), "users", "username"),
+        *_users_named_like_clients(_items(document.get("users")), clients),
         *_duplicates(keys, "tokens.signing_keys", "kid"),
         *_workers_share_state(document),
         *_upstream_is_ourselves(document),
@@ -852,6 +853,19 @@ def _duplicates(items: list[Any], where: str, key: str) -> list[Fault]:
             faults.append(Fault(f"{where}[{index}].{key}", f"is the same as {where}[{first[name]}].{key}"))
         first.setdefault(name, index)
     return faults
+
+
+def _users_named_like_clients(users: list[Any], clients: list[Any]) -> list[Fault]:
+    """Nobody could tell their tokens apart: both have the name as `sub` (RFC 9700 section 4.15)."""
+    ids = {client.get("client_id"): index for index, client in enumerate(clients) if isinstance(client, dict)}
+    return [
+        Fault(
+            f"users[{index}].username",
+            f"is the same as clients[{ids[user['username']]}].client_id: name one of them otherwise",
+        )
+        for index, user in enumerate(users)
+        if isinstance(user, dict) and isinstance(user.get("username"), str) and user["username"] in ids
+    ]
 
 
 def _workers_share_state(document: dict[str, Any]) -> list[Fault]:

@@ -252,9 +252,14 @@ def _required(reason: Reason) -> AuthorizationError:
     return AuthorizationError(reason, reason.error, reason.sentence)
 
 
+_NEVER_IN_A_URL: Final = frozenset(
+    ["password", "client_secret", "client_assertion", "code_verifier", "refresh_token", "access_token", "code"]
+)
+
+
 def _as_get(request: EndpointRequest, form: Parameters) -> Reply:
     """A client may send its request as a form (RFC 6749 section 3.1); the cookie comes along with a GET only."""
-    query = urlencode(form)
+    query = urlencode({name: value for name, value in form.items() if name not in _NEVER_IN_A_URL})
     if request.query or len(query) > _LONGEST_QUERY:
         raise Refused(Reason.INVALID_REQUEST, "The parameters are too long, or in the URL and in the form.")
     return see_other(f"?{query}")

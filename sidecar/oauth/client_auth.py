@@ -16,9 +16,9 @@ from sidecar.core.clients import PUBLIC, AuthMethod, Client, ClientRegistry, Rec
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest, Reply, refusal
 from sidecar.oauth.client_assertion import AssertionAuthenticator
+from sidecar.oauth.hash_queue import HashQueue
 from sidecar.oauth.parameters import Parameters, form_decoded
 
-_MAX_WAITING: Final = 16
 _ASSERTION: Final = ("client_assertion", "client_assertion_type")
 _MISSING: Final = (
     "Client authentication is missing: send HTTP Basic, client_id and client_secret, or a client assertion."
@@ -52,10 +52,10 @@ class ClientAuthenticator:
         self._on_recognised = on_recognised
         self._challenge = ("WWW-Authenticate", f'Basic realm="{realm}", charset="UTF-8"')
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="client-secrets")
-        self._waiting = 0
+        self._queue = HashQueue()
 
     def __repr__(self) -> str:
-        return f"<ClientAuthenticator {self._waiting} waiting>"
+        return f"<ClientAuthenticator {self._queue}>"
 
     async def authenticate(self, request: EndpointRequest, parameters: Parameters) -> Client:
         """The client. Raises `StoreUnavailable` for an assertion that may have been used before, and `Refused`:
@@ -78,23 +78,18 @@ class ClientAuthenticator:
                 raise Refused(Reason.BAD_CLIENT_ASSERTION)
             return await self._assertions.authenticate(parameters)
         if headers:
-            return await self._by_secret(self._from_basic(headers[0], parameters))
+            return await self._by_secret(self._from_basic(headers[0], parameters), request.peer)
         if "client_secret" in parameters:
-            return await self._by_secret(_from_body(parameters))
+            return await self._by_secret(_from_body(parameters), request.peer)
         return self._public(parameters)
 
-    async def _by_secret(self, claimed: Claimed) -> Recognised:
+    async def _by_secret(self, claimed: Claimed, peer: str) -> Recognised:
         recognised = self._registry.recall(*claimed)
         if recognised is not None:
             return recognised
-        if self._waiting >= _MAX_WAITING:
-            raise Refused(Reason.THROTTLED)
-        self._waiting += 1
-        try:
+        with self._queue.place(peer):
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._thread, self._registry.authenticate, *claimed)
-        finally:
-            self._waiting -= 1
 
     def _public(self, parameters: Parameters) -> Recognised:
         """A public client says who it is and no more. For any other the answer is the same as for an unknown one."""

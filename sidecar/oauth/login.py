@@ -4,12 +4,12 @@ milliseconds and as many MiB. When too many wait, the next is told to try again.
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Protocol
+from contextlib import AbstractContextManager
+from typing import Protocol
 
-from sidecar.core.reasons import Reason, Refused
+from sidecar.core.reasons import Refused
 from sidecar.core.users import User, UserDirectory
-
-_MAX_WAITING: Final = 16
+from sidecar.oauth.hash_queue import HashQueue
 
 
 class Throttle(Protocol):
@@ -17,6 +17,9 @@ class Throttle(Protocol):
 
     def check(self, username: str, peer: str) -> None:
         """Raises `Refused(THROTTLED)` when too many attempts have failed."""
+
+    def open(self, username: str, peer: str) -> AbstractContextManager[None]:
+        """Encloses an attempt."""
 
     async def failed(self, username: str, peer: str) -> None:
         """Count an attempt that failed."""
@@ -29,25 +32,21 @@ class Logins:
         self._users = users
         self._throttle = throttle
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="passwords")
-        self._waiting = 0
+        self._queue = HashQueue()
 
     def __repr__(self) -> str:
-        return f"<Logins {self._waiting} waiting>"
+        return f"<Logins {self._queue}>"
 
     async def check(self, username: str, password: str, peer: str) -> User:
         """The user. Raises `Refused`: `BAD_CREDENTIALS`, `THROTTLED`."""
         self._throttle.check(username, peer)
-        if self._waiting >= _MAX_WAITING:
-            raise Refused(Reason.THROTTLED)
-        self._waiting += 1
-        try:
+        with self._throttle.open(username, peer), self._queue.place(peer):
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._thread, self._users.authenticate, username, password)
-        except Refused:
-            await self._throttle.failed(username, peer)
-            raise
-        finally:
-            self._waiting -= 1
+            try:
+                return await loop.run_in_executor(self._thread, self._users.authenticate, username, password)
+            except Refused:
+                await self._throttle.failed(username, peer)
+                raise
 
     def close(self) -> None:
         """End the thread; what waits is given up."""

@@ -119,7 +119,8 @@ class RefreshTokens:
             return client.roles, None
         user = self._find_user(family.subject)
         if user is None:
-            await self._store.end_family(key, client.client_id)
+            for jti in (await self._store.end_family(key, client.client_id)).revoked:
+                self._emit(TokenRevoked(client.client_id, jti))
             raise Refused(Reason.GRANT_REVOKED, client_id=client.client_id)
         return user.roles, user.scope
 

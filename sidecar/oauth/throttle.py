@@ -8,6 +8,7 @@ Rules:
 - Behind one address there may be many. A client whose secret cannot be guessed (32 characters or more, or a key) is never
   stopped when it shows the right one: there is nothing to protect it from.
 - Names that do not exist are counted like those that do.
+- Failures that are not counted yet are few: whoever guesses in parallel gets no further than in turn.
 - All processes share the budgets. What a process has learnt about an address it goes by until the time is over, without asking.
   While the store is down each process counts for itself.
 """
@@ -18,7 +19,9 @@ import hashlib
 import ipaddress
 import json
 import math
-from collections.abc import Callable, Container, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final, NamedTuple, NoReturn, Protocol
 
 from sidecar.core.clients import Client
@@ -29,6 +32,7 @@ from sidecar.core.throttling import Budget, Budgets, Rate, Spent
 from sidecar.oauth.parameters import Parameters, form_decoded
 
 _MOST_STOPPED: Final = 100_000
+_MOST_OPEN: Final = 4  # attempts under one name from one address of which nothing is known yet
 
 
 class Rates(NamedTuple):
@@ -56,6 +60,7 @@ class Throttle:
         self._monotonic = monotonic
         self._alone = Budgets()
         self._stopped: dict[str, float] = {}  # by key: until when
+        self._open: Counter[str] = Counter()  # by key: attempts that are not counted yet
 
     def __repr__(self) -> str:
         return f"<Throttle {self._kind} {len(self._stopped)} stopped>"
@@ -63,13 +68,26 @@ class Throttle:
     @property
     def stops(self) -> bool:
         """Whether there is anybody who may have to wait."""
-        return bool(self._stopped)
+        return bool(self._stopped) or bool(self._open)
 
     def wait(self, name: str, address: str) -> float:
         """Seconds for which this process knows that nothing is to be tried; 0 when it may."""
         now = self._monotonic()
-        keys = self._key("", address), self._key(name, address)
-        return max(0.0, *(self._stopped.get(key, now) - now for key in keys))
+        of_address, of_both = self._key("", address), self._key(name, address)
+        wait = max(self._stopped.get(of_address, now), self._stopped.get(of_both, now)) - now
+        return max(0.0, wait, 1.0 if self._open[of_both] >= _MOST_OPEN else 0.0)
+
+    @contextmanager
+    def open(self, name: str, address: str) -> Iterator[None]:
+        """Encloses an attempt that may have to be counted."""
+        key = self._key(name, address)
+        self._open[key] += 1
+        try:
+            yield
+        finally:
+            self._open[key] -= 1
+            if not self._open[key]:
+                del self._open[key]
 
     async def count(self, name: str, address: str) -> float:
         """Count a failure; seconds until the next attempt is allowed, 0 when it is allowed now."""
@@ -141,7 +159,9 @@ class ThrottledClients:
                 raise
             if wait:
                 _throttled(wait)
-            await self._throttle.count(claimed_id(request, parameters), network_of(request.peer))
+            name, network = claimed_id(request, parameters), network_of(request.peer)
+            with self._throttle.open(name, network):
+                await self._throttle.count(name, network)
             raise
         if self._requests is not None:
             wait = await self._throttle.take(client.client_id, self._requests)
@@ -173,6 +193,10 @@ class ThrottledLogins:
         wait = self._throttle.wait(username, network_of(peer)) if self._throttle.stops else 0.0
         if wait:
             _throttled(wait)
+
+    def open(self, username: str, peer: str) -> AbstractContextManager[None]:
+        """Encloses an attempt."""
+        return self._throttle.open(username, network_of(peer))
 
     async def failed(self, username: str, peer: str) -> None:
         """Count a failure."""

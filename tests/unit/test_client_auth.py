@@ -226,7 +226,12 @@ async def test_no_more_than_sixteen_wait_for_a_slow_hash_and_one_runs(
     queue: ClientAuthenticator, held: HeldRegistry
 ) -> None:
     async with asyncio.TaskGroup() as group:
-        waiting = [group.create_task(queue.authenticate(asked(), body("slow", "slow-secret"))) for _ in range(16)]
+        waiting = [
+            group.create_task(
+                queue.authenticate(asked()._replace(peer=f"peer {number % 2}"), body("slow", "slow-secret"))
+            )
+            for number in range(16)
+        ]
         await asyncio.sleep(0)
         assert repr(queue) == "<ClientAuthenticator 16 waiting>"
         for parameters in (body("slow", "slow-secret"), body("nobody"), body("c", "wrong")):
@@ -239,13 +244,28 @@ async def test_no_more_than_sixteen_wait_for_a_slow_hash_and_one_runs(
     assert repr(queue) == "<ClientAuthenticator 0 waiting>"
 
 
+async def test_one_address_does_not_take_every_place(queue: ClientAuthenticator, held: HeldRegistry) -> None:
+    async with asyncio.TaskGroup() as group:
+        for _ in range(12):
+            group.create_task(queue.authenticate(asked(), body("slow", "slow-secret")))
+        await asyncio.sleep(0)
+        with pytest.raises(Refused) as caught:
+            await queue.authenticate(asked(), body("slow", "slow-secret"))
+        assert caught.value.reason is Reason.THROTTLED
+        another = group.create_task(queue.authenticate(asked()._replace(peer="another"), body("slow", "slow-secret")))
+        await asyncio.sleep(0)
+        held.released.set()
+    assert another.result().client_id == "slow"
+
+
 async def test_who_needs_no_slow_hash_does_not_queue(queue: ClientAuthenticator, held: HeldRegistry) -> None:
     held.released.set()
     await queue.authenticate(asked(), body("known", "slow-secret"))
     held.released.clear()
     async with asyncio.TaskGroup() as group:
-        for _ in range(16):
-            group.create_task(queue.authenticate(asked(), body("slow", "slow-secret")))
+        for number in range(16):
+            from_one = asked()._replace(peer=f"peer {number % 2}")
+            group.create_task(queue.authenticate(from_one, body("slow", "slow-secret")))
         await asyncio.sleep(0)
         for parameters in (body("known", "slow-secret"), body("c")):
             client = await queue.authenticate(asked(), parameters)
@@ -258,7 +278,7 @@ async def test_who_needs_no_slow_hash_does_not_queue(queue: ClientAuthenticator,
 
 async def test_who_leaves_or_fails_gives_the_place_back(queue: ClientAuthenticator, held: HeldRegistry) -> None:
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(queue.authenticate(asked(), body("slow", "slow-secret"))) for _ in range(16)]
+        tasks = [group.create_task(queue.authenticate(asked(), body("slow", "slow-secret"))) for _ in range(12)]
         await asyncio.sleep(0)
         for task in tasks:
             task.cancel()

@@ -136,6 +136,9 @@ class Failures:
     def __init__(self) -> None:
         self.counted: list[tuple[str, str]] = []
 
+    def open(self, username: str, peer: str) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     def check(self, username: str, peer: str) -> None:
         if (username, peer) in self.counted:
             raise Refused(Reason.THROTTLED)
@@ -147,10 +150,16 @@ class Failures:
 async def test_a_queue_of_passwords_never_grows_and_holds_up_nobody() -> None:
     users, failures = SlowUsers(), Failures()
     with contextlib.closing(Logins(users, failures)) as logins:
-        first = [asyncio.get_running_loop().create_task(logins.check("anna", "secret", "p")) for _ in range(16)]
+        loop = asyncio.get_running_loop()
+        first = [loop.create_task(logins.check("anna", "secret", "p")) for _ in range(12)]
         await asyncio.sleep(0)
         with pytest.raises(Refused) as caught:
             await logins.check("anna", "secret", "p")
+        assert caught.value.reason is Reason.THROTTLED
+        first += [loop.create_task(logins.check("anna", "secret", "another")) for _ in range(4)]
+        await asyncio.sleep(0)
+        with pytest.raises(Refused) as caught:
+            await logins.check("anna", "secret", "a third")
         assert caught.value.reason is Reason.THROTTLED
         users.release.set()
         assert [user.username for user in await asyncio.gather(*first)] == ["anna"] * 16

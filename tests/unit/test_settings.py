@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from sidecar.core.secrets import hash_secret
 from sidecar.core.throttling import Rate
+from sidecar.core.users import hash_password
 from sidecar.settings import (
     Address,
     Settings,
@@ -317,6 +318,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a store's own timeout": (changed(store__url="redis://h?socket_timeout=9"), "store.url: only these options"),
     "a relative certificate": (changed(store__url="rediss://h?ssl_ca_certs=ca.pem"), "store.url: ssl_ca_certs must be"),
+    "a user named like a client": (
+        changed(
+            clients=[{"client_id": "anna", "client_secret": "s"}], users=[{"username": "anna", "password_hash": hash_password("long enough")}]
+        ),
+        "users[0].username: is the same as clients[0]",
+    ),
     "users": (changed(users=[{"username": "u"}]), "users[0].password_hash: is required"),
     "a pattern without slash": (changed(routes=[{"path": "orders"}]), "routes[0].path: "),
     "a pattern with two stars that compete": (changed(routes=[{"path": "/**/a/**"}]), "routes[0].path: use ** once"),
