@@ -9,6 +9,7 @@ States of a connection, and what ends each:
 - *idle*      no byte of a request: `timeouts.idle`, or `timeouts.request_header` before the first request
 - *head*      part of a request head: `timeouts.request_header`, then 408
 - *busy*      an exchange: `timeouts.idle` without progress by the client while its bytes are waited for
+- *emptying*  the answer was given before a small body had come: what is missing of it within `timeouts.request_header`
 - *half-closed* the client will send no more but may wait for the answer: 1 s until that begins, then it counts as gone,
               and the upstream is told. Most clients that close their side have left.
 - *tunnel*    after 101: nothing said for `timeouts.stream` (`proxy.tunnel`)
@@ -92,6 +93,7 @@ class ClientConnection(BaseProtocol):
         "_body",
         "_clean",
         "_deaf",
+        "_emptied_by",
         "_eof_at",
         "_fault",
         "_full",
@@ -144,6 +146,7 @@ class ClientConnection(BaseProtocol):
         self._full = False  # the parser holds back what follows a full queue
         self._incomplete: StreamReader | None = None  # the body, not yet whole, of a message that left the queue
         self._pumping = False
+        self._emptied_by = 0.0  # when the rest of a body, whose request was answered, has to be there
         self.active_at = self._head_since = listener.monotonic()
         self._head_bytes = 0  # of a head that is not whole yet
         self._head_end = b""  # the last three of them
@@ -160,7 +163,8 @@ class ClientConnection(BaseProtocol):
         self.certificate = b""  # what the client showed, as `X-Forwarded-Client-Cert`
 
     def __repr__(self) -> str:
-        state = "closed" if self.transport is None else "lingering" if self._linger_until else self.exchange or "idle"
+        waiting = "lingering" if self._linger_until else "emptying" if self._emptied_by else "idle"
+        state = "closed" if self.transport is None else self.exchange or waiting
         return f"<ClientConnection {self.peer} {state} +{len(self._queue)}>"
 
     @property
@@ -251,8 +255,12 @@ class ClientConnection(BaseProtocol):
             self._broken(_reason_of(exc, self.listener.limits.request_line))
             return
         finished = self._finish_message()
+        if finished:
+            self._emptied_by = 0.0
         if messages:
             self._accept(messages, data, now, finished, clean=clean)
+        elif finished:
+            self._pump()
         elif in_head and data:
             self._head_bytes += len(data)
             self._head_end = (self._head_end + data)[-3:]
@@ -376,7 +384,8 @@ class ClientConnection(BaseProtocol):
 
     def _may_go_on(self) -> bool:
         # A client that does not read its answers gets no more of them.
-        return self.exchange is None and not self._paused and not self._linger_until and self.transport is not None
+        busy = self.exchange is not None or self._emptied_by or self._linger_until
+        return not busy and not self._paused and self.transport is not None
 
     def _read_on(self) -> None:
         if self._full and not self._queue and self._may_go_on():
@@ -390,18 +399,17 @@ class ClientConnection(BaseProtocol):
         self.active_at = now
         if self.transport is None or self.transport.is_closing():
             return
-        if not exchange.keep_alive:
-            self.exchange = None
-            self._close()
-        elif exchange.payload is EMPTY_PAYLOAD or exchange.payload.is_eof():
-            self._go_on()
-        else:
-            exchange.payload.on_eof(self._go_on)  # a small rest of the body comes first, and is dropped
-
-    def _go_on(self) -> None:
         self.exchange = None
-        if self._queue or self._full or self._fault is not None or self._eof_at:
-            self._pump()
+        payload = exchange.payload
+        if not exchange.keep_alive:
+            self._close()
+        elif payload is EMPTY_PAYLOAD or payload.is_eof():
+            if self._queue or self._full or self._fault is not None or self._eof_at:
+                self._pump()
+        elif payload is self._body:
+            self._emptied_by = now + self.listener.timeouts.request_header  # it is dropped as it comes
+        else:
+            self._close()  # it will never come
 
     def start_tunnel(self, tunnel: "Tunnel") -> None:
         """From here on, what the client sends is the tunnel's."""
@@ -454,7 +462,10 @@ class ClientConnection(BaseProtocol):
     def close_if_idle(self) -> None:
         """The worker is going away: close unless a response is due."""
         if self.exchange is None and not self._queue and not self._full and self.transport is not None:
-            self.transport.close()
+            if self._emptied_by:
+                self._close()
+            else:
+                self.transport.close()
 
     def _unsent(self, transport: asyncio.Transport) -> int:
         """How many bytes the client has yet to take. TLS hides some of ours, but not what the kernel holds of them."""
@@ -482,7 +493,10 @@ class ClientConnection(BaseProtocol):
         self._fault = reason
         self._rest = b""
         self._break_body()
-        self._pump()
+        if self._emptied_by:
+            self._close()  # the request that is broken was answered
+        else:
+            self._pump()
 
     def _break_body(self) -> None:
         body, self._body = self._body, EMPTY_PAYLOAD
@@ -518,6 +532,9 @@ class ClientConnection(BaseProtocol):
                 transport.abort()
         elif self.exchange is not None:
             self._check_exchange(self.exchange, now)
+        elif self._emptied_by:
+            if now > self._emptied_by:
+                self._close()
         else:
             self._check_waiting(transport, now)
 
@@ -542,9 +559,7 @@ class ClientConnection(BaseProtocol):
             transport.close()
 
     def _stalled(self, exchange: Exchange) -> None:
-        if exchange.ended:
-            self.abort()
-        elif not exchange.answer_begun:
+        if not exchange.answer_begun:
             self._fault = Reason.REQUEST_TIMEOUT
             exchange.give_up(Reason.REQUEST_TIMEOUT)
 

@@ -346,11 +346,13 @@ class Exchange:
         if self.payload is not EMPTY_PAYLOAD and not self.payload.is_eof():
             self._plan_rest_of_request()
         self._head_written = True
+        # The upstream's connection is in the pool by now. A client that takes no more must not pause it there, so it is let go
+        # before anything is written.
+        self._upstream = None
+        self._upstream_seconds = now - self.sent_at
         connection = self.connection
         plain = self.keep_alive and self.message.version is HttpVersion11 and not connection.listener.draining
         connection.write(b"".join((head, b"\r\n" if plain else self._connection_line() + b"\r\n", body)))
-        self._upstream = None
-        self._upstream_seconds = now - self.sent_at
         if self._body_task is not None:
             self._stop_body()
         self._end(now)
@@ -424,7 +426,8 @@ class Exchange:
         if not self.payload.is_eof():
             length = self.connection.declared_length(self.message)
             # Without 100 the client may send its body or not: nobody can know what comes next.
-            if self.expects_continue or length is None or length > _SMALL_REST:
+            unknown = self.expects_continue or length is None or self.payload.exception() is not None
+            if unknown or (length or 0) > _SMALL_REST:
                 self.keep_alive = False
 
     def _connection_line(self) -> bytes:

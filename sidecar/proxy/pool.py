@@ -85,21 +85,31 @@ class UpstreamPool:
         """Send a request on an idle connection, or on a new one; the outcome comes to `receiver`."""
         upstreams = self._upstreams
         address = 0 if len(upstreams) == 1 else self._choose(())
-        upstream = upstreams[address]
-        idle, now = upstream.idle, receiver.sent_at
-        while idle:
-            connection, since = idle.pop()
-            transport = connection.transport
-            if transport is None or transport.is_closing():
-                continue
-            if now - since > self._limits.idle:
+        connection = self._take_idle(upstreams[address], receiver.sent_at)
+        if connection is None:
+            self._open(receiver, request, address)
+        else:
+            connection.send(receiver, request, receiver.sent_at)
+
+    def _take_idle(self, upstream: _Upstream, now: float) -> UpstreamConnection | None:
+        """An idle connection that can be used at once. One that has something to be read stays: the loop is about to find out
+        what that is, and closes the connection unless it belongs to TLS."""
+        passed_over: list[tuple[UpstreamConnection, float]] = []
+        found = None
+        while upstream.idle and found is None:
+            connection, since = upstream.idle.pop()
+            if not connection.usable or now - since > self._limits.idle:
                 connection.close()
-                continue
+            elif connection.silent:
+                found = connection
+            else:
+                passed_over.append((connection, since))
+        if passed_over:
+            upstream.idle += reversed(passed_over)
+        if found is not None:
             upstream.exchanges += 1
-            connection.reused = True
-            connection.send(receiver, request, now)
-            return
-        self._open(receiver, request, address)
+            found.reused = True
+        return found
 
     # Called by connections.
 
@@ -154,7 +164,7 @@ class UpstreamPool:
             connection.busy = False
             upstream.exchanges -= 1
         else:
-            upstream.idle = [entry for entry in upstream.idle if entry[0] is not connection]
+            upstream.idle[:] = [entry for entry in upstream.idle if entry[0] is not connection]
         return True
 
     # Which upstream, and getting there.

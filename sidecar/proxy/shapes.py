@@ -15,7 +15,7 @@ from sidecar.core.headers import PLAIN_OPTIONS, Kind, response_kind
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) [\t -~\x80-\xff]*")
 _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)")
 _VALUE: Final = rb"[!-~\x80-\xff][\t -~\x80-\xff]*+(?<![\t ])"
-_LENGTH: Final = rb"([0-9]{1,15})"
+_LENGTH: Final = rb"(0|[1-9][0-9]{0,14})"
 _BODYLESS: Final = (b"204", b"304")
 _MOST_FIELDS: Final = 100
 _MOST_SHAPES: Final = 4  # are tried one after the other
@@ -32,9 +32,9 @@ class _Shape:
     __slots__ = ("_body", "_head", "_last", "kept", "length", "match", "pattern", "status")
 
     def __init__(self, status: int, pattern: bytes, kept: tuple[int, ...], length: int) -> None:
-        self._last = b"\r\n\r\n"  # the last head that matched; no response begins like this
+        self._last = b""  # the last head that matched
         self._head = b""  # what of it goes on
-        self._body = 0  # the length that it announced
+        self._body = -1  # the length that it announced; at first one that no body has
         self.status = status
         self.pattern = pattern
         self.match = re.compile(pattern).match

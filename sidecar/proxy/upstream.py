@@ -3,9 +3,12 @@
 Rules:
 - A connection carries one exchange at a time and goes back to the pool only when its response ended exactly where its
   framing said, the request was sent whole, and both sides keep the connection alive.
-- Bytes from a connection that carries no exchange close it: they could be taken for the answer to the next request. They may
-  come too late to be noticed: an answer that has no body (to HEAD, or a 304) but announces one ends its connection, for
+- Bytes from a connection that carries no exchange close it: they could be taken for the answer to the next request. So the
+  system is asked, at the last moment before a request is written, whether something came that the loop has not read yet.
+  Bytes may come later still: an answer that has no body (to HEAD, or a 304) but announces one ends its connection, since
   some servers send that body.
+- A connection that goes back to the pool is read from. One that was paused there would execute the next request, and
+  nobody would read the answer.
 - A request whose reused connection turns out dead is sent again only when that cannot do anything twice: a safe method
   (RFC 9110 section 9.2.2) without a body, and no byte of a response seen. Or when nothing was written at all.
 - What arrives in one read is handed on only after all of it has been parsed, so that a malformed tail makes the whole
@@ -16,14 +19,17 @@ Rules:
   what it said before it cut the connection counts although our writing failed. Over TLS that is lost, and a 502.
 - The upstream's time runs while it is the upstream's turn: it has the whole request, or takes no more of it for now, or has
   not said 100 to a client that waits for that. While more of the request is to come from the client, it is the client's turn,
-  and the client's connection watches it.
+  and the client's connection watches it. The client's connection also watches a client that takes no more of an answer, which
+  is why the upstream is not read for a while; before the head of the answer that is no reason to wait longer.
 """
 
 import asyncio
 import contextlib
 import os
+import re
+import select
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import httptools
 
@@ -34,6 +40,8 @@ from sidecar.proxy.shapes import Shapes, Whole
 _MAX_HEAD = 256 * 1024  # a response head or trailers beyond this are no HTTP server's
 _BODYLESS = (204, 304)
 _READ = 256 * 1024
+_PHRASE: Final = re.compile(rb"[\t -~\x80-\xff]*")  # RFC 9112 section 4
+_UNREAD: Final = select.POLLIN | getattr(select, "POLLRDHUP", 0)
 
 
 class UpstreamTimeouts(NamedTuple):
@@ -148,6 +156,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_active_at",
         "_complete",
         "_drained",
+        "_events",
         "_final",
         "_head_bytes",
         "_headers",
@@ -185,6 +194,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._reading_paused = False
         self._wrote_body = False  # bytes of it followed the head in writes of their own
         self._active_at = 0.0
+        self._events = select.poll()
         self._parser = httptools.HttpResponseParser(self)
         self._headers: list[tuple[bytes, bytes]] = []
         self._reason = b""
@@ -204,12 +214,31 @@ class UpstreamConnection(asyncio.Protocol):
         self._invalid = False
         self._head_bytes = 0  # since the last byte of a body: heads, trailers, and what frames chunks
 
+    # Called by the pool.
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can carry an exchange: it is open, nobody's, and read from."""
+        transport = self.transport
+        return (
+            transport is not None
+            and not transport.is_closing()
+            and self.receiver is None
+            and self._tunnel is None
+            and not self._reading_paused
+        )
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing has come that was not read yet: bytes or the end of the stream. To be asked while it is open."""
+        return not self._events.poll(0)
+
     # Called by the exchange.
 
     def send(self, receiver: Receiver, request: bytes, now: float) -> None:
         """Begin an exchange by writing the head of its request, and the body when that is at hand."""
         transport = self.transport
-        assert transport is not None  # noqa: S101  the pool hands out open connections only
+        assert transport is not None and self.receiver is None and not self._reading_paused  # noqa: PT018, S101  see `usable`
         self.receiver = receiver
         self.busy = True
         self._wrote_body = False
@@ -268,7 +297,7 @@ class UpstreamConnection(asyncio.Protocol):
     def check(self, now: float) -> None:
         """Fail the exchange when the upstream has been silent for too long."""
         receiver = self.receiver
-        if receiver is None or self._reading_paused:
+        if receiver is None or (self._reading_paused and self._final):
             return
         held_back = receiver.expects_continue and not self._wrote_body
         clients_turn = receiver.sending and self._drained is None and not held_back
@@ -277,8 +306,9 @@ class UpstreamConnection(asyncio.Protocol):
             return
         timeouts = self._pool.timeouts
         if now - self._active_at > (timeouts.stream if self._final else timeouts.response):
+            unread = self._reading_paused
             self.abandon()
-            if not clients_turn:
+            if not clients_turn and not unread:
                 self._pool.failed(self)
             receiver.on_failure(Reason.UPSTREAM_TIMEOUT)
 
@@ -286,6 +316,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # stream transports are what is asked for
+        self._events.register(transport.get_extra_info("socket").fileno(), _UNREAD)
         if transport.get_extra_info("ssl_object") is not None:
             # While we do not read, uvloop decrypts ahead, and drops all of that at the end of the stream. So it must not.
             transport.set_read_buffer_limits(high=1, low=0)  # type: ignore[attr-defined]
@@ -408,6 +439,8 @@ class UpstreamConnection(asyncio.Protocol):
                 self._start()
             else:
                 self.seen = False  # it was not the parser's
+            if self._reading_paused:  # TLS brings what it has decrypted, even when the client takes no more of it
+                self.resume_reading()
             self._pool.give_back(self, now)
         else:
             self._pool.answered(self)
@@ -443,7 +476,7 @@ class UpstreamConnection(asyncio.Protocol):
         except InvalidResponse:
             self._invalid = True
             return
-        if self._misframed(status, headers):
+        if self._misframed(status, headers) or not _PHRASE.fullmatch(self._reason):
             self._invalid = True
             return
         if status < 200:
