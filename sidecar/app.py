@@ -92,6 +92,7 @@ class App:
             timeouts=UpstreamTimeouts(times.connect, times.response, times.stream),
             limits=PoolLimits(upstream.max_connections, upstream.idle),
             monotonic=monotonic,
+            on_unasked=log_unasked,
             tls=upstream_context(upstream.tls.ca, upstream.tls.certificate, upstream.tls.key),
             server_name=upstream.tls.server_name,
         )
@@ -430,6 +431,12 @@ def route_policy(settings: config.Settings, endpoints: Mapping[str, Endpoint]) -
 def new_id() -> str:
     """An id that nobody can guess: 128 bits."""
     return secrets.token_urlsafe(16)
+
+
+def log_unasked(upstream: str) -> None:
+    """Tell the operator about an API whose answers could reach the wrong client."""
+    detail = "the API sent bytes that no request had asked for; for a while each connection to it carries one request"
+    log.warning("upstream_spoke_unasked", extra={"upstream": upstream, "detail": detail})
 
 
 def log_failure(where: str, defect: Exception) -> None:

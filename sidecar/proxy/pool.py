@@ -10,6 +10,8 @@ Rules:
 - Of several upstreams the one with the fewest exchanges gets the next. One that cannot be reached is passed over, and so is
   one that gave no proper answer several times in a row, for a time that doubles; when none is left, all are tried.
 - A request whose connection could not be opened goes to the next upstream: nothing of it was sent.
+- An upstream that sent bytes which nobody had asked for may do so again, at a moment in which they would be taken for the answer
+  to somebody's request. For a time that doubles, each of its connections carries one request and is closed.
 """
 
 import asyncio
@@ -24,6 +26,8 @@ from sidecar.proxy.upstream import Receiver, UpstreamConnection, UpstreamTimeout
 
 _FAILURES: Final = 3  # improper answers in a row before an upstream is passed over
 _PASSED_OVER: Final = (1.0, 30.0)  # seconds: at first, at most
+_USED_ONCE: Final = (1.0, 30.0)  # likewise, for the connections of an upstream that spoke unasked
+_TRUSTED_AGAIN: Final = 60.0  # seconds without another time: then it begins with the first again
 
 Opener = Callable[[Callable[[], UpstreamConnection]], Awaitable[UpstreamConnection]]
 
@@ -38,7 +42,16 @@ class PoolLimits(NamedTuple):
 class _Upstream:
     """One server: its idle connections, and how it has been doing."""
 
-    __slots__ = ("connect", "exchanges", "failures", "idle", "passed_over_until", "pause")
+    __slots__ = (
+        "connect",
+        "exchanges",
+        "failures",
+        "idle",
+        "passed_over_until",
+        "pause",
+        "used_once_for",
+        "used_once_until",
+    )
 
     def __init__(self, connect: Opener) -> None:
         self.connect = connect
@@ -47,10 +60,13 @@ class _Upstream:
         self.failures = 0
         self.passed_over_until = 0.0
         self.pause = _PASSED_OVER[0]
+        self.used_once_until = 0.0
+        self.used_once_for = 0.0
 
 
 class UpstreamPool:
-    """Sends requests to the upstreams at `urls`. `monotonic` gives seconds; `check` is to be called now and then."""
+    """Sends requests to the upstreams at `urls`. `monotonic` gives seconds; `check` is to be called now and then. `on_unasked`
+    is told the address of an upstream that begins to send what nobody asked for."""
 
     def __init__(
         self,
@@ -60,6 +76,7 @@ class UpstreamPool:
         timeouts: UpstreamTimeouts,
         limits: PoolLimits,
         monotonic: Callable[[], float],
+        on_unasked: Callable[[str], None],
         tls: ssl.SSLContext | None = None,
         server_name: str | None = None,
     ) -> None:
@@ -71,6 +88,8 @@ class UpstreamPool:
         self.connections: set[UpstreamConnection] = set()  # that can carry an exchange, or do
         self._closing: dict[UpstreamConnection, float] = {}  # and since when, the oldest first
         self._limits = limits
+        self._urls = urls
+        self._on_unasked = on_unasked
         self._upstreams = [_Upstream(_opener(url, loop, tls, server_name)) for url in urls]
         self._opening: set[asyncio.Task[None]] = set()
         self._expected = 0  # connections that are being opened and do not count by themselves yet
@@ -124,7 +143,10 @@ class UpstreamPool:
         upstream.exchanges -= 1
         upstream.failures = 0
         upstream.pause = _PASSED_OVER[0]
-        upstream.idle.append((connection, now))
+        if now < upstream.used_once_until:
+            connection.close()
+        else:
+            upstream.idle.append((connection, now))
 
     def answered(self, connection: UpstreamConnection) -> None:
         """A proper answer came on a connection that cannot be kept."""
@@ -138,6 +160,20 @@ class UpstreamPool:
         upstream.failures += 1
         if upstream.failures >= _FAILURES:
             self._pass_over(upstream)
+
+    def unasked(self, connection: UpstreamConnection) -> None:
+        """The upstream of this connection sent what nobody had asked for: for a while none of its connections is used again."""
+        if connection not in self.connections:
+            return  # it is closing, and could have been taken for nobody's answer
+        upstream, now = self._upstreams[connection.address], self.monotonic()
+        if now < upstream.used_once_until:
+            return
+        again = now < upstream.used_once_until + _TRUSTED_AGAIN
+        upstream.used_once_for = min(2 * upstream.used_once_for, _USED_ONCE[1]) if again else _USED_ONCE[0]
+        upstream.used_once_until = now + upstream.used_once_for
+        while upstream.idle:
+            upstream.idle.pop()[0].close()
+        self._on_unasked(self._urls[connection.address])
 
     def closing(self, connection: UpstreamConnection) -> None:
         """A connection will carry nothing more; `forget` follows when it is gone."""

@@ -32,9 +32,9 @@ class _Shape:
     __slots__ = ("_body", "_head", "_last", "kept", "length", "match", "pattern", "status")
 
     def __init__(self, status: int, pattern: bytes, kept: tuple[int, ...], length: int) -> None:
-        self._last = b""  # the last head that matched
+        self._last = b"\r\n\r\n"  # the last head that matched; no response begins like this
         self._head = b""  # what of it goes on
-        self._body = -1  # the length that it announced; at first one that no body has
+        self._body = -1  # the length that it announced; no body has this one
         self.status = status
         self.pattern = pattern
         self.match = re.compile(pattern).match

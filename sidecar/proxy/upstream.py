@@ -6,7 +6,7 @@ Rules:
 - Bytes from a connection that carries no exchange close it: they could be taken for the answer to the next request. So the
   system is asked, at the last moment before a request is written, whether something came that the loop has not read yet.
   Bytes may come later still: an answer that has no body (to HEAD, or a 304) but announces one ends its connection, since
-  some servers send that body.
+  some servers send that body; and the pool is told of an upstream that sends what nobody asked for.
 - A connection that goes back to the pool is read from. One that was paused there would execute the next request, and
   nobody would read the answer.
 - A request whose reused connection turns out dead is sent again only when that cannot do anything twice: a safe method
@@ -41,6 +41,7 @@ _MAX_HEAD = 256 * 1024  # a response head or trailers beyond this are no HTTP se
 _BODYLESS = (204, 304)
 _READ = 256 * 1024
 _PHRASE: Final = re.compile(rb"[\t -~\x80-\xff]*")  # RFC 9112 section 4
+_LATE: Final = (b"HTTP/1.1 408 ", b"HTTP/1.0 408 ")  # how some servers say that a connection was idle for too long
 _UNREAD: Final = select.POLLIN | getattr(select, "POLLRDHUP", 0)
 
 
@@ -141,6 +142,9 @@ class Owner(Protocol):
 
     def failed(self, connection: "UpstreamConnection") -> None:
         """The upstream gave no proper answer."""
+
+    def unasked(self, connection: "UpstreamConnection") -> None:
+        """Bytes came that belong to no request; `closing` follows."""
 
     def closing(self, connection: "UpstreamConnection") -> None:
         """The connection will carry nothing more; `forget` follows."""
@@ -386,6 +390,8 @@ class UpstreamConnection(asyncio.Protocol):
             return
         receiver = self.receiver
         if receiver is None:
+            if not data.startswith(_LATE):
+                self._pool.unasked(self)
             self.abandon()
             return
         now = self._active_at = self._pool.monotonic()
@@ -410,6 +416,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._invalid = self._invalid or self._switch is not None  # 101 without Connection: upgrade
         if self._invalid or self._head_bytes > _MAX_HEAD:
             self._invalid = True
+            if self._complete:
+                self._pool.unasked(self)
             self.abandon()
             self._pool.failed(self)
             receiver.on_failure(Reason.UPSTREAM_INVALID)

@@ -1,6 +1,7 @@
 """A response that has a known shape is passed on as the parser would have had it passed on."""
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -107,6 +108,9 @@ class Answer:
 class Sink(asyncio.Transport):
     """A transport that goes nowhere."""
 
+    def __init__(self) -> None:
+        super().__init__({"socket": sys.__stdin__})  # a descriptor is all that is asked of it
+
     def write(self, data: bytes) -> None: ...
 
     def close(self) -> None: ...
@@ -123,7 +127,8 @@ def passed_on(shapes: Shapes, responses: list[bytes], *, head_request: bool = Fa
     found: list[object] = []
     connection: Any = None
     for response in responses:
-        if connection is None or not pool.fate or pool.fate[-1] != "give_back":
+        kept = bool(pool.fate) and pool.fate[-1] == "give_back"
+        if connection is None or connection.receiver is not None or not kept:
             connection = UpstreamConnection(pool, 0)
             connection.connection_made(Sink())
         answer = Answer(head_request=head_request)
@@ -201,6 +206,8 @@ def test_fields_that_end_here_do_not_go_on() -> None:
         (b" 200 OK", b" 103 OK"),
         (b" 200 OK", b" 0200 OK"),
         (b" 200 OK", b" 200 \x01"),
+        (b" 200 OK", b" 200 O\0K"),
+        (b" 200 OK", b" 200 O\x7fK"),
         (b" 200 OK", b" 999 OK"),
     ],
 )
@@ -209,6 +216,22 @@ def test_what_differs_otherwise_is_for_the_parser(whole: bytes, change: tuple[by
     compare([whole, changed, whole, changed, changed, whole])
     compare([changed, changed, whole])
     compare([changed, whole, changed], head_request=True)
+
+
+@pytest.mark.parametrize("whole", [FIRST, PLAIN])
+@pytest.mark.parametrize("answer", [b"\r\n\r\n", b"\r\n", b"\n", b"\0", b"", b"HTTP", b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_an_answer_without_a_status_line_has_no_shape(whole: bytes, answer: bytes) -> None:
+    """Neither before a head has matched its shape, nor afterwards."""
+    compare([whole, answer, whole])
+    compare([whole, whole, answer, whole])
+    compare([whole, whole, whole, answer, answer])
+
+
+def test_a_length_with_leading_zeros_is_for_the_parser() -> None:
+    """It goes on without them."""
+    padded = FIRST.replace(b"Content-Length: 5", b"Content-Length: 005")
+    assert compare([padded, padded]) == 0
+    assert compare([FIRST, padded, FIRST]) == 1
 
 
 def test_the_answer_to_head_is_for_the_parser() -> None:
