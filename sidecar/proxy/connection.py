@@ -46,6 +46,7 @@ from sidecar.core.reasons import Reason
 from sidecar.core.replies import Reply, refusal
 from sidecar.proxy.certificate import forwarded_certificate
 from sidecar.proxy.exchange import Exchange
+from sidecar.proxy.request_line import RequestLineWatch
 from sidecar.proxy.token_cache import Verified
 from sidecar.proxy.tunnel import Tunnel
 from sidecar.proxy.wire import encode_reply
@@ -101,6 +102,7 @@ class ClientConnection(BaseProtocol):
         "_head_end",
         "_head_since",
         "_incomplete",
+        "_line",
         "_linger_until",
         "_moved_at",
         "_pumping",
@@ -148,6 +150,7 @@ class ClientConnection(BaseProtocol):
         self._pumping = False
         self._emptied_by = 0.0  # when the rest of a body, whose request was answered, has to be there
         self.active_at = self._head_since = listener.monotonic()
+        self._line = RequestLineWatch()
         self._head_bytes = 0  # of a head that is not whole yet
         self._head_end = b""  # the last three of them
         self._undelivered = 0
@@ -246,8 +249,16 @@ class ClientConnection(BaseProtocol):
         if self._deaf and self._body.is_eof():
             self.spoke_early = True
             return
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
         now = self.active_at = self.listener.monotonic()
-        in_head = self._body.is_eof()
+        body = self._body
+        in_head = body.is_eof()
+        if in_head and not self._line.head(data):
+            self._broken(Reason.MALFORMED_REQUEST)
+            return
+        before = 0 if in_head else body.total_bytes
         clean, self._clean = self._clean, False
         try:
             messages, _, _ = self._parser.feed_data(data)  # type: ignore[union-attr]  # set until connection_lost
@@ -255,8 +266,11 @@ class ClientConnection(BaseProtocol):
             self._broken(_reason_of(exc, self.listener.limits.request_line))
             return
         finished = self._finish_message()
-        if finished:
-            self._emptied_by = 0.0
+        if messages or finished:
+            alone = self._alone(data, messages) if not finished else not messages and self._ends(data, body, before)
+            if not self._line.ended(data, alone=alone):
+                self._broken(Reason.MALFORMED_REQUEST)
+                return
         if messages:
             self._accept(messages, data, now, finished, clean=clean)
         elif finished:
@@ -273,8 +287,23 @@ class ClientConnection(BaseProtocol):
         if self._incomplete is None or not self._incomplete.is_eof():
             return 0
         self._incomplete = None
+        self._emptied_by = 0.0
         self._parser.message_consumed()  # type: ignore[union-attr]  # set until connection_lost
         return 1
+
+    @staticmethod
+    def _ends(data: bytes, body: StreamReader, before: int) -> bool:
+        """Whether `data` ends where `body` does, which had so many bytes before: all of it, or the last of its chunks."""
+        return body.total_bytes - before == len(data) or data.endswith(_HEAD_END)
+
+    def _alone(self, data: bytes, messages: list[tuple[RawRequestMessage, StreamReader]]) -> bool:
+        """Whether `data` holds nothing but one request, or the beginning of its body."""
+        message, payload = messages[0]
+        if len(messages) > 1 or not payload.is_eof():
+            return len(messages) == 1
+        joined = self._head_end + data
+        length = self.declared_length(message)
+        return joined.find(_HEAD_END) + len(_HEAD_END) + length == len(joined) if length else joined.endswith(_HEAD_END)
 
     def _note_end(self, data: bytes, message: RawRequestMessage, payload: StreamReader) -> None:
         """Find out whether `data`, which made one message, ends with it, and whether its head can be repeated."""

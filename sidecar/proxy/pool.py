@@ -10,8 +10,8 @@ Rules:
 - Of several upstreams the one with the fewest exchanges gets the next. One that cannot be reached is passed over, and so is
   one that gave no proper answer several times in a row, for a time that doubles; when none is left, all are tried.
 - A request whose connection could not be opened goes to the next upstream: nothing of it was sent.
-- An upstream that sent bytes which nobody had asked for may do so again, at a moment in which they would be taken for the answer
-  to somebody's request. For a time that doubles, each of its connections carries one request and is closed.
+- An upstream that sent bytes which nobody had asked for may do so again, at a moment in which they would be taken for the
+  answer to somebody's request. For a time that doubles, each of its connections carries one request and is closed.
 """
 
 import asyncio

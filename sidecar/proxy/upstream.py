@@ -390,9 +390,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         receiver = self.receiver
         if receiver is None:
-            if not data.startswith(_LATE):
-                self._pool.unasked(self)
-            self.abandon()
+            self._give_up_on(data)
             return
         now = self._active_at = self._pool.monotonic()
         first, self.seen = not self.seen, True
@@ -415,18 +413,28 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             self._invalid = self._invalid or self._switch is not None  # 101 without Connection: upgrade
         if self._invalid or self._head_bytes > _MAX_HEAD:
-            self._invalid = True
-            if self._complete:
-                self._pool.unasked(self)
-            self.abandon()
-            self._pool.failed(self)
-            receiver.on_failure(Reason.UPSTREAM_INVALID)
+            self._fail(receiver)
         elif self._complete:
             if first and self._keep_alive and not receiver.head_request:
                 self._pool.shapes.learn(data)
             self._finish(receiver, now)
         else:
             receiver.flush()
+
+    def _give_up_on(self, data: bytes) -> None:
+        """Bytes that are nobody's."""
+        if not data.startswith(_LATE):
+            self._pool.unasked(self)
+        self.abandon()
+
+    def _fail(self, receiver: Receiver) -> None:
+        """The answer is not one that may be passed on."""
+        self._invalid = True
+        if self._complete:
+            self._pool.unasked(self)  # more came than the answer
+        self.abandon()
+        self._pool.failed(self)
+        receiver.on_failure(Reason.UPSTREAM_INVALID)
 
     def _start_tunnel(self, receiver: Receiver, data: bytes, now: float) -> None:
         assert self._switch is not None  # noqa: S101  the caller checked it

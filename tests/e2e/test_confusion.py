@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import time
 
 import pytest
 
@@ -41,6 +42,9 @@ MALFORMED = {
     "an empty name": "GET /x HTTP/1.1\r\nHost: a\r\n{auth}: b\r\n\r\n",
     "HTTP/1.0 with chunked": "POST /x HTTP/1.0\r\nHost: a\r\n{auth}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "HTTP/2.0": "GET /x HTTP/2.0\r\nHost: a\r\n{auth}\r\n",
+    "RTSP": "OPTIONS /x RTSP/1.0\r\nHost: a\r\n{auth}\r\n",
+    "RTSP after empty lines": "\r\n\r\nGET  /x  RTSP/1.1\r\nHost: a\r\n{auth}\r\n",
+    "ICE": "SOURCE /x ICE/1.0\r\nHost: a\r\n{auth}\r\n",
     "HTTP/1.2": "GET /x HTTP/1.2\r\nHost: a\r\n{auth}\r\n",
     "HTTP/0.9": "GET /x\r\n\r\n",
     "two hosts": "GET /x HTTP/1.1\r\nHost: a\r\nHost: a\r\n{auth}\r\n",
@@ -65,6 +69,54 @@ def test_a_malformed_request_is_400_and_the_end(sidecar: Sidecar, upstream: Upst
     assert b"Connection: close\r\n" in answer
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"] == "invalid_request"
     assert upstream.take() == []
+
+
+OTHER_PROTOCOLS = ("OPTIONS /x RTSP/1.0", "GET /x RTSP/1.1", "SOURCE /x ICE/1.0")
+
+
+@pytest.mark.parametrize("line", OTHER_PROTOCOLS)
+def test_another_protocol_is_refused_wherever_it_stands(
+    sidecar: Sidecar, upstream: Upstream, token: str, line: str
+) -> None:
+    """Behind requests with and without a body, and cut anywhere in its line."""
+    auth = f"Host: a\r\nAuthorization: Bearer {token}\r\n"
+    befores = {
+        "none": "",
+        "no body": f"GET /first HTTP/1.1\r\n{auth}\r\n",
+        "a length": f"POST /first HTTP/1.1\r\n{auth}Content-Length: 3\r\n\r\nabc",
+        "chunks": f"POST /first HTTP/1.1\r\n{auth}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    }
+    request = f"{line}\r\n{auth}\r\n"
+    for before in befores.values():
+        for cut in (len(before) - 1, len(before), *range(len(before) + 1, len(before) + len(line) + 4, 4)):
+            data = (before + request).encode()
+            with socket.create_connection(sidecar.address, timeout=10) as connection:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connection.sendall(data[: max(cut, 0)])
+                time.sleep(0.002)  # most of the time it makes two reads of it; either way the outcome is the same
+                connection.sendall(data[max(cut, 0) :])
+                answer = read_all(connection)
+            assert answer.count(b"HTTP/1.1 400 ") == 1, (before, cut, answer)
+            assert {received.target for received in upstream.take()} <= {"/first"}
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("cut", [0, 40, 150, 300])
+def test_a_body_may_speak_of_other_protocols(
+    sidecar: Sidecar, upstream: Upstream, token: str, cut: int, *, chunked: bool
+) -> None:
+    """In one read with its head, or in reads of its own."""
+    text = "".join(f"{line}\r\nHost: a\r\n\r\n" for line in OTHER_PROTOCOLS * 3).encode()
+    framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(text)
+    body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(text), text) if chunked else text
+    head = b"POST /x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %b\r\n%b\r\n\r\n" % (token.encode(), framing)
+    with socket.create_connection(sidecar.address, timeout=10) as connection:
+        for _ in range(3):
+            connection.sendall(head + body[:cut])
+            time.sleep(0.002)
+            connection.sendall(body[cut:])
+            assert read_response(connection, "POST").status == 200
+    assert [received.body for received in upstream.take()] == [text] * 3
 
 
 CHUNKS = {

@@ -60,7 +60,9 @@ def answer(received: Received, connection: socket.socket) -> bool:
             connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + (b"" if bodyless else b"ok"))
             return False
         case "large":
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 150000\r\n\r\n" + (b"" if bodyless else b"a" * 150_000))
+            connection.sendall(
+                b"HTTP/1.1 200 OK\r\nContent-Length: 150000\r\n\r\n" + (b"" if bodyless else b"a" * 150_000)
+            )
         case "begun":
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n" + (b"" if bodyless else b"begun"))
             time.sleep(1.5)
