@@ -8,11 +8,13 @@ Rules:
 - An entry is dropped once what it refuses has expired, for that is refused anyway then.
 - There are two kinds of entries: the id of one token, and a *cutoff*, which ends all that was issued up to a second. Both are
   texts that travel the same way; a cutoff begins with a space, which no token id holds.
+- There may be a million of them, and the event loop serves requests meanwhile: whatever looks at all of them does so in slices.
 """
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final, Literal, NamedTuple
 
 CutoffKind = Literal["client", "subject", "all"]
@@ -48,12 +50,13 @@ class RevocationView:
     `cutoffs` holds the entries of the cutoffs: while it is empty, which is the usual case, `cut_off` need not be asked.
     """
 
-    __slots__ = ("_before", "_confirmed", "_revoked", "cutoffs", "max_staleness")
+    __slots__ = ("_before", "_by_end", "_confirmed", "_revoked", "cutoffs", "max_staleness")
 
     def __init__(self, max_staleness: float) -> None:
         self.max_staleness = max_staleness
         self.cutoffs: dict[str, int] = {}
         self._revoked: dict[str, int] = {}
+        self._by_end: dict[int, list[str]] = {}  # token ids by their end; also by an earlier one, if they had it
         self._before: dict[tuple[str, str], int] = {}
         self._confirmed = -math.inf
 
@@ -87,23 +90,57 @@ class RevocationView:
         """Refuse these from now on: `jti` or a cutoff's entry, and the second until which that is to be remembered."""
         for entry, until in revocations:
             cutoff = Cutoff.read(entry) if entry[:1] == " " else None
-            known = self._revoked if cutoff is None else self.cutoffs
-            if until > known.get(entry, -1):
-                known[entry] = until
-            if cutoff is not None:
-                whose = (cutoff.kind, cutoff.name)
-                self._before[whose] = max(self._before.get(whose, -1), cutoff.before)
+            if cutoff is None:
+                self._add_token(entry, until)
+            else:
+                self._add_cutoff(cutoff, entry, until)
+
+    def _add_token(self, jti: str, until: int) -> None:
+        if until > self._revoked.get(jti, -1):
+            self._revoked[jti] = until
+            self._by_end.setdefault(until, []).append(jti)
+
+    def _add_cutoff(self, cutoff: Cutoff, entry: str, until: int) -> None:
+        self.cutoffs[entry] = max(until, self.cutoffs.get(entry, -1))
+        whose = (cutoff.kind, cutoff.name)
+        self._before[whose] = max(self._before.get(whose, -1), cutoff.before)
 
     def live(self, now: float) -> dict[str, int]:
         """The entries that are to be remembered at `now`."""
-        both = (self._revoked, self.cutoffs)
-        return {entry: until for entries in both for entry, until in entries.items() if until > now}
+        return dict(self._entries(now))
 
-    def purge(self, now: float) -> None:
-        """Forget the entries that need not be remembered at `now`."""
-        kept = self.live(now)
-        self._revoked, self.cutoffs, self._before = {}, {}, {}
-        self.add(kept.items())
+    def slices(self, now: float, size: int) -> Iterator[list[tuple[str, int]]]:
+        """`live`, so many at a time: cutoffs first, then what lasts longest. The caller may wait between two slices; what is added
+        meanwhile may be left out."""
+        entries = self._entries(now)
+        while chunk := list(islice(entries, size)):
+            yield chunk
+
+    def _entries(self, now: float) -> Iterator[tuple[str, int]]:
+        yield from [(entry, until) for entry, until in self.cutoffs.items() if until > now]
+        for end in sorted((end for end in self._by_end if end > now), reverse=True):
+            for jti in self._by_end.get(end, ()):
+                if self._revoked.get(jti) == end:
+                    yield jti, end
+
+    def purge(self, now: float, at_most: float = math.inf) -> bool:
+        """Forget the entries that need not be remembered at `now`; of the token ids `at_most` so many. Whether none is left."""
+        if any(until <= now for until in self.cutoffs.values()):
+            kept = [(entry, until) for entry, until in self.cutoffs.items() if until > now]
+            self.cutoffs, self._before = {}, {}
+            self.add(kept)
+        left = at_most
+        for end in sorted(end for end in self._by_end if end <= now):
+            names = self._by_end[end]
+            while names and left > 0:
+                left -= 1
+                jti = names.pop()
+                if self._revoked.get(jti) == end:
+                    del self._revoked[jti]
+            if names:
+                return False
+            del self._by_end[end]
+        return True
 
     def confirm(self, moment: float) -> None:
         """The view held everything that the store held at `moment`; `math.inf`: it is the store itself."""

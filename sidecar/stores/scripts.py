@@ -14,67 +14,107 @@ local function append(stream, length, ...)
 end
 """
 
-# An entry of the revocations: a token id, or a cutoff (`core.revocations`), which is kept by what it is about as well, for
-# the rotations. What is known already is not said again: that makes it idempotent, and cheap to offer a server that lost its
-# data what every worker remembers.
-_REMEMBER: Final = (
+# The set of revocations, and a hash about it, the *state*. Each script counts the set when it comes and when it goes (`card`), so
+# that a set which somebody else has made smaller is noticed by whoever comes next: it was evicted, deleted or restored on its own.
+# Then the state says `lost`, a mark, until a process that remembers everything has given back what it knows.
+#
+# Entries leave the set when they have been over for two hours by the server's clock and by the caller's, whichever is behind:
+# clocks differ, and a process whose clock is late would admit again what is forgotten too early.
+_SET: Final = (
     _APPEND
+    + """
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+
+local function arrive(revoked, state)
+  local known = tonumber(redis.call('HGET', state, 'card') or 0)
+  if known and redis.call('ZCARD', revoked) < known and redis.call('HEXISTS', state, 'lost') == 0 then
+    redis.call('HSET', state, 'lost', time[1] .. '.' .. time[2])
+  end
+end
+
+local function leave(revoked, state, clock)
+  local over = math.min(now, tonumber(clock)) - 7200
+  local gone = redis.call('ZRANGEBYSCORE', revoked, '-inf', string.format('(%.0f', over), 'LIMIT', 0, 500)
+  if #gone > 0 then redis.call('ZREM', revoked, unpack(gone)) end
+  local card = redis.call('ZCARD', revoked)
+  if redis.call('HGET', state, 'card') ~= tostring(card) then redis.call('HSET', state, 'card', card) end
+end
+"""
+)
+
+# An entry of the revocations: a token id, a cutoff (`core.revocations`), which is kept by what it is about as well, for the
+# rotations, or the end of a family. What is known already is not said again: that makes it idempotent, and cheap to offer a
+# server that lost its data what every worker remembers.
+_REMEMBER: Final = (
+    _SET
     + """
 local function remember(revoked, stream, cutoffs, length, entry, till)
   if redis.call('ZADD', revoked, 'GT', 'CH', till, entry) > 0 then
     append(stream, length, 'jti', entry, 'until', till)
   end
   local kind, before, name = string.match(entry, '^ (%a+) (%d+) (.*)$')
-  if kind then
+  if kind and kind ~= 'family' then
     local known = redis.call('HGET', cutoffs, kind .. ' ' .. name)
     if not known or tonumber(before) > tonumber(known) then
       redis.call('HSET', cutoffs, kind .. ' ' .. name, before)
       local left = redis.call('TTL', cutoffs)
-      if left < 0 or tonumber(redis.call('TIME')[1]) + left < tonumber(till) then
-        redis.call('EXPIREAT', cutoffs, till)
-      end
+      if left < 0 or now + left < tonumber(till) then redis.call('EXPIREAT', cutoffs, till) end
     end
   end
 end
 """
 )
 
-# KEYS: set, stream, cutoffs. ARGV: now, stream length, then entry and until of each revocation.
+# KEYS: set, stream, cutoffs, state. ARGV: the caller's clock, stream length, then entry and until of each revocation.
 REVOKE: Final = (
     _REMEMBER
     + """
+arrive(KEYS[1], KEYS[4])
 for i = 3, #ARGV, 2 do remember(KEYS[1], KEYS[2], KEYS[3], ARGV[2], ARGV[i], ARGV[i + 1]) end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[1])
+leave(KEYS[1], KEYS[4], ARGV[1])
 """
 )
 
-# KEYS: stream. ARGV: the last entry that was read ('' at first), milliseconds between heartbeats, stream length.
-# Gives whether that entry is still there, and the newest entry, which is a new heartbeat when the last one is too old.
+# KEYS: set, stream, cutoffs, state. ARGV: the caller's clock, stream length, the last entry that was read ('' at first),
+# milliseconds between heartbeats. Gives whether that entry is still there; the newest entry, which is a new heartbeat when the
+# last one is too old; the mark of a loss or ''; the server's time in seconds; and its run id, '' where INFO is not allowed.
 BEAT: Final = (
-    _APPEND
+    _SET
     + """
+arrive(KEYS[1], KEYS[4])
 local present = 1
-if ARGV[1] ~= '' then present = #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) end
-local tail = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+if ARGV[3] ~= '' then present = #redis.call('XRANGE', KEYS[2], ARGV[3], ARGV[3]) end
+local tail = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
 local newest = tail[1] and tail[1][1]
-local now = redis.call('TIME')
-local milliseconds = now[1] * 1000 + math.floor(now[2] / 1000)
-if not newest or milliseconds - tonumber(string.match(newest, '^%d+')) >= tonumber(ARGV[2]) then
-  newest = append(KEYS[1], ARGV[3], 'beat', '1')
+if not newest or now * 1000 - tonumber(string.match(newest, '^%d+')) >= tonumber(ARGV[4]) then
+  newest = append(KEYS[2], ARGV[2], 'beat', '1')
 end
-return {present, newest}
+leave(KEYS[1], KEYS[4], ARGV[1])
+local info = redis.pcall('INFO', 'server')
+local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
+return {present, newest, redis.call('HGET', KEYS[4], 'lost') or '', string.format('%.6f', now), run}
 """
 )
+
+# KEYS: state. ARGV: a mark. Says that what the set had lost may be missing, for who starts now.
+MARK_LOST: Final = "return redis.call('HSETNX', KEYS[1], 'lost', ARGV[1])"
+
+# KEYS: set, state. ARGV: the mark of a loss, after which everything was given back. A later loss stays.
+MAKE_WHOLE: Final = """
+if redis.call('HGET', KEYS[2], 'lost') == ARGV[1] then
+  redis.call('HDEL', KEYS[2], 'lost')
+  redis.call('HSET', KEYS[2], 'card', redis.call('ZCARD', KEYS[1]))
+end
+"""
 
 # A family is a hash, and a sorted set of its access tokens (`jti` by when a revocation of it may be forgotten). Both go when
 # neither a refresh token nor an access token of it can be valid.
 _FAMILY: Final = (
     _REMEMBER
     + """
-local FAMILY, LIVE, REVOKED, STREAM, CUTOFFS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local FAMILY, LIVE, REVOKED, STREAM, CUTOFFS, STATE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local LENGTH = ARGV[1]
-local time = redis.call('TIME')
-local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 
 local function keep(till)
   local last = redis.call('ZREVRANGE', LIVE, 0, 0, 'WITHSCORES')[2]
@@ -86,11 +126,13 @@ end
 local function finish()
   local live = redis.call('ZRANGEBYSCORE', LIVE, now, '+inf', 'WITHSCORES')
   local gone = {}
+  arrive(REVOKED, STATE)
   for i = 1, #live, 2 do
     remember(REVOKED, STREAM, CUTOFFS, LENGTH, live[i], live[i + 1])
     gone[#gone + 1] = live[i]
     gone[#gone + 1] = live[i + 1]
   end
+  leave(REVOKED, STATE, now)
   redis.call('HDEL', FAMILY, 'current', 'previous')
   redis.call('HSET', FAMILY, 'ended', '1')
   redis.call('DEL', LIVE)
