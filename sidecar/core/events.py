@@ -5,7 +5,7 @@ An event carries no token, secret, query or header value: what is not in it cann
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sidecar.core.reasons import Reason
 
@@ -67,6 +67,13 @@ class StoreChanged(NamedTuple):
     detail: str
 
 
-Event = RequestDone | TokenIssued | TokenRevoked | SecretUsed | StoreChanged
+class StoreNoted(NamedTuple):
+    """Something about the store that an operator should know: the name of the log's event, and `detail` as in `StoreChanged`."""
+
+    name: Literal["store_down", "clock_differs", "revocations_lost", "store_not_writable", "store_writable"]
+    detail: str
+
+
+Event = RequestDone | TokenIssued | TokenRevoked | SecretUsed | StoreChanged | StoreNoted
 Listener = Callable[[Event], None]
 """Called synchronously, in order; must be quick and must not raise."""

@@ -11,6 +11,7 @@ Rules:
 - There may be a million of them, and the event loop serves requests meanwhile: whatever looks at all of them does so in slices.
 """
 
+import heapq
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -50,13 +51,14 @@ class RevocationView:
     `cutoffs` holds the entries of the cutoffs: while it is empty, which is the usual case, `cut_off` need not be asked.
     """
 
-    __slots__ = ("_before", "_by_end", "_confirmed", "_revoked", "cutoffs", "max_staleness")
+    __slots__ = ("_before", "_by_end", "_confirmed", "_ends", "_revoked", "cutoffs", "max_staleness")
 
     def __init__(self, max_staleness: float) -> None:
         self.max_staleness = max_staleness
         self.cutoffs: dict[str, int] = {}
         self._revoked: dict[str, int] = {}
         self._by_end: dict[int, list[str]] = {}  # token ids by their end; also by an earlier one, if they had it
+        self._ends: list[int] = []  # a heap of those
         self._before: dict[tuple[str, str], int] = {}
         self._confirmed = -math.inf
 
@@ -98,7 +100,10 @@ class RevocationView:
     def _add_token(self, jti: str, until: int) -> None:
         if until > self._revoked.get(jti, -1):
             self._revoked[jti] = until
-            self._by_end.setdefault(until, []).append(jti)
+            if until not in self._by_end:
+                self._by_end[until] = []
+                heapq.heappush(self._ends, until)
+            self._by_end[until].append(jti)
 
     def _add_cutoff(self, cutoff: Cutoff, entry: str, until: int) -> None:
         self.cutoffs[entry] = max(until, self.cutoffs.get(entry, -1))
@@ -129,17 +134,16 @@ class RevocationView:
             kept = [(entry, until) for entry, until in self.cutoffs.items() if until > now]
             self.cutoffs, self._before = {}, {}
             self.add(kept)
-        left = at_most
-        for end in sorted(end for end in self._by_end if end <= now):
-            names = self._by_end[end]
-            while names and left > 0:
-                left -= 1
+        while self._ends and self._ends[0] <= now:
+            names = self._by_end[self._ends[0]]
+            while names and at_most > 0:
+                at_most -= 1
                 jti = names.pop()
-                if self._revoked.get(jti) == end:
+                if self._revoked.get(jti) == self._ends[0]:
                     del self._revoked[jti]
             if names:
                 return False
-            del self._by_end[end]
+            del self._by_end[heapq.heappop(self._ends)]
         return True
 
     def confirm(self, moment: float) -> None:

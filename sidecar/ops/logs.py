@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, Literal, TextIO
 
-from sidecar.core.events import Decision, Event, RequestDone, StoreChanged, TokenIssued, TokenRevoked
+from sidecar.core.events import Decision, Event, RequestDone, StoreChanged, StoreNoted, TokenIssued, TokenRevoked
 from sidecar.core.reasons import Plane, Reason
 
 _STANDARD: Final = frozenset([*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"])
@@ -210,6 +210,8 @@ class AccessLog:
             case StoreChanged():
                 level = logging.INFO if event.up else logging.WARNING
                 self._logger.log(level, "store_up" if event.up else "store_down", extra={"detail": event.detail})
+            case StoreNoted():
+                self._logger.warning(event.name, extra={"detail": event.detail})
             case TokenIssued():
                 self._issued(event)
             case TokenRevoked():

@@ -7,42 +7,89 @@ is confirmed for that moment. So a connection that only looks alive is found out
 
 How it is regained. The beat also says whether the entry that was read last is still in the stream, and each entry names the
 one before it. What was read last is gone, or not the one before what comes next, when it was trimmed away, or when the server
-lost data (a restart, a failover): then everything is loaded again, from a newest entry that was noted before, and what this
-worker remembers and the server no longer does is given back to it.
+lost data (a restart, a failover): then everything is loaded again, while the reader already follows from an entry that was noted
+before.
+
+How what a server lost comes back. Each process remembers what it knows, and gives it back:
+
+- What this process wrote itself, and has not read in the stream by the next beat, is looked for and written again: whoever took
+  it was perhaps no longer the server that the others read from.
+- After a change of server (its run id), after a loss that the server noticed itself (`stores.scripts`), and after a load, what
+  became known lately is looked for first, then everything, in slices, by one process at a time.
+- Until that is done the server keeps a mark, `lost`. A process that remembers nothing yet does not believe such a server, unless
+  nobody came to give anything back for so long that there can be nobody.
+- For a little more than the time of a beat after it noticed a change, a process takes nothing for confirmed: so long the others
+  may take to notice it as well, and to give back what they know.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import aclosing
-from typing import Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
-from sidecar.core.events import Listener, StoreChanged
+from sidecar.core.events import Listener, StoreChanged, StoreNoted
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.revocations import RevocationView
 
 _FIRST_PAUSE: Final = 0.05
-_PURGE_EVERY: Final = 60.0
+_SLICE: Final = 1000  # entries that are forgotten without a pause
+_SWEPT: Final = 500  # entries that are looked for at a time
+_MOST_RECENT: Final = 50_000
 _FOR_GOOD: Final = 2**53
+_SKEW: Final = 2.0  # seconds by which clocks may differ before the operator is told
+_NOTICED: Final = 1.25  # times the interval, until every process has noticed a change of server
+_NOBODY: Final = 10  # times the interval, without anybody who gives back what was lost
 
 Entries = list[tuple[bytes, dict[bytes, bytes]]]
+Revocations = list[tuple[str, int]]
 
 
-class Beat(Protocol):
-    """See `redis.Beat`."""
+class Beat(NamedTuple):
+    """The answer to a heartbeat: is the entry asked for still in the stream, and which entry is the newest; the mark of a loss,
+    or empty; which server said so, or empty; how many seconds its clock is ahead of ours; and how old, in seconds, the answer may
+    be, for a replica's."""
 
-    @property
-    def present(self) -> bool: ...
-    @property
-    def newest(self) -> bytes: ...
+    present: bool
+    newest: bytes
+    lost: str = ""
+    server: str = ""
+    skew: float = 0.0
+    age: float = 0.0
 
 
 class Source(Protocol):
     """What the feed needs of Redis; all of it raises `StoreUnavailable`. See `redis.RedisStore`."""
 
-    async def beat(self, last_read: bytes) -> Beat: ...
-    async def remember(self, revocations: Iterable[tuple[str, int]]) -> None: ...
-    def everything(self) -> AsyncIterator[list[tuple[str, int]]]: ...
-    def entries(self, last_read: bytes) -> AsyncGenerator[Entries, None]: ...
+    async def beat(self, last_read: bytes) -> Beat:
+        """Ask for continuity; `last_read` is empty when nothing was read yet."""
+
+    async def remember(self, revocations: Iterable[tuple[str, int]]) -> None:
+        """Write revocations. When it raises, some may have been written."""
+
+    async def missing(self, revocations: Revocations) -> Revocations:
+        """Those that the server does not know, or not for so long."""
+
+    def everything(self) -> AsyncIterator[Revocations]:
+        """All revocations, some at a time: what is there throughout is given."""
+
+    def history(self, until: bytes) -> AsyncIterator[Entries]:
+        """The entries that are in the stream, up to that one."""
+
+    def entries(self, last_read: bytes) -> AsyncGenerator[Entries, None]:
+        """The entries after `last_read`, as they come; ends only by raising."""
+
+    async def mark_lost(self) -> str:
+        """Say that something may be missing, unless that is said already; the mark."""
+
+    async def make_whole(self, mark: str) -> None:
+        """Take the mark away, if it is still that one."""
+
+    async def take_turn(self, seconds: float) -> bool:
+        """Begin, or go on, to give back, for so long; whether nobody else does."""
+
+    async def end_turn(self) -> None:
+        """Let somebody else give back."""
 
 
 class Discontinuous(Exception):
@@ -68,14 +115,31 @@ class RevocationFeed:
         self._monotonic = monotonic
         self._emit = emit
         self._jitter = jitter
-        self._position = b""  # the entry read last; empty: everything must be loaded
+        self._position = b""  # the entry read last
+        self._loaded = False  # all that was there before it is in the view
         self._advanced = asyncio.Event()
         self._up: bool | None = None
-        self._purged_at = monotonic()
+        self._detail = ""  # what was said last of the store
+        self._server = ""
+        self._remembers = False  # the view was complete once
+        self._believed_from = -float("inf")  # monotonic
+        self._due = asyncio.Event()  # something may have to be given back
+        self._ours: dict[str, tuple[int, float]] = {}  # what we wrote and have not read: its end, and when it was written
+        self._recent: deque[tuple[float, str, int]] = deque(maxlen=_MOST_RECENT)
+        self._skewed = False
+        self.skew = 0.0
+        self.unreadable = 0  # entries that named no token, or no time
 
     def __repr__(self) -> str:
         state = {None: "not connected", True: "up", False: "down"}[self._up]
         return f"<RevocationFeed {state} at {self._position.decode() or 'the beginning'}>"
+
+    def wrote(self, revocations: Revocations) -> None:
+        """This process has written these, just now; they should come back in the stream."""
+        now = self._monotonic()
+        for entry, until in revocations:
+            self._ours[entry] = (until, now)
+            self._recent.append((now, entry, until))
 
     async def follow(self, view: RevocationView) -> None:
         """Keep the view current until cancelled, through every fault of the server."""
@@ -83,40 +147,52 @@ class RevocationFeed:
         while True:
             try:
                 await self._session(view)
-            except* Discontinuous:
-                self._position = b""
-            except* StoreUnavailable as group:
-                self._say(up=False, detail=str(group.exceptions[0]))
+            except Discontinuous:
+                self._loaded = False
+                self._distrust()
+            except StoreUnavailable as exc:
+                self._say(up=False, detail=str(exc))
+                if not self._server:  # it does not say which it is: it may be another one now
+                    self._distrust()
             # A session that had shown continuity begins the pauses anew.
             failures = 0 if view.staleness(self._monotonic()) < 2 * self._interval else min(failures + 1, 10)
             pause = min(self._interval, _FIRST_PAUSE * 2**failures)
             await asyncio.sleep(pause * (0.5 + 0.5 * self._jitter()))
 
     async def _session(self, view: RevocationView) -> None:
-        """From a load, if one is needed, to the first fault."""
-        async with asyncio.TaskGroup() as group:
-            if not self._position:
-                await self._load(view)
-            group.create_task(self._read(view))
-            group.create_task(self._prove(view))
+        """From a load, if one is needed, to the first fault, which is raised."""
+        if not self._loaded:
+            beat = await self._source.beat(b"")
+            self._position = beat.newest
+            self._notice(beat)
+        await _first_fault(self._read(view), self._prove(view), self._give_back(view))
+
+    # Reading.
 
     async def _load(self, view: RevocationView) -> None:
-        """Load all, then give back what the server lost. What is revoked meanwhile comes after the noted entry."""
-        noted = (await self._source.beat(b"")).newest
-        loaded: set[str] = set()
+        """Load all. What is revoked meanwhile comes after the entry that was noted before, and is read at the same time."""
+        noted = self._position
         async for revocations in self._source.everything():
             view.add(revocations)
-            loaded.update(jti for jti, _ in revocations)
-        lost = [(jti, until) for jti, until in view.live(self._clock()).items() if jti not in loaded]
-        await self._source.remember(lost)
-        self._position = noted
+        async for entries in self._source.history(noted):  # a set that was lost alone
+            view.add(self._revocations(entries))
 
     async def _read(self, view: RevocationView) -> None:
         async with aclosing(self._source.entries(self._position)) as stream:
             async for entries in stream:
-                view.add(_revocations(entries))
+                revocations = self._revocations(entries)
+                view.add(revocations)
+                self._heard(revocations)
                 self._follow(entries)
                 self._advanced.set()
+
+    def _heard(self, revocations: Revocations) -> None:
+        now = self._monotonic()
+        for entry, until in revocations:
+            self._ours.pop(entry, None)
+            self._recent.append((now, entry, until))
+        while self._recent and now - self._recent[0][0] > _NOBODY * self._interval:
+            self._recent.popleft()
 
     def _follow(self, entries: Entries) -> None:
         """Raises `Discontinuous` when one does not come after the one before: the server may have lost what was between, and
@@ -126,19 +202,56 @@ class RevocationFeed:
                 raise Discontinuous
             self._position = entry
 
+    def _revocations(self, entries: Entries) -> Revocations:
+        """Heartbeats left out. An end that cannot be read is taken for never: to refuse more is the safe side."""
+        found: Revocations = []
+        for _, fields in entries:
+            if b"jti" in fields:
+                found.append((name_of(fields[b"jti"]), self.end_of(fields.get(b"until", b""))))
+            elif b"beat" not in fields:
+                self.unreadable += 1
+        return found
+
+    def end_of(self, until: bytes | float) -> int:
+        """The second of an entry's end; never, when that cannot be read."""
+        if isinstance(until, float):
+            readable = 0 <= until < _FOR_GOOD
+        else:
+            readable = until.isdigit() and len(until) < 17
+        self.unreadable += not readable
+        return int(until) if readable else _FOR_GOOD
+
+    # Showing continuity.
+
     async def _prove(self, view: RevocationView) -> None:
+        if not self._loaded:
+            await self._load(view)
+            self._loaded = True
+        alone_since = self._monotonic()
         while True:
             asked = self._monotonic()
             beat = await self._source.beat(self._position)
             if not beat.present:
                 raise Discontinuous
             await self._reach(beat.newest)
-            view.confirm(asked)
-            self._say(up=True, detail="the revocation feed is continuous")
-            if asked - self._purged_at > _PURGE_EVERY:
-                self._purged_at = asked
-                view.purge(self._clock())
+            self._notice(beat)
+            await self._look_for_ours(asked)
+            if not self._remembers and beat.lost and asked - alone_since < _NOBODY * self._interval:
+                self._say(up=False, detail="revocations were lost, and are being given back")
+            elif asked >= self._believed_from:
+                self._believe(view, asked - beat.age, lost=bool(beat.lost))
+            while not view.purge(self._clock(), _SLICE):
+                await asyncio.sleep(0)
             await asyncio.sleep(self._interval)
+
+    def _believe(self, view: RevocationView, moment: float, *, lost: bool) -> None:
+        view.confirm(moment)
+        if not self._remembers and lost:
+            self._emit(StoreNoted("revocations_lost", "the store lost revocations, and no process was there to remember them"))
+        self._remembers = True
+        if lost:
+            self._due.set()
+        self._say(up=True, detail="the revocation feed is continuous")
 
     async def _reach(self, entry: bytes) -> None:
         """Wait until the reader has come to `entry`. Raises `StoreUnavailable` when it does not in two intervals."""
@@ -150,20 +263,106 @@ class RevocationFeed:
         except TimeoutError:
             raise StoreUnavailable("the stream of revocations stands still") from None
 
+    def _notice(self, beat: Beat) -> None:
+        if beat.server and self._server and beat.server != self._server:
+            self._distrust()
+        self._server = beat.server or self._server
+        self.skew = beat.skew
+        if (abs(beat.skew) > _SKEW) is not self._skewed:
+            self._skewed = not self._skewed
+            self._emit(StoreNoted("clock_differs", f"the store's clock is ahead of ours by {beat.skew:.1f} s"))
+
+    def _distrust(self) -> None:
+        """This server may have less than the one before, and others may have noticed later."""
+        self._believed_from = self._monotonic() + _NOTICED * self._interval
+        self._due.set()
+
+    # Giving back.
+
+    async def _look_for_ours(self, asked: float) -> None:
+        """What we had written before the beat was sent, and did not come: write it again where it is not."""
+        late = [(entry, until) for entry, (until, written) in self._ours.items() if written < asked]
+        await self._give(late)
+        for entry, _ in late:
+            self._ours.pop(entry, None)
+
+    async def _give(self, revocations: Revocations) -> None:
+        """Write what the server does not have; it should come back in the stream then."""
+        for start in range(0, len(revocations), _SWEPT):
+            missing = await self._source.missing(revocations[start : start + _SWEPT])
+            if missing:
+                await self._source.remember(missing)
+                self.wrote(missing)
+
+    async def _give_back(self, view: RevocationView) -> None:
+        """Whenever it is due: first what became known lately, then everything, when it is our turn."""
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            if not self._remembers:
+                continue
+            try:
+                mark = await self._source.mark_lost()
+                await self._give([(entry, until) for _, entry, until in list(self._recent)])
+                while not await self._source.take_turn(_NOBODY * self._interval):
+                    await asyncio.sleep(self._interval * (0.5 + self._jitter()))
+                await self._sweep(view)
+                await self._source.make_whole(mark)
+                await self._source.end_turn()
+            except BaseException:
+                self._due.set()  # the next session does it
+                raise
+
+    async def _sweep(self, view: RevocationView) -> None:
+        now, until = self._clock(), self._monotonic()
+        # What the store has of a cutoff besides its entry may be lost alone: it is written in any case.
+        await self._source.remember([(entry, end) for entry, end in view.cutoffs.items() if end > now])
+        for revocations in view.slices(now, _SWEPT):
+            await self._give(revocations)
+            if self._monotonic() > until:
+                until = self._monotonic() + self._interval
+                await self._source.take_turn(_NOBODY * self._interval)
+
     def _say(self, *, up: bool, detail: str) -> None:
         if up is not self._up:
-            self._up = up
             self._emit(StoreChanged(up, detail))
+        elif not up and detail != self._detail:
+            self._emit(StoreNoted("store_down", detail))
+        self._up, self._detail = up, detail
+
+
+async def _first_fault(*work: Coroutine[Any, Any, None]) -> None:
+    """Run all of it until one fails, and raise that; `Discontinuous` before others. Not a `TaskGroup`, which before Python 3.13
+    could lose a cancellation that came in the moment in which a task failed."""
+    loop = asyncio.get_running_loop()
+    tasks = [loop.create_task(each) for each in work]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await _end(tasks)
+    faults = [fault for task in tasks if not task.cancelled() and (fault := task.exception()) is not None]
+    raise next((fault for fault in faults if isinstance(fault, Discontinuous)), faults[0])
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel them and wait for their ends. A cancellation that comes meanwhile is raised after that, and never lost."""
+    cancelled: asyncio.CancelledError | None = None
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        try:
+            await asyncio.wait(pending, timeout=1)  # the client library may lose a cancellation: it is sent again
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+    if cancelled is not None:
+        raise cancelled
+
+
+def name_of(entry: bytes) -> str:
+    """The entry as a text, whatever its bytes are: what is no UTF-8 is kept as it is (PEP 383)."""
+    return entry.decode("utf-8", "surrogateescape")
 
 
 def _order(entry: bytes) -> tuple[int, int]:
     milliseconds, _, number = entry.partition(b"-")
     return int(milliseconds), int(number)
-
-
-def _revocations(entries: Entries) -> Iterable[tuple[str, int]]:
-    """Heartbeats left out. An end that cannot be read is taken for never: to refuse more is the safe side."""
-    for _, fields in entries:
-        if b"jti" in fields:
-            until = fields.get(b"until", b"")
-            yield fields[b"jti"].decode("utf-8", "replace"), int(until) if until.isdigit() else _FOR_GOOD

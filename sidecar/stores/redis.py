@@ -5,6 +5,8 @@ Keys, all under the configured prefix (whose braces keep them in one slot of a c
 - `…:revoked`      a sorted set, `jti` by the second until which it is to be remembered: the state
 - `…:cutoffs`      a hash: what is ended up to which second, for those who rotate (`core.revocations`)
 - `…:revocations`  a stream of what was revoked, cut to about 10,000 entries: how workers hear of it (`stores.feed`)
+- `…:state`        a hash about the set: how many it holds, and the mark of a loss (`stores.scripts`)
+- `…:turn`         whose turn it is to give back what was lost
 - `…:family:ID`    a family of refresh tokens, a hash; with `:live` its access tokens (`stores.scripts`)
 - `…:KIND:ID`      a value that ends by itself
 
@@ -41,18 +43,11 @@ from sidecar.core.refresh import Access, Ended, Family, FamilyState, Outcome, Ro
 from sidecar.core.revocations import Cutoff, RevocationView
 from sidecar.core.throttling import Budget, Spent
 from sidecar.stores import scripts
-from sidecar.stores.feed import RevocationFeed
+from sidecar.stores.feed import Beat, Entries, RevocationFeed, name_of
 
 STREAM_LENGTH: Final = 10_000
 _AT_ONCE: Final = 32  # commands of this process in flight; more wait, within their timeout
 _CHUNK: Final = 500
-
-
-class Beat(NamedTuple):
-    """The answer to a heartbeat: is the entry asked for still in the stream, and which entry is the newest."""
-
-    present: bool
-    newest: bytes
 
 
 class RedisStore:
@@ -78,9 +73,14 @@ class RedisStore:
         self._revoked = f"{prefix}:revoked"
         self._stream = f"{prefix}:revocations"
         self._redis = self._connect(alone=False)
-        self._revocation_keys = [self._revoked, self._stream, f"{prefix}:cutoffs"]
+        self._state = f"{prefix}:state"
+        self._turn = f"{prefix}:turn"
+        self._name = f"{jitter():.17f}".encode()  # of this process, when it takes its turn
+        self._revocation_keys = [self._revoked, self._stream, f"{prefix}:cutoffs", self._state]
         self._revoke = self._redis.register_script(scripts.REVOKE)
         self._beat = self._redis.register_script(scripts.BEAT)
+        self._mark_lost = self._redis.register_script(scripts.MARK_LOST)
+        self._make_whole = self._redis.register_script(scripts.MAKE_WHOLE)
         self._open_family = self._redis.register_script(scripts.OPEN_FAMILY)
         self._rotate = self._redis.register_script(scripts.ROTATE)
         self._spend = self._redis.register_script(scripts.SPEND)
@@ -121,6 +121,7 @@ class RedisStore:
 
     def _note(self, revocations: list[tuple[str, int]]) -> None:
         """What was written just now, before the feed says it."""
+        self._feed.wrote(revocations)
         if self._view is not None:
             self._view.add(revocations)
 
@@ -240,28 +241,69 @@ class RedisStore:
         """Write revocations. Raises `StoreUnavailable`; some may have been written then."""
         pairs = list(revocations)
         for start in range(0, len(pairs), _CHUNK):
-            chunk = [value for pair in pairs[start : start + _CHUNK] for value in pair]
+            chunk = [value for entry, until in pairs[start : start + _CHUNK] for value in (_bytes_of(entry), until)]
             async with self._command():
-                await self._revoke(keys=self._revocation_keys, args=[int(self._clock()), STREAM_LENGTH, *chunk])
+                await self._revoke(keys=self._revocation_keys, args=[self._clock(), STREAM_LENGTH, *chunk])
+
+    async def missing(self, revocations: list[tuple[str, int]]) -> list[tuple[str, int]]:
+        names = [_bytes_of(entry) for entry, _ in revocations]
+        async with self._command():
+            known: Any = await self._redis.zmscore(self._revoked, names) if names else []
+        return [each for each, until in zip(revocations, known, strict=True) if until is None or until < each[1]]
 
     async def beat(self, last_read: bytes) -> Beat:
-        """Ask for continuity. Raises `StoreUnavailable`."""
+        before = self._clock()
         async with self._command():
-            present, newest = await self._beat(
-                keys=[self._stream], args=[last_read, int(self._interval * 1000), STREAM_LENGTH]
+            present, newest, lost, now, server = await self._beat(
+                keys=self._revocation_keys,
+                args=[self._clock(), STREAM_LENGTH, last_read, int(self._interval * 1000)],
             )
-        return Beat(bool(present), newest)
+        ours = (before + self._clock()) / 2
+        return Beat(bool(present), newest, lost.decode(), server.decode(), float(now) - ours)
 
     async def everything(self) -> AsyncIterator[list[tuple[str, int]]]:
-        """All revocations, some at a time: what is there throughout is given. Raises `StoreUnavailable`."""
         cursor = 0
         while True:
             async with self._command():
-                answer: Any = await self._redis.zscan(self._revoked, cursor, count=_CHUNK)
+                answer: Any = await self._redis.execute_command("ZSCAN", self._revoked, cursor, "COUNT", _CHUNK)
             cursor, found = answer
-            yield [(jti.decode(), int(until)) for jti, until in found]
-            if cursor == 0:
+            yield [(name_of(jti), self._feed.end_of(until)) for jti, until in found]
+            if int(cursor) == 0:
                 return
+
+    async def history(self, until: bytes) -> AsyncIterator[Entries]:
+        start = b"-"
+        while True:
+            async with self._command():
+                found: Any = await self._redis.xrange(self._stream, start, until, count=1000)
+            if not found:
+                return
+            yield found
+            start = b"(" + found[-1][0]
+
+    async def mark_lost(self) -> str:
+        async with self._command():
+            mark: Any = await self._mark_lost(keys=[self._state], args=[self._name])
+        return str(mark, "utf-8", "replace")
+
+    async def make_whole(self, mark: str) -> None:
+        async with self._command():
+            await self._make_whole(keys=[self._revoked, self._state], args=[mark])
+
+    async def take_turn(self, seconds: float) -> bool:
+        milliseconds = max(1, int(seconds * 1000))
+        async with self._command():
+            mine = await self._redis.set(self._turn, self._name, px=milliseconds, nx=True)
+            if mine:
+                return True
+            if await self._redis.get(self._turn) != self._name:
+                return False
+            return bool(await self._redis.pexpire(self._turn, milliseconds))
+
+    async def end_turn(self) -> None:
+        async with self._command():
+            if await self._redis.get(self._turn) == self._name:
+                await self._redis.delete(self._turn)
 
     async def entries(self, last_read: bytes) -> AsyncGenerator[list[tuple[bytes, dict[bytes, bytes]]], None]:
         """The stream's entries after `last_read`, as they come, on a connection of its own; ends only by raising
@@ -282,6 +324,11 @@ class RedisStore:
     async def _command(self) -> AsyncIterator[None]:
         async with _translated(), asyncio.timeout(self._timeout), self._slots:
             yield
+
+
+def _bytes_of(entry: str) -> bytes:
+    """What `name_of` read."""
+    return entry.encode("utf-8", "surrogateescape")
 
 
 def _family(client_id: str, subject: str, roles: str, scope: str, issued: str, ends: str) -> Family:

@@ -97,8 +97,13 @@ return {present, newest, redis.call('HGET', KEYS[4], 'lost') or '', string.forma
 """
 )
 
-# KEYS: state. ARGV: a mark. Says that what the set had lost may be missing, for who starts now.
-MARK_LOST: Final = "return redis.call('HSETNX', KEYS[1], 'lost', ARGV[1])"
+# KEYS: state. ARGV: a process. Says, for who starts now, that the set may lack something. Gives the mark, which is there already
+# or is made of the process and the time.
+MARK_LOST: Final = """
+local time = redis.call('TIME')
+redis.call('HSETNX', KEYS[1], 'lost', ARGV[1] .. ' ' .. time[1] .. '.' .. time[2])
+return redis.call('HGET', KEYS[1], 'lost')
+"""
 
 # KEYS: set, state. ARGV: the mark of a loss, after which everything was given back. A later loss stays.
 MAKE_WHOLE: Final = """
