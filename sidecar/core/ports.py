@@ -1,7 +1,7 @@
 """What the rules need from the outside world, as protocols that `stores` fulfils and `app` wires."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sidecar.core.refresh import Access, Ended, Family, FamilyState, Rotated, Rotation
 from sidecar.core.revocations import Cutoff, RevocationView
@@ -10,6 +10,15 @@ from sidecar.core.throttling import Budget, Spent
 
 class StoreUnavailable(Exception):
     """The store could not answer in time, or at all. Its text names the fault and never a credential."""
+
+
+class StoreCondition(NamedTuple):
+    """How a store is doing: by how many seconds its clock is ahead of ours; how many entries could not be read, all in all; why
+    it takes no writes although it can be read, or empty."""
+
+    skew: float = 0.0
+    unreadable: int = 0
+    fault_of_writes: str = ""
 
 
 class RevocationStore(Protocol):
@@ -31,6 +40,9 @@ class RevocationStore(Protocol):
         Calls `view.confirm(t)` whenever it is shown that the view held all that the store held at the monotonic time
         `t`. Never raises for a store that is down: it keeps trying, and the view grows stale meanwhile.
         """
+
+    def condition(self) -> StoreCondition:
+        """What is known of it, without asking."""
 
     async def ping(self) -> None:
         """Raise `StoreUnavailable` unless the store answers in time."""

@@ -47,8 +47,8 @@ Revocations = list[tuple[str, int]]
 
 class Beat(NamedTuple):
     """The answer to a heartbeat: is the entry asked for still in the stream, and which entry is the newest; the mark of a loss,
-    or empty; which server said so, or empty; how many seconds its clock is ahead of ours; and how old, in seconds, the answer may
-    be, for a replica's."""
+    or empty; which server said so, or empty; how many seconds its clock is ahead of ours; how old, in seconds, the answer may
+    be, for a replica's; and whether the server takes writes."""
 
     present: bool
     newest: bytes
@@ -56,6 +56,7 @@ class Beat(NamedTuple):
     server: str = ""
     skew: float = 0.0
     age: float = 0.0
+    writable: bool = True
 
 
 class Source(Protocol):
@@ -121,6 +122,7 @@ class RevocationFeed:
         self._up: bool | None = None
         self._detail = ""  # what was said last of the store
         self._server = ""
+        self._writable = True
         self._remembers = False  # the view was complete once
         self._believed_from = -float("inf")  # monotonic
         self._due = asyncio.Event()  # something may have to be given back
@@ -267,6 +269,7 @@ class RevocationFeed:
         if beat.server and self._server and beat.server != self._server:
             self._distrust()
         self._server = beat.server or self._server
+        self._writable = beat.writable
         self.skew = beat.skew
         if (abs(beat.skew) > _SKEW) is not self._skewed:
             self._skewed = not self._skewed
@@ -281,6 +284,8 @@ class RevocationFeed:
 
     async def _look_for_ours(self, asked: float) -> None:
         """What we had written before the beat was sent, and did not come: write it again where it is not."""
+        if not self._writable:
+            return
         late = [(entry, until) for entry, (until, written) in self._ours.items() if written < asked]
         await self._give(late)
         for entry, _ in late:
@@ -302,16 +307,24 @@ class RevocationFeed:
             if not self._remembers:
                 continue
             try:
-                mark = await self._source.mark_lost()
-                await self._give([(entry, until) for _, entry, until in list(self._recent)])
-                while not await self._source.take_turn(_NOBODY * self._interval):
-                    await asyncio.sleep(self._interval * (0.5 + self._jitter()))
-                await self._sweep(view)
-                await self._source.make_whole(mark)
-                await self._source.end_turn()
+                await self._give_all(view)
+            except StoreUnavailable:
+                self._due.set()
+                if self._writable:
+                    raise
+                await asyncio.sleep(self._interval)  # it can be read, and that goes on
             except BaseException:
                 self._due.set()  # the next session does it
                 raise
+
+    async def _give_all(self, view: RevocationView) -> None:
+        mark = await self._source.mark_lost()
+        await self._give([(entry, until) for _, entry, until in list(self._recent)])
+        while not await self._source.take_turn(_NOBODY * self._interval):
+            await asyncio.sleep(self._interval * (0.5 + self._jitter()))
+        await self._sweep(view)
+        await self._source.make_whole(mark)
+        await self._source.end_turn()
 
     async def _sweep(self, view: RevocationView) -> None:
         now, until = self._clock(), self._monotonic()

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from sidecar.core import refresh
 from sidecar.core.events import Listener, StoreChanged
-from sidecar.core.ports import StoreUnavailable
+from sidecar.core.ports import StoreCondition, StoreUnavailable
 from sidecar.core.refresh import Access, Ended, Family, FamilyState, Outcome, Rotated, Rotation
 from sidecar.core.revocations import Cutoff, RevocationView
 from sidecar.core.throttling import Budget, Budgets, Spent
@@ -53,6 +53,9 @@ class MemoryStore:
         while True:
             await asyncio.sleep(_PURGE_EVERY)
             self._purge()
+
+    def condition(self) -> StoreCondition:
+        return StoreCondition()
 
     async def ping(self) -> None:
         return

@@ -19,7 +19,7 @@ import random
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -37,8 +37,8 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
-from sidecar.core.events import Listener
-from sidecar.core.ports import StoreUnavailable
+from sidecar.core.events import Listener, StoreNoted
+from sidecar.core.ports import StoreCondition, StoreUnavailable
 from sidecar.core.refresh import Access, Ended, Family, FamilyState, Outcome, Rotated, Rotation
 from sidecar.core.revocations import Cutoff, RevocationView
 from sidecar.core.throttling import Budget, Spent
@@ -87,6 +87,8 @@ class RedisStore:
         self._end_family = self._redis.register_script(scripts.END_FAMILY)
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._view: RevocationView | None = None
+        self._emit = emit
+        self._fault_of_writes = ""  # why nothing can be written, although it can be read
         self._feed = RevocationFeed(self, interval=interval, clock=clock, monotonic=monotonic, emit=emit, jitter=jitter)
 
     def __repr__(self) -> str:
@@ -128,6 +130,9 @@ class RedisStore:
     async def follow(self, view: RevocationView) -> None:
         self._view = view
         await self._feed.follow(view)
+
+    def condition(self) -> StoreCondition:
+        return StoreCondition(self._feed.skew, self._feed.unreadable, self._fault_of_writes)
 
     async def ping(self) -> None:
         async with self._command():
@@ -253,13 +258,50 @@ class RedisStore:
 
     async def beat(self, last_read: bytes) -> Beat:
         before = self._clock()
-        async with self._command():
-            present, newest, lost, now, server = await self._beat(
-                keys=self._revocation_keys,
-                args=[self._clock(), STREAM_LENGTH, last_read, int(self._interval * 1000)],
-            )
-        ours = (before + self._clock()) / 2
-        return Beat(bool(present), newest, lost.decode(), server.decode(), float(now) - ours)
+        try:
+            async with self._command():
+                present, newest, lost, now, server = await self._beat(
+                    keys=self._revocation_keys,
+                    args=[self._clock(), STREAM_LENGTH, last_read, int(self._interval * 1000)],
+                )
+        except StoreUnavailable as exc:
+            if not _refuses_writes(exc.__cause__):
+                raise
+            self._note_writable(str(exc))
+            return await self._beat_by_reading(last_read)
+        self._note_writable("")
+        return Beat(bool(present), newest, lost.decode(), server.decode(), float(now) - self._between(before))
+
+    async def _beat_by_reading(self, last_read: bytes) -> Beat:
+        """What a server that takes no writes can show: the newest entry that there is. A replica shows it as of the last time it
+        heard of its primary. Raises `StoreUnavailable` for one that is cut off, since it may miss what is revoked elsewhere."""
+        before = self._clock()
+        async with self._command(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.xrange(self._stream, last_read or b"-", last_read or b"+", count=1)
+            pipe.xrevrange(self._stream, count=1)
+            pipe.hget(self._state, "lost")
+            pipe.time()
+            pipe.info("everything")
+            found, newest, lost, (seconds, microseconds), info = await pipe.execute()
+        age = 0.0
+        if info.get("role") != "master":
+            if info.get("master_link_status") != "up":
+                raise StoreUnavailable("the server is a replica that is cut off from its primary")
+            age = float(info["master_last_io_seconds_ago"])
+        if not newest:
+            raise StoreUnavailable("the server holds no revocations, and takes no writes")
+        skew = seconds + microseconds / 1e6 - self._between(before)
+        return Beat(bool(found), newest[0][0], (lost or b"").decode(), info.get("run_id", ""), skew, age, writable=False)
+
+    def _between(self, before: float) -> float:
+        """Our time in the middle of a command that was begun at `before`."""
+        return (before + self._clock()) / 2
+
+    def _note_writable(self, fault: str) -> None:
+        if fault != self._fault_of_writes:
+            self._fault_of_writes = fault
+            name: Literal["store_not_writable", "store_writable"] = "store_not_writable" if fault else "store_writable"
+            self._emit(StoreNoted(name, fault or "the store takes writes again"))
 
     async def everything(self) -> AsyncIterator[list[tuple[str, int]]]:
         cursor = 0
@@ -353,6 +395,14 @@ async def _translated() -> AsyncIterator[None]:
     finally:
         if task is not None and task.cancelling() > cancelled_before:
             raise asyncio.CancelledError
+
+
+def _refuses_writes(fault: BaseException | None) -> bool:
+    """Whether a server said that it takes no writes, for a reason that leaves what it says to readers as good as it was. One that
+    lacks its replicas (NOREPLICAS) may have been replaced by another."""
+    if isinstance(fault, (OutOfMemoryError, ReadOnlyError)):
+        return True
+    return isinstance(fault, ResponseError) and str(fault).startswith("MISCONF")
 
 
 _FAULTS: Final[dict[type[BaseException], str]] = {
