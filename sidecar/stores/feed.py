@@ -15,7 +15,8 @@ How what a server lost comes back. Each process remembers what it knows, and giv
 - What this process wrote itself, and has not read in the stream by the next beat, is looked for and written again: whoever took
   it was perhaps no longer the server that the others read from.
 - After a change of server (its run id), after a loss that the server noticed itself (`stores.scripts`), and after a load, what
-  became known lately is looked for first, then everything, in slices, by one process at a time.
+  this process wrote lately is looked for first, since perhaps nobody else knows it. Then, by one process at a time, what became
+  known lately, and then everything, in slices.
 - Until that is done the server keeps a mark, `lost`. A process that remembers nothing yet does not believe such a server, unless
   nobody came to give anything back for so long that there can be nobody.
 - For a little more than the time of a beat after it noticed a change, a process takes nothing for confirmed: so long the others
@@ -127,7 +128,8 @@ class RevocationFeed:
         self._believed_from = -float("inf")  # monotonic
         self._due = asyncio.Event()  # something may have to be given back
         self._ours: dict[str, tuple[int, float]] = {}  # what we wrote and have not read: its end, and when it was written
-        self._recent: deque[tuple[float, str, int]] = deque(maxlen=_MOST_RECENT)
+        self._written: deque[tuple[float, str, int]] = deque(maxlen=_MOST_RECENT)  # lately, by us
+        self._heard: deque[tuple[float, str, int]] = deque(maxlen=_MOST_RECENT)  # lately, in the stream
         self._skewed = False
         self.skew = 0.0
         self.unreadable = 0  # entries that named no token, or no time
@@ -138,10 +140,12 @@ class RevocationFeed:
 
     def wrote(self, revocations: Revocations) -> None:
         """This process has written these, just now; they should come back in the stream."""
+        self._expect(revocations)
+        _note(self._written, revocations, self._monotonic(), _NOBODY * self._interval)
+
+    def _expect(self, revocations: Revocations) -> None:
         now = self._monotonic()
-        for entry, until in revocations:
-            self._ours[entry] = (until, now)
-            self._recent.append((now, entry, until))
+        self._ours.update((entry, (until, now)) for entry, until in revocations)
 
     async def follow(self, view: RevocationView) -> None:
         """Keep the view current until cancelled, through every fault of the server."""
@@ -184,17 +188,11 @@ class RevocationFeed:
             async for entries in stream:
                 revocations = self._revocations(entries)
                 view.add(revocations)
-                self._heard(revocations)
+                _note(self._heard, revocations, self._monotonic(), _NOBODY * self._interval)
+                for entry, _ in revocations:
+                    self._ours.pop(entry, None)
                 self._follow(entries)
                 self._advanced.set()
-
-    def _heard(self, revocations: Revocations) -> None:
-        now = self._monotonic()
-        for entry, until in revocations:
-            self._ours.pop(entry, None)
-            self._recent.append((now, entry, until))
-        while self._recent and now - self._recent[0][0] > _NOBODY * self._interval:
-            self._recent.popleft()
 
     def _follow(self, entries: Entries) -> None:
         """Raises `Discontinuous` when one does not come after the one before: the server may have lost what was between, and
@@ -297,7 +295,7 @@ class RevocationFeed:
             missing = await self._source.missing(revocations[start : start + _SWEPT])
             if missing:
                 await self._source.remember(missing)
-                self.wrote(missing)
+                self._expect(missing)
 
     async def _give_back(self, view: RevocationView) -> None:
         """Whenever it is due: first what became known lately, then everything, when it is our turn."""
@@ -319,9 +317,10 @@ class RevocationFeed:
 
     async def _give_all(self, view: RevocationView) -> None:
         mark = await self._source.mark_lost()
-        await self._give([(entry, until) for _, entry, until in list(self._recent)])
+        await self._give([(entry, until) for _, entry, until in list(self._written)])
         while not await self._source.take_turn(_NOBODY * self._interval):
             await asyncio.sleep(self._interval * (0.5 + self._jitter()))
+        await self._give([(entry, until) for _, entry, until in list(self._heard)])
         await self._sweep(view)
         await self._source.make_whole(mark)
         await self._source.end_turn()
@@ -342,6 +341,13 @@ class RevocationFeed:
         elif not up and detail != self._detail:
             self._emit(StoreNoted("store_down", detail))
         self._up, self._detail = up, detail
+
+
+def _note(lately: deque[tuple[float, str, int]], revocations: Revocations, now: float, seconds: float) -> None:
+    """Keep them, and no others that are older than so many seconds."""
+    lately.extend((now, entry, until) for entry, until in revocations)
+    while lately and now - lately[0][0] > seconds:
+        lately.popleft()
 
 
 async def _first_fault(*work: Coroutine[Any, Any, None]) -> None:

@@ -78,10 +78,12 @@ leave(KEYS[1], KEYS[4], ARGV[1])
 
 # KEYS: set, stream, cutoffs, state. ARGV: the caller's clock, stream length, the last entry that was read ('' at first),
 # milliseconds between heartbeats. Gives whether that entry is still there; the newest entry, which is a new heartbeat when the
-# last one is too old; the mark of a loss or ''; the server's time in seconds; and its run id, '' where INFO is not allowed.
+# last one is too old; the mark of a loss or ''; the server's time in seconds; and its run id, '' where INFO is not allowed. It always
+# writes something: a server that takes no writes says so at once, and a replica cannot be taken for its primary.
 BEAT: Final = (
     _SET
     + """
+redis.call('HSET', KEYS[4], 'beat', time[1])
 arrive(KEYS[1], KEYS[4])
 local present = 1
 if ARGV[3] ~= '' then present = #redis.call('XRANGE', KEYS[2], ARGV[3], ARGV[3]) end

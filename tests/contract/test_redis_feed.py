@@ -5,7 +5,7 @@ import contextlib
 import gc
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -25,7 +25,9 @@ REVOKED, STREAM = "{test}:revoked", "{test}:revocations"
 class Node:
     """One process of the fleet: a store and the view that it feeds."""
 
-    def __init__(self, url: str, staleness: float = STALENESS) -> None:
+    def __init__(
+        self, url: str, staleness: float = STALENESS, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self.events: list[Event] = []
         self.view = RevocationView(staleness)
         self.store = RedisStore(
@@ -33,7 +35,7 @@ class Node:
             prefix="{test}",
             timeout=0.5,
             interval=staleness / 5,
-            clock=time.time,
+            clock=clock,
             monotonic=time.monotonic,
             emit=self.events.append,
             jitter=random.random,
