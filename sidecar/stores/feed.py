@@ -373,6 +373,9 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
             await asyncio.wait(pending, timeout=1)  # the client library may lose a cancellation: it is sent again
         except asyncio.CancelledError as exc:
             cancelled = exc
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # it is known to have been looked at, whoever asks for it
     if cancelled is not None:
         raise cancelled
 

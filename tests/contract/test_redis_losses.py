@@ -293,3 +293,17 @@ async def test_a_replica_is_believed_while_it_hears_its_primary_and_not_when_it_
                 own_redis.kill()
                 await eventually(lambda: not reader.usable, within=20)
                 assert "cut off" in str(reader.events[-1])
+
+
+async def test_a_cancellation_in_the_moment_in_which_the_server_goes_is_not_lost(redis_server: RedisServer) -> None:
+    """Whatever the feed is doing: the reader's connection, the beat's, or both are cut at the same time."""
+    with Relay(redis_server.port) as relay:
+        for number in range(150):
+            async with nodes(relay.url, 1) as (node,):
+                relay.cut()
+                for _ in range(number % 15):
+                    await asyncio.sleep(0)
+                node.task.cancel()
+                done, _ = await asyncio.wait([node.task], timeout=5)
+                assert done, "the cancellation was lost"
+                assert node.task.cancelled()

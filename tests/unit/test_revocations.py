@@ -181,3 +181,47 @@ def test_what_is_issued_after_a_cutoff_in_its_second_is_issued_in_the_next() -> 
     assert view.issue_time("c", "x", 100.7) == 100.7
     assert view.issue_time("a b", "x", 101.2) == 101.2
     assert view.issue_time("a b", "x", 90.0) == 90, "a clock that is behind must not make tokens of the future"
+
+
+@given(st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.integers(0, 9)), st.integers(0, 9), st.integers(1, 4))
+def test_purging_in_slices_forgets_the_same(entries: dict[str, int], now: int, at_most: int) -> None:
+    whole, sliced = RevocationView(5), RevocationView(5)
+    for view in (whole, sliced):
+        view.add(entries.items())
+        view.add((jti, until + 1) for jti, until in entries.items() if until % 2)
+    assert whole.purge(now)
+    sizes = [len(sliced)]
+    while not sliced.purge(now, at_most):
+        sizes.append(len(sliced))
+    assert sliced.live(0) == whole.live(0)
+    assert all(before - after <= at_most for before, after in pairwise([*sizes, len(sliced)]))
+
+
+@given(st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.integers(0, 9)), st.integers(0, 9), st.integers(1, 4))
+def test_slices_are_all_that_lives(entries: dict[str, int], now: int, size: int) -> None:
+    view = RevocationView(5)
+    view.add([*entries.items(), (CUTOFF.entry, 5)])
+    slices = list(view.slices(now, size))
+    assert all(0 < len(each) <= size for each in slices)
+    assert dict(entry for each in slices for entry in each) == view.live(now)
+
+
+def test_entries_may_come_and_go_between_two_slices() -> None:
+    view = RevocationView(5)
+    view.add((f"t{number}", 100 + number % 7) for number in range(70))
+    slices = view.slices(0, 10)
+    found = dict(next(slices))
+    view.add((f"u{number}", 100 + number % 9) for number in range(90))
+    view.purge(103)
+    for each in slices:
+        found.update(each)
+    assert {f"t{number}" for number in range(70) if 100 + number % 7 > 103} <= found.keys()
+
+
+def test_the_end_of_a_family_is_kept_like_a_token_id() -> None:
+    view = RevocationView(5)
+    view.add([(" family 0 k", 10)])
+    assert " family 0 k" in view
+    assert not view.cutoffs
+    assert view.purge(10)
+    assert " family 0 k" not in view
