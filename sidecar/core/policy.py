@@ -20,8 +20,11 @@ from itertools import takewhile
 from typing import Final, NamedTuple
 
 from sidecar.core.paths import fold, readings
+from sidecar.core.patterns import is_foreign, translated
 from sidecar.core.reasons import Reason, Refused
 
+# What no reading of a path holds, or none that should decide.
+_NEVER: Final = re.compile(r"[\x00-\x20\x7f?#%\\;]")
 _MEMO_LIMIT: Final = 2048
 _LONGEST_MEMO: Final = 256
 
@@ -52,19 +55,29 @@ ANY_VALID_TOKEN: Final = Route("/**")
 
 
 def compile_pattern(path: str) -> re.Pattern[str]:
-    """The expression for a pattern such as `/orders/**` or `/files/*.json`. Raises `InvalidPattern`."""
+    """The expression for a pattern such as `/orders/**` or `/files/*.json`. Raises `InvalidPattern`, also for the pattern of
+    another tool, which would match nothing."""
+    if fault := _fault(path):
+        instead = translated(path) if is_foreign(path) or (path.startswith("/") and "?" in path) else None
+        raise InvalidPattern(f"{fault}: write {instead}" if instead and not _fault(instead) else fault)
+    return _compiled(path)
+
+
+def _fault(path: str) -> str | None:
     if path == "*":
-        return _compiled(path)  # the target of OPTIONS for the server as a whole
-    if not path.startswith("/") or any(char in path for char in "?#%\\; \t"):
-        raise InvalidPattern("write a path that starts with / and has no query or encoding, such as /orders/**, or *")
+        return None  # the target of OPTIONS for the server as a whole
+    if is_foreign(path):
+        return "is a pattern of another tool and would match nothing; here * is one segment, such as /a/*, and ** any number"
+    if not path.startswith("/") or _NEVER.search(path):
+        return "write a path that starts with / and has no query or encoding, such as /orders/**, or *"
     if "//" in path or any(segment in (".", "..") for segment in path.split("/")):
-        raise InvalidPattern("leave out empty and dot segments")
+        return "leave out empty and dot segments"
     if path.count("**") > 1 or any(segment.replace("**", "").count("*") > 1 for segment in path.split("/")):
         # Two that compete for the same text would take time that grows with its square, or worse.
-        raise InvalidPattern("use ** once, and * once in a segment")
+        return "use ** once, and * once in a segment"
     if any("**" in segment and segment != "**" for segment in path.split("/")):
-        raise InvalidPattern("** stands alone in its segment, such as /a/**")
-    return _compiled(path)
+        return "** stands alone in its segment, such as /a/**"
+    return None
 
 
 def _compiled(path: str) -> re.Pattern[str]:
