@@ -38,6 +38,7 @@ from sidecar.core.route_advice import remarks
 from sidecar.core.secrets import InvalidSecretHash, parse_secret_hash
 from sidecar.core.throttling import Rate
 from sidecar.core.users import InvalidPasswordHash, check_password_hash
+from sidecar.references import placeholder_faults
 from sidecar.templates import template_fault
 from sidecar.tls import InvalidTls, server_context, upstream_context
 from sidecar.yamlfile import Fault, read_document
@@ -795,6 +796,8 @@ def load(path: Path, *, now: float | None = None) -> Settings:
     document, faults = read_document(path)
     if document is None:
         raise SettingsError(faults)
+    known = {fault.path for fault in faults}
+    faults += [fault for fault in placeholder_faults(document) if fault.path not in known]
     known = {fault.path for fault in faults}
     try:
         settings = Settings.model_validate(document, context={"folder": path.parent})
