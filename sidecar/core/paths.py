@@ -110,10 +110,11 @@ def fold(text: str) -> str:
     """
     if text.isascii():
         return text.lower()
-    letters = unicodedata.normalize("NFC", text)
-    if not unicodedata.is_normalized("NFKC", letters):
+    letters = unicodedata.normalize("NFD", text)
+    if not unicodedata.is_normalized("NFKD", letters):
         letters = "".join(map(_nearest, letters))
-    return letters.casefold().upper().casefold().replace("i\u0307", "i")
+    letters = letters.casefold().upper().casefold().replace("i\u0307", "i")
+    return unicodedata.normalize("NFC", letters)
 
 
 def _nearest(letter: str) -> str:
