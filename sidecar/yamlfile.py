@@ -39,7 +39,7 @@ class _Loader(yaml.SafeLoader):
         seen: set[object] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, dict | list):  # {{ env.X }} without quotes
+            if isinstance(key, dict | list | _Tagged):  # {{ env.X }} without quotes
                 text = f"a key must be a text; for what stands elsewhere {HOW_TO_REFER}"
                 raise yaml.MarkedYAMLError(problem=text, problem_mark=key_node.start_mark)
             if key in seen:
