@@ -416,16 +416,7 @@ def unguessable(client: config.Client) -> bool:
 def route_policy(settings: config.Settings, endpoints: Mapping[str, Endpoint]) -> RoutePolicy:
     """Our own endpoints first, then the configured routes."""
     ours = [Route(path, access=Access.LOCAL) for path in endpoints]
-    configured = [
-        Route(
-            route.path,
-            frozenset(route.methods) if route.methods else None,
-            Access(route.access),
-            frozenset(route.scope),
-        )
-        for route in settings.routes
-    ]
-    return RoutePolicy([*ours, *configured])
+    return RoutePolicy([*ours, *(route.rule for route in settings.routes)])
 
 
 def new_id() -> str:
