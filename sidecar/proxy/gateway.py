@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from sidecar.core import credentials
 from sidecar.core.events import Decision
-from sidecar.core.headers import RequestHeaders, client_address, forwarded_block, read_request_headers
+from sidecar.core.headers import Kinds, RequestHeaders, client_address, forwarded_block, read_request_headers
 from sidecar.core.paths import Target, split_target
 from sidecar.core.policy import Access, Route, RoutePolicy
 from sidecar.core.reasons import Plane, Reason, Refused
@@ -77,6 +77,7 @@ class Gateway:
         view: RevocationView,
         disabled: Set[str],
         credential_rules: CredentialRules,
+        kinds: Kinds,
         realm: str,
         default_host: bytes,
         switching: set[Exchange],
@@ -94,6 +95,7 @@ class Gateway:
         self._places = credential_rules.places
         self._everywhere = {"bearer", "header"} <= credential_rules.places
         self._body_limit = credential_rules.body_limit
+        self._kinds = kinds
         self._routed: dict[tuple[str, str], Routed] = {}
         self._realm = realm
         self._default_host = default_host
@@ -225,6 +227,7 @@ class Gateway:
         else:
             headers = read_request_headers(
                 message.raw_headers,
+                kinds=self._kinds,
                 http_1_0=message.version == (1, 0),
                 chunked=bool(message.chunked),
                 authority=target.authority,
