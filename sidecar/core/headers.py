@@ -8,6 +8,7 @@ Rules:
   are compared with all of them folded. A field that could be taken for one of ours is gone in every spelling. One that could
   be taken for a framing field is refused.
 - What a proxy tells of a request (`core.proxy_headers`) goes on when a trusted one sent it, in its own spelling.
+- The cookie of a login (`core.cookies`) ends here.
 """
 
 import re
@@ -16,6 +17,7 @@ from enum import IntEnum
 from functools import partial
 from typing import Final, NamedTuple
 
+from sidecar.core.cookies import MARK, without_login
 from sidecar.core.credentials import bearer_token
 from sidecar.core.paths import valid_authority
 from sidecar.core.proxy_headers import PREFIX, PROXY_HEADERS
@@ -41,6 +43,7 @@ class Kind(IntEnum):
     CONTENT_TYPE = 11
     CONTENT_ENCODING = 12
     AMBIGUOUS = 13
+    COOKIE = 14
 
 
 # In Python 3.11 a member of an enumeration is looked up by a function, each time: too dear for each field of each request.
@@ -57,6 +60,7 @@ _UPGRADE: Final = Kind.UPGRADE
 _CONTENT_TYPE: Final = Kind.CONTENT_TYPE
 _CONTENT_ENCODING: Final = Kind.CONTENT_ENCODING
 _AMBIGUOUS: Final = Kind.AMBIGUOUS
+_COOKIE: Final = Kind.COOKIE
 _REQUEST_KINDS: Final = {
     b"connection": Kind.CONNECTION,
     b"keep-alive": Kind.DROP,
@@ -73,6 +77,7 @@ _REQUEST_KINDS: Final = {
     b"authorization": Kind.AUTHORIZATION,
     b"access_token": Kind.ACCESS_TOKEN,
     b"expect": Kind.EXPECT,
+    b"cookie": Kind.COOKIE,
 }
 _OURS: Final = frozenset([b"x-auth-client-id", b"x-auth-subject", b"x-auth-scope", b"x-auth-roles"])
 _CONTINUED: Final = frozenset([b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"])
@@ -258,6 +263,11 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
             content_type = value.decode("latin-1")
         elif kind is _CONTENT_ENCODING:
             content_coded = True
+        elif kind is _COOKIE:
+            if MARK in value:
+                value = without_login(value)  # noqa: PLW2901  the field keeps its place
+                if not value:
+                    continue
         elif kind is _AMBIGUOUS:
             raise Refused(Reason.MALFORMED_REQUEST, "A header could be taken for Content-Length or Transfer-Encoding.")
         else:

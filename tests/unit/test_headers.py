@@ -85,6 +85,14 @@ def test_what_could_be_taken_for_framing_is_refused_in_every_spelling(name: str)
             assert refused.value.reason is Reason.MALFORMED_REQUEST
 
 
+def test_the_cookie_of_a_login_is_cut_wherever_headers_are_read() -> None:
+    fields = [(b"Cookie", b"a=1; __Host-sidecar=x"), (b"X", b"1"), (b"cookie", b"sidecar=y"), (b"COOKIE", b"b")]
+    for strip in (True, False):
+        headers = read(HOST, *fields, (b"Content-Length", b"3"), strip=strip)
+        assert headers.block == b"Host: api.example\r\nCookie: a=1\r\nX: 1\r\nCOOKIE: b\r\nContent-Length: 3\r\n"
+        assert headers.resized(4) == headers.block.replace(b"3", b"4")
+
+
 def test_fields_that_connection_names_end_here() -> None:
     headers = read(
         HOST, (b"X-Hop", b"1"), (b"Content-Length", b"2"), (b"X-End", b"1"), (b"Connection", b"close, X-hop ,x-end2")
