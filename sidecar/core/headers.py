@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 from sidecar.core.cookies import MARK, without_login
 from sidecar.core.credentials import bearer_token
+from sidecar.core.methods import OVERRIDES, named_methods
 from sidecar.core.paths import valid_authority
 from sidecar.core.proxy_headers import PREFIX, PROXY_HEADERS
 from sidecar.core.reasons import Reason, Refused
@@ -44,6 +45,7 @@ class Kind(IntEnum):
     CONTENT_ENCODING = 12
     AMBIGUOUS = 13
     COOKIE = 14
+    METHOD = 15
 
 
 # In Python 3.11 a member of an enumeration is looked up by a function, each time: too dear for each field of each request.
@@ -61,6 +63,7 @@ _CONTENT_TYPE: Final = Kind.CONTENT_TYPE
 _CONTENT_ENCODING: Final = Kind.CONTENT_ENCODING
 _AMBIGUOUS: Final = Kind.AMBIGUOUS
 _COOKIE: Final = Kind.COOKIE
+_METHOD: Final = Kind.METHOD
 _REQUEST_KINDS: Final = {
     b"connection": Kind.CONNECTION,
     b"keep-alive": Kind.DROP,
@@ -104,9 +107,10 @@ _ADDRESS: Final = re.compile(
     r"([0-9.]{7,15})(?::[0-9]{1,5})?|\[([0-9A-Fa-f:.]{2,45})\](?::[0-9]{1,5})?|([0-9A-Fa-f:.]{2,45})"
 )
 _MEMO_LIMIT: Final = 1024
+_NO_METHODS: Final[frozenset[str]] = frozenset()
 _FOLD: Final = bytes(byte if chr(byte).isascii() and chr(byte).isalnum() else ord("-") for byte in range(256))
 _RESERVED: Final = frozenset(
-    name.translate(_FOLD) for name in (*_REQUEST_KINDS, *_RESPONSE_KINDS, *_NEVER_NAMED - PROXY_HEADERS)
+    name.translate(_FOLD) for name in (*_REQUEST_KINDS, *_RESPONSE_KINDS, *_NEVER_NAMED - PROXY_HEADERS, *OVERRIDES)
 )
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -149,6 +153,8 @@ def _request_kind(name: bytes, *, proper: Set[bytes], folded_proper: Set[bytes])
         return Kind.DROP
     if folded in _FRAMING:
         return Kind.AMBIGUOUS
+    if folded in OVERRIDES:
+        return Kind.METHOD
     if lowered in proper or (lowered == folded and lowered.startswith(PREFIX)):
         return Kind.FORWARDED
     return Kind.DROP if folded in folded_proper or folded.startswith(PREFIX) else Kind.KEEP
@@ -172,7 +178,7 @@ class RequestHeaders(NamedTuple):
     `lines` are the fields that go on, serialised, without the token and without the framing field (`Content-Length` or
     `Transfer-Encoding`), which stands apart: `before` says how many of `lines` precede it, so that it goes back there.
     `block` is all of it joined. The first `bearer` of `tokens` came as Bearer. `upgrade` is the one protocol that may be
-    switched to, or empty.
+    switched to, or empty. `methods` are those that override fields may mean.
     """
 
     lines: tuple[bytes, ...]
@@ -186,6 +192,7 @@ class RequestHeaders(NamedTuple):
     content_coded: bool
     expects_continue: bool
     upgrade: bytes
+    methods: frozenset[str]
     block: bytes
 
     def resized(self, length: int) -> bytes:
@@ -219,7 +226,7 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
     bearer: list[str] = []
     others: list[str] = []
     forwarded: list[tuple[bytes, bytes]] = []
-    options = b""
+    options = overrides = b""
     content_type, content_coded, expects, upgrades, authorizations = "", False, False, b"", 0
     for name, value in raw:
         kind = kinds[name]
@@ -268,6 +275,8 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
                 value = without_login(value)  # noqa: PLW2901  the field keeps its place
                 if not value:
                     continue
+        elif kind is _METHOD:
+            overrides += b"," + value
         elif kind is _AMBIGUOUS:
             raise Refused(Reason.MALFORMED_REQUEST, "A header could be taken for Content-Length or Transfer-Encoding.")
         else:
@@ -297,6 +306,7 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
         content_coded,
         expects,
         _protocol(upgrades) if upgrades else b"",
+        named_methods(overrides) if overrides else _NO_METHODS,
         b"".join(ordered),
     )
 

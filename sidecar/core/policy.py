@@ -5,16 +5,18 @@ Rules:
 - A slash at the end makes no difference to a match.
 - A rule for GET also holds for HEAD: else HEAD would slip past the scope that GET needs.
 - A path with several readings (`core.paths`) must meet the same rule in each, else it is refused as ambiguous.
+- Where a header asks for another method, every method that may be meant must meet the same rule.
 - `*` alone is the target of `OPTIONS *`, which no other pattern matches: it is no path.
 - Our own endpoints are rules too (`Access.LOCAL`, before all others), so that a path that only some servers would read
   as ours is ambiguous as well.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from sidecar.core.methods import ANY
 from sidecar.core.paths import readings
 from sidecar.core.reasons import Reason, Refused
 
@@ -77,6 +79,8 @@ class RoutePolicy:
     def __init__(self, routes: Iterable[Route]) -> None:
         self._rules = [(route, compile_pattern(route.path)) for route in routes]
         self._memo: dict[tuple[str, str], Route] = {}
+        named = {method for route, _ in self._rules for method in route.methods or ()}
+        self._told_apart = frozenset([*named, "HEAD", ANY])  # `ANY` stands for every other
 
     def __repr__(self) -> str:
         return f"<RoutePolicy {len(self._rules)} routes>"
@@ -91,6 +95,13 @@ class RoutePolicy:
                     self._memo.clear()  # somebody walks random paths: start again, never grow
                 self._memo[method, path] = route
         return route
+
+    def decides_alike(self, method: str, others: Set[str], path: str) -> bool:
+        """Whether a request meets one rule, whichever of `others` it is taken for; `ANY` is every method. Raises
+        `Refused(AMBIGUOUS_PATH)` as `decide` does."""
+        meant = self._told_apart if ANY in others else {each if each in self._told_apart else ANY for each in others}
+        decided = self.decide(method, path)
+        return all(self.decide(each, path) == decided for each in meant)
 
     def _decide(self, method: str, path: str) -> Route:
         found = {self._match(method, reading) for reading in readings(path)}

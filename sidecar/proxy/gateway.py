@@ -1,6 +1,7 @@
 """The admission of a request: `Gateway.handle` reads as the list of its phases.
 
-normalise the path → match the route → find the credential → verify → revoked? → permit? → forward → (report, at the end)
+normalise the path → match the route → one method? → find the credential → verify → revoked? → permit? → forward → (report,
+at the end)
 
 Everything is decided from memory. A request whose token stands in its body is the one case that has to wait: the body
 is read, within bounds, and the phases go on from there.
@@ -113,6 +114,8 @@ class Gateway:
                 return
             target, route, line = self._route(exchange)
             headers = self._read_headers(exchange, target)
+            if headers.methods:
+                self._check_method(exchange, target, headers)
             if route.access is Access.LOCAL:
                 self._answer_locally(exchange, route, target, headers)
             elif route.access is Access.DENY:
@@ -174,12 +177,13 @@ class Gateway:
 
     def _remember(self, exchange: Exchange, verified: Verified | None, refused: Refused | None) -> None:
         """Keep what a head alone has decided: its token is good, or never will be, or there is none. For targets without a
-        query, and heads without a body, which could both hold a token."""
+        query, and heads without a body, which could both hold a token; and not for heads that ask for another method, about
+        which each path decides anew."""
         message, memo = exchange.message, exchange.connection.memo
         headers = memo.headers
         if headers is None or memo.raw != (message.version, message.raw_headers):
             return
-        if headers.framing or headers.upgrade or headers.expects_continue:
+        if headers.framing or headers.upgrade or headers.expects_continue or headers.methods:
             return
         memo.generation = self._cache.generation
         if verified is not None:
@@ -239,6 +243,11 @@ class Gateway:
                 memo.verified = memo.again = None
         exchange.expects_continue = headers.expects_continue
         return headers
+
+    def _check_method(self, exchange: Exchange, target: Target, headers: RequestHeaders) -> None:
+        """Raises `Refused` when a header asks for a method that another rule holds for."""
+        if not self._policy.decides_alike(exchange.message.method, headers.methods, target.path):
+            raise Refused(Reason.AMBIGUOUS_METHOD)
 
     def _find_credential(self, target: Target, headers: RequestHeaders) -> Credential:
         tokens = headers.tokens

@@ -85,6 +85,15 @@ def test_what_could_be_taken_for_framing_is_refused_in_every_spelling(name: str)
             assert refused.value.reason is Reason.MALFORMED_REQUEST
 
 
+@pytest.mark.parametrize("name", ["x-http-method-override", "x-http-method", "x-method-override"])
+def test_another_method_is_seen_in_every_spelling_and_goes_on(name: str) -> None:
+    for each in spelled(name):
+        headers = read(HOST, (each, b"Delete"), (b"X-HTTP-Method", b"PUT"))
+        assert headers.methods == {"DELETE", "PUT"}
+        assert headers.block == b"Host: api.example\r\n%b: Delete\r\nX-HTTP-Method: PUT\r\n" % each
+    assert read(HOST, (b"X-HTTP-Methods", b"DELETE"), (name.encode(), b"")).methods == set()
+
+
 def test_the_cookie_of_a_login_is_cut_wherever_headers_are_read() -> None:
     fields = [(b"Cookie", b"a=1; __Host-sidecar=x"), (b"X", b"1"), (b"cookie", b"sidecar=y"), (b"COOKIE", b"b")]
     for strip in (True, False):

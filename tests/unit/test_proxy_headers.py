@@ -43,7 +43,7 @@ def test_no_name_of_the_table_is_one_of_ours() -> None:
     [
         "X-Auth-Client-Id", "x_auth_roles", "Content-Length", "Transfer~Encoding", "Host", "Authorization", "Content-Type",
         "content_type", "Content-Encoding", "Cookie", "Set-Cookie", "Connection", "Upgrade", "Expect", "TE", "Trailer",
-        "access_token", "Access-Token", "X-Forwarded-For", "X-Forwarded-Host",
+        "access_token", "Access-Token", "X-HTTP-Method-Override", "X_Method_Override", "X-Forwarded-For", "X-Forwarded-Host",
         "X-Forwarded-Client-Cert", "Keep-Alive", "Proxy-Authorization",
     ],
 )  # fmt: skip
