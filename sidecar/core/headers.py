@@ -172,6 +172,11 @@ def response_kind(name: bytes) -> Kind:
     return _response_kinds[name]
 
 
+def _plain_length(digits: bytes) -> bytes:
+    """A `Content-Length` without zeros before it, which some readers take for octal, and Python counts against its limit."""
+    return digits.lstrip(b"0") or b"0"
+
+
 class RequestHeaders(NamedTuple):
     """The header section of a request, read once.
 
@@ -239,12 +244,12 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
             if authority is not None:
                 value = authority.encode()  # noqa: PLW2901  the field keeps its place
         elif kind is _CONTENT_LENGTH:
-            framing, before = b"%b: %b\r\n" % (name, value), len(lines)
+            framing, before = b"%b: %b\r\n" % (name, _plain_length(value)), len(lines)
             continue
         elif kind is _TRANSFER_ENCODING:
             if http_1_0 or not chunked or value.lower() != b"chunked" or framing:
                 raise Refused(Reason.MALFORMED_REQUEST, "Transfer-Encoding must be chunked, alone, and over HTTP/1.1.")
-            framing, before = b"%b: %b\r\n" % (name, value), len(lines)
+            framing, before = b"%b: chunked\r\n" % name, len(lines)
             continue
         elif kind is _AUTHORIZATION:
             authorizations += 1
@@ -360,6 +365,7 @@ def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders
         elif kind is _CONTENT_LENGTH:
             if length is not None or not value.isdigit():
                 raise InvalidResponse("Content-Length")
+            value = _plain_length(value)  # noqa: PLW2901  the field keeps its place
             length = int(value)
         elif kind is _TRANSFER_ENCODING:
             if chunked or value.lower() != b"chunked":

@@ -15,7 +15,7 @@ from sidecar.core.headers import PLAIN_OPTIONS, Kind, response_kind
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) [\t -~\x80-\xff]*")
 _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)")
 _VALUE: Final = rb"[!-~\x80-\xff][\t -~\x80-\xff]*+(?<![\t ])"
-_LENGTH: Final = rb"([0-9]{1,15})"
+_LENGTH: Final = rb"(0|[1-9][0-9]{0,14})"
 _BODYLESS: Final = (b"204", b"304")
 _MOST_FIELDS: Final = 100
 _MOST_SHAPES: Final = 4  # are tried one after the other

@@ -102,6 +102,14 @@ def test_the_cookie_of_a_login_is_cut_wherever_headers_are_read() -> None:
         assert headers.resized(4) == headers.block.replace(b"3", b"4")
 
 
+def test_framing_goes_on_in_one_spelling() -> None:
+    assert read(HOST, (b"content-Length", b"00050"), (b"X", b"1")).block == (
+        b"Host: api.example\r\ncontent-Length: 50\r\nX: 1\r\n"
+    )
+    assert read(HOST, (b"Content-Length", b"000")).block == b"Host: api.example\r\nContent-Length: 0\r\n"
+    assert read(HOST, (b"Transfer-encoding", b"CHUNKED"), chunked=True).framing == b"Transfer-encoding: chunked\r\n"
+
+
 def test_fields_that_connection_names_end_here() -> None:
     headers = read(
         HOST, (b"X-Hop", b"1"), (b"Content-Length", b"2"), (b"X-End", b"1"), (b"Connection", b"close, X-hop ,x-end2")
@@ -192,6 +200,9 @@ RESPONSES = {
         5,
         False,
     ),
+    ((b"Content-length", b"005"), (b"X", b"1")): (b"Content-length: 5\r\nX: 1\r\n", 5, False),
+    ((b"Content-Length", b"0" * 5000),): (b"Content-Length: 0\r\n", 0, False),
+    ((b"Content-Length", b"0" * 5000 + b"7"),): (b"Content-Length: 7\r\n", 7, False),
     ((b"Transfer-Encoding", b"Chunked"), (b"Connection", b"keep-alive"), (b"Keep-Alive", b"1")): (b"", None, True),
     ((b"Connection", b"x-hop, set-cookie"), (b"X-Hop", b"1"), (b"Set-Cookie", b"a")): (
         b"Set-Cookie: a\r\n",
