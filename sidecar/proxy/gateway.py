@@ -3,11 +3,12 @@
 normalise the path → match the route → one method? → find the credential → verify → revoked? → permit? → forward → (report,
 at the end)
 
-Everything is decided from memory. A request whose token stands in its body is the one case that has to wait: the body
+Everything is decided from memory. A request whose token may stand in its body is the one case that has to wait: the body
 is read, within bounds, and the phases go on from there.
 """
 
 from collections.abc import Callable, Mapping, Set
+from functools import partial
 from typing import Final, NamedTuple
 
 from sidecar.core import credentials
@@ -125,10 +126,7 @@ class Gateway:
             else:
                 found = self._find_credential(target, headers)
                 if found.token is None and self._body_may_hold_token(exchange, headers):
-                    exchange.await_body()
-                    exchange.task = exchange.connection.loop.create_task(
-                        self._admit_by_body(exchange, route, target, headers)
-                    )
+                    self._read_body(exchange, partial(self._admit_by_body, exchange, route, target, headers))
                     return
                 verified = self._admit(found.token, route)
                 self._forward(exchange, target.path, found.query, headers, verified)
@@ -320,17 +318,30 @@ class Gateway:
 
     def _forward_public(self, exchange: Exchange, target: Target, headers: RequestHeaders) -> None:
         """Nobody is identified. A token of ours is taken away all the same; what is not ours is the API's business."""
+        if self._body_may_hold_token(exchange, headers) and not self._streams(exchange):
+            self._read_body(exchange, partial(self._forward_without_ours, exchange, target, headers))
+        else:
+            self._forward_without_ours(exchange, target, headers, None)
+
+    def _forward_without_ours(
+        self, exchange: Exchange, target: Target, headers: RequestHeaders, body: bytes | None
+    ) -> None:
         found = credentials.from_pairs(target.query or "")
-        query = target.query
-        if any(map(self._rules.recognises, found.tokens)):
-            query = found.rest or None
-        if headers.tokens and not any(map(self._rules.recognises, headers.tokens)):
+        query = found.rest or None if self._any_ours(found.tokens) else target.query
+        if body is not None:
+            found = _token_in_body(body, headers)
+            body = found.rest.encode("latin-1") if self._any_ours(found.tokens) else body
+        if headers.tokens and not self._any_ours(headers.tokens):
             headers = self._read_headers(exchange, target, strip=False)
         exchange.decision = Decision.PUBLIC
-        block = headers.block + self._forwarded(exchange, headers)
+        fields = headers.block if body is None else headers.resized(len(body))
+        block = fields + self._forwarded(exchange, headers)
         if headers.upgrade:
             block += self._upgrade(exchange, headers)
-        exchange.forward(_request_line(exchange, target.path, query) + block + b"\r\n")
+        exchange.forward(_request_line(exchange, target.path, query) + block + b"\r\n", body)
+
+    def _any_ours(self, tokens: tuple[str, ...]) -> bool:
+        return any(map(self._rules.recognises, tokens))
 
     def _answer_locally(self, exchange: Exchange, route: Route, target: Target, headers: RequestHeaders) -> None:
         exchange.decision = Decision.LOCAL
@@ -366,15 +377,20 @@ class Gateway:
         length = exchange.connection.declared_length(exchange.message)
         return (length is None or 0 < length <= self._body_limit) and _media_type(headers) is not None
 
-    async def _admit_by_body(self, exchange: Exchange, route: Route, target: Target, headers: RequestHeaders) -> None:
+    def _streams(self, exchange: Exchange) -> bool:
+        """Whether a body has no length, and is not all here or too much to look through: it may go on for as long as it
+        likes."""
+        payload = exchange.payload
+        return bool(exchange.message.chunked) and (not payload.is_eof() or payload.total_bytes > self._body_limit)
+
+    def _read_body(self, exchange: Exchange, go_on: Callable[[bytes], None]) -> None:
+        """Go on with the body of a request, when that is here. Raises `Refused` when too many wait for theirs."""
+        exchange.await_body()
+        exchange.task = exchange.connection.loop.create_task(self._go_on_with_body(exchange, go_on))
+
+    async def _go_on_with_body(self, exchange: Exchange, go_on: Callable[[bytes], None]) -> None:
         try:
-            body = await exchange.read_body(self._body_limit)
-            found = _token_in_body(body, headers)
-            if len(set(found.tokens)) > 1:
-                raise Refused(Reason.MULTIPLE_TOKENS)
-            verified = self._admit(found.tokens[0] if found.tokens else None, route)
-            query = self._find_credential(target, headers).query
-            self._forward(exchange, target.path, query, headers, verified, found.rest.encode("latin-1"))
+            go_on(await exchange.read_body(self._body_limit))
         except Refused as exc:
             self._refuse(exchange, exc)
         except BodyTooLarge:
@@ -384,6 +400,16 @@ class Gateway:
         except Exception as exc:  # noqa: BLE001  see handle
             self._log_failure("gateway", exc)
             exchange.refuse(Reason.INTERNAL)
+
+    def _admit_by_body(
+        self, exchange: Exchange, route: Route, target: Target, headers: RequestHeaders, body: bytes
+    ) -> None:
+        found = _token_in_body(body, headers)
+        if len(set(found.tokens)) > 1:
+            raise Refused(Reason.MULTIPLE_TOKENS)
+        verified = self._admit(found.tokens[0] if found.tokens else None, route)
+        query = self._find_credential(target, headers).query
+        self._forward(exchange, target.path, query, headers, verified, found.rest.encode("latin-1"))
 
     # What is long.
 
