@@ -1,5 +1,8 @@
 """core.proxy_headers and who may set them: a trusted proxy, in the name's own spelling."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from sidecar.core.headers import Kind, proxy_header_fault, request_kinds
@@ -36,6 +39,14 @@ def test_no_name_of_the_table_is_one_of_ours() -> None:
     """Else the table would say nothing about it."""
     kinds = request_kinds()
     assert {kinds[name] for name in PROXY_HEADERS} == {Kind.FORWARDED}
+
+
+def test_the_documentation_names_them_all() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "requests.md").read_text()
+    rows = re.findall(
+        r"^\| (?:who the client is|what it asked for|which certificate it showed) \| (.*) \|$", text, re.MULTILINE
+    )
+    assert sorted(" ".join(rows).replace("`", "").lower().encode().split()) == sorted(PROXY_HEADERS)
 
 
 @pytest.mark.parametrize(
