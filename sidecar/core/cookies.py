@@ -30,7 +30,7 @@ _HIDDEN: Final = re.compile(
 def without_login(cookies: bytes) -> bytes:
     """The value of a `Cookie` field without our cookies; empty when nothing else was in it."""
     pairs = cookies.split(b";")
-    kept = [pair for pair in pairs if not _is_login(pair)]
+    kept = [pair for pair in pairs if MARK not in pair or not _is_login(pair)]
     if len(kept) == len(pairs):
         return cookies
     rest = b";".join(kept).strip(b" \t")

@@ -24,5 +24,5 @@ def named_methods(values: bytes) -> frozenset[str]:
     """The methods, in capitals, that a list of such values may mean; `ANY` when that cannot be told."""
     if not _READABLE.fullmatch(values):
         return frozenset([ANY])
-    named = frozenset(word.decode().upper() for word in _WORD.findall(values))
-    return named if len(named) <= _MOST else frozenset([ANY])
+    words = set(_WORD.findall(values.upper()))
+    return frozenset(word.decode() for word in words) if len(words) <= _MOST else frozenset([ANY])

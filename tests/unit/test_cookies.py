@@ -1,5 +1,6 @@
 """core.cookies: our cookies are cut out, in whatever way a server would read them; the others stay as they are."""
 
+import time
 from http.cookies import CookieError, SimpleCookie
 
 import pytest
@@ -54,6 +55,30 @@ def test_our_cookie_is_cut(case: str) -> None:
 @pytest.mark.parametrize("cookies", KEPT)
 def test_every_other_cookie_stays(cookies: str) -> None:
     assert without_login(cookies.encode()) == cookies.encode()
+
+
+SIZE = 32 * 1024
+COSTLY = {
+    "semicolons": b"sidecar" + b";" * SIZE,
+    "names like ours": b"sidecarx;" * (SIZE // 9),
+    "ours": b"sidecar;" * (SIZE // 8),
+    "spaces": b"sidecar" + b" " * SIZE,
+    "quotes": b"sidecar=" + b'"' * SIZE,
+    "ours in one pair": b",sidecar=" * (SIZE // 9),
+    "others": b"a=1; " * (SIZE // 5) + b"sidecar=1",
+}
+
+
+@pytest.mark.parametrize("case", COSTLY)
+def test_nobody_waits_long_for_the_largest_cookie(case: str) -> None:
+    """About 3 ms at most; the bound leaves room for a busy machine."""
+
+    def seconds() -> float:
+        begun = time.thread_time()
+        without_login(COSTLY[case])
+        return time.thread_time() - begun
+
+    assert min(seconds() for _ in range(5)) < 0.03
 
 
 def ours(cookies: str, *, secure: bool) -> str | None:
