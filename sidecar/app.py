@@ -16,6 +16,7 @@ from sidecar.core.client_keys import from_secret, read_jwk, read_pem
 from sidecar.core.clients import SECRET_JWT, Client, ClientRegistry, Recognised
 from sidecar.core.events import Event, SecretUsed, StoreChanged
 from sidecar.core.grants import AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_TOKEN
+from sidecar.core.headers import request_kinds
 from sidecar.core.issuer import issuer_path
 from sidecar.core.keys import KeyRing, SigningKey, Window
 from sidecar.core.policy import Access, Route, RoutePolicy
@@ -115,6 +116,7 @@ class App:
             view=self.view,
             disabled=frozenset(client.client_id for client in settings.clients if client.disabled),
             credential_rules=CredentialRules(frozenset(settings.credentials.places), settings.credentials.body_limit),
+            kinds=request_kinds(settings.proxy_headers),
             realm=settings.tokens.issuer,
             default_host=self.pool.authority,
             switching=switching,

@@ -31,6 +31,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from sidecar.core import keys, policy
 from sidecar.core.client_keys import InvalidClientKey, from_secret, read_jwk, read_pem
 from sidecar.core.clients import PUBLIC, AuthMethod
+from sidecar.core.headers import proxy_header_fault
 from sidecar.core.issuer import InvalidIssuer, issuer_path
 from sidecar.core.policy import Access, InvalidPattern, compile_pattern
 from sidecar.core.redirect_uris import redirect_uri_fault
@@ -133,6 +134,13 @@ def _network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         raise _fault("write a network as an address or in CIDR form, such as 10.0.0.0/8 or 127.0.0.1") from None
 
 
+def _proxy_header(value: str) -> str:
+    fault = proxy_header_fault(value)
+    if fault is not None:
+        raise _fault(fault)
+    return value
+
+
 def _scope(value: object) -> tuple[str, ...]:
     if not isinstance(value, str) or not all(_SCOPE_TOKEN.fullmatch(token) for token in value.split()):
         raise _fault(
@@ -196,6 +204,7 @@ Scope = Annotated[tuple[str, ...], BeforeValidator(_scope)]
 Identifier = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_identifier)]
 Role = Annotated[Identifier, AfterValidator(_role)]
 Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
+ProxyHeader = Annotated[str, AfterValidator(_proxy_header)]
 ListenAddress = Annotated[Address, BeforeValidator(parse_address)]
 Place = Literal["bearer", "header", "query", "body"]
 GrantType = Literal["client_credentials", "refresh_token", "authorization_code", "implicit"]
@@ -779,6 +788,7 @@ class Settings(Model):
     compat: Literal["tapdata", "rfc"] = "tapdata"
     routes: Annotated[tuple[Route, ...], Field(strict=False)] = ()
     trusted_proxies: Annotated[tuple[Network, ...], Field(strict=False)] = ()
+    proxy_headers: Annotated[tuple[ProxyHeader, ...], Field(strict=False)] = ()
     credentials: Credentials = Credentials()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()

@@ -8,17 +8,19 @@ Rules:
 - Many servers ignore letter case, so each reading is compared without regard to it as well. What is met then must ask for
   the same as the rule that holds for the exact spelling, or have the same pattern but for its letter case: who writes
   rules for `/a` and for `/A` has said what each spelling needs.
+- Where a header asks for another method, every method that may be meant must meet the same rule.
 - `*` alone is the target of `OPTIONS *`, which no other pattern matches: it is no path.
 - Our own endpoints are rules too (`Access.LOCAL`, before all others), so that a path that only some servers would read
   as ours is ambiguous as well.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from enum import StrEnum
 from itertools import takewhile
 from typing import Final, NamedTuple
 
+from sidecar.core.methods import ANY
 from sidecar.core.paths import fold, readings
 from sidecar.core.patterns import is_foreign, translated
 from sidecar.core.reasons import Reason, Refused
@@ -118,6 +120,8 @@ class RoutePolicy:
         self._folded = _Rules((route, _compiled(fold(route.path))) for route in self._routes)
         self._capitals = any(fold(route.path) != route.path for route in self._routes)
         self._memo: dict[tuple[str, str], Route] = {}
+        named = {method for route in self._routes for method in route.methods or ()}
+        self._told_apart = frozenset([*named, "HEAD", ANY])  # `ANY` stands for every other
 
     def __repr__(self) -> str:
         return f"<RoutePolicy {len(self._routes)} routes>"
@@ -132,6 +136,13 @@ class RoutePolicy:
                     self._memo.clear()  # somebody walks random paths: start again, never grow
                 self._memo[method, path] = route
         return route
+
+    def decides_alike(self, method: str, others: Set[str], path: str) -> bool:
+        """Whether a request meets one rule, whichever of `others` it is taken for; `ANY` is every method. Raises
+        `Refused(AMBIGUOUS_PATH)` as `decide` does."""
+        meant = self._told_apart if ANY in others else {each if each in self._told_apart else ANY for each in others}
+        decided = self.decide(method, path)
+        return all(self.decide(each, path) == decided for each in meant)
 
     def _decide(self, method: str, path: str) -> Route:
         route = None

@@ -183,7 +183,10 @@ class ClientConnection(BaseProtocol):
     @staticmethod
     def declared_length(message: RawRequestMessage) -> int | None:
         """The request's `Content-Length` in bytes; `None` when it is chunked."""
-        return None if message.chunked else int(message.headers.get("Content-Length", "0"))
+        if message.chunked:
+            return None
+        digits = message.headers.get("Content-Length")
+        return int(digits.lstrip("0") or "0") if digits else 0  # Python counts zeros against what it reads of a number
 
     # Called by the event loop.
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.core.methods import ANY
 from sidecar.core.policy import ANY_VALID_TOKEN, Access, InvalidPattern, Route, RoutePolicy, compile_pattern
 from sidecar.core.reasons import Reason, Refused
 
@@ -150,6 +151,47 @@ def test_what_passes_would_meet_the_same_rule_in_any_letter_case(tail: str) -> N
     for spelling in (str.lower, str.upper, str.swapcase):
         other = quote(spelling(unquote(path)).lower())
         assert policy.decide("GET", other) == route, other
+
+
+ALIKE = [
+    ("POST", {"PATCH"}, "/orders/1", True),
+    ("POST", {"GET"}, "/orders/1", False),
+    ("GET", {"POST"}, "/orders/1", False),
+    ("GET", {"GET"}, "/orders/1", True),
+    ("GET", {"HEAD"}, "/orders/1", True),
+    ("HEAD", {"GET"}, "/orders/1", True),
+    ("GET", {"GET", "X"}, "/orders/1", False),
+    ("POST", set(), "/orders/1", True),
+    ("POST", {ANY}, "/orders/1", False),
+    ("GET", {ANY}, "/orders/1", False),
+    ("PROPFIND", {ANY}, "/orders/1", False),
+    ("PROPFIND", {"REPORT"}, "/orders/1", True),
+    ("GET", {ANY, "DELETE"}, "/public/1", True),
+    ("POST", {ANY}, "/other", True),
+    ("POST", {ANY, "GET"}, "/oauth/token", True),
+]
+
+
+@pytest.mark.parametrize(("method", "others", "path", "alike"), ALIKE)
+def test_a_request_is_decided_alike_whatever_it_is_taken_for(
+    method: str, others: set[str], path: str, *, alike: bool
+) -> None:
+    assert RoutePolicy(POLICY).decides_alike(method, others, path) is alike
+
+
+def test_a_path_whose_readings_differ_for_the_other_method_is_ambiguous() -> None:
+    policy = RoutePolicy([Route("/a/**", frozenset(["DELETE"]), Access.DENY)])
+    assert policy.decides_alike("GET", {"PUT"}, "//a/b")
+    with pytest.raises(Refused) as refused:
+        policy.decides_alike("GET", {"DELETE"}, "//a/b")
+    assert refused.value.reason is Reason.AMBIGUOUS_PATH
+
+
+def test_methods_that_somebody_makes_up_fill_no_memory() -> None:
+    policy = RoutePolicy(POLICY)
+    for number in range(5000):
+        assert policy.decides_alike("POST", {f"M{number}", "X" * 30_000}, "/orders/1")
+    assert len(policy._memo) <= 3
 
 
 def test_walking_paths_fills_no_memory() -> None:
