@@ -304,6 +304,8 @@ class ClientConnection(BaseProtocol):
         message, payload = messages[0]
         if len(messages) > 1 or not payload.is_eof():
             return len(messages) == 1
+        if payload is EMPTY_PAYLOAD and data.endswith(_HEAD_END):
+            return True
         joined = self._head_end + data
         length = self.declared_length(message)
         return joined.find(_HEAD_END) + len(_HEAD_END) + length == len(joined) if length else joined.endswith(_HEAD_END)
