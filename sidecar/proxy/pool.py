@@ -120,8 +120,8 @@ class UpstreamPool:
         self._open(receiver, request, address)
 
     def _look_for_idle(self, upstream: _Upstream, now: float) -> UpstreamConnection | None:
-        """An idle connection that can be used at once, taken out of the list. One that has something to be read stays there: the
-        loop is about to find out what that is, and closes the connection unless it belongs to TLS."""
+        """An idle connection that can be used at once, taken out of the list. One that has something to be read stays there:
+        the loop is about to find out what that is, and closes the connection unless it belongs to TLS."""
         passed_over: list[tuple[UpstreamConnection, float]] = []
         found = None
         while upstream.idle and found is None:
