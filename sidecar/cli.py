@@ -45,6 +45,18 @@ def main() -> None:
 
         sidecar demo
     """
+    _occupy_standard_descriptors()
+
+
+def _occupy_standard_descriptors() -> None:
+    """Open /dev/null in the place of stdin, stdout and stderr where they are closed: the next file or socket would get their
+    numbers, and with them what is written to stderr."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            lowest = os.open(os.devnull, os.O_RDWR)  # this number, for those below it are open
+            os.set_inheritable(lowest, True)  # noqa: FBT003  the signature of the standard library
 
 
 def _load(path: Path, *, now: float | None = None) -> Settings:
@@ -71,7 +83,7 @@ def serve(config: Path) -> None:
     Logs go to stderr, one JSON object a line. Exit code 2: the configuration has faults; 1: it cannot start, or cannot go on.
     """
     settings = _load(config, now=time.time())
-    configure(settings.logging.level, settings.logging.format)
+    configure(settings.logging.level, settings.logging.format, alone=settings.workers == 1)
     try:
         (serve_many if settings.workers > 1 else serve_one)(settings)
     except StartError as exc:

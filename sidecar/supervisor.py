@@ -18,7 +18,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
 from sidecar.ops.admin import admin_app
-from sidecar.ops.logs import configure
+from sidecar.ops.logs import configure, lines_dropped
 from sidecar.ops.metrics import Accumulator, render
 from sidecar.server import (
     BackgroundFailed,
@@ -109,7 +109,7 @@ class Supervisor:
     async def _metrics(self) -> bytes:
         await asyncio.gather(*(child.ask("snapshot") for child in self._children.values()))
         snapshots = [child.last_snapshot for child in self._children.values() if child.last_snapshot]
-        return render([*snapshots, *self._past.snapshots()])
+        return render([*snapshots, *self._past.snapshots()], log_lines_dropped=lines_dropped())
 
     async def _ready(self) -> Mapping[str, str | None]:
         answers = await asyncio.gather(*(child.ask("ready") for child in self._children.values()))
@@ -189,7 +189,7 @@ class Child:
 
 def work(settings: Settings, public: socket.socket, control: socket.socket) -> None:
     """The main function of a worker process. Exit code 1: it could not go on."""
-    configure(settings.logging.level, settings.logging.format)
+    configure(settings.logging.level, settings.logging.format, alone=False)
     try:
         run(_work(settings, public, control))
     except BackgroundFailed:
