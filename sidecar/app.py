@@ -35,7 +35,7 @@ from sidecar.oauth.revoke import RevokeEndpoint
 from sidecar.oauth.throttle import Rates, Throttle, ThrottledClients, ThrottledLogins
 from sidecar.oauth.token import Grant, TokenEndpoint, client_credentials
 from sidecar.ops.key_watch import KeyWatch
-from sidecar.ops.logs import AccessLog, RequestLines, json_stream
+from sidecar.ops.logs import AccessLog, RequestLines, json_stream, lines_dropped
 from sidecar.ops.metrics import Gauges, Metrics
 from sidecar.people import People
 from sidecar.proxy.acceptor import Acceptor
@@ -285,6 +285,7 @@ class App:
             store_up=self.store_up,
             staleness=self.view.staleness(self.monotonic()),
             revocations=len(self.view),
+            log_lines_dropped=lines_dropped(),
         )
 
     def acceptor(self, sock: socket.socket, tls: ssl.SSLContext | None) -> Acceptor:
