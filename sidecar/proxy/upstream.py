@@ -225,10 +225,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether it can carry an exchange: it is open, nobody's, and read from."""
         transport = self.transport
         return (
-            transport is not None
-            and self.receiver is None
-            and not self._reading_paused
-            and not transport.is_closing()
+            transport is not None and self.receiver is None and not self._reading_paused and not transport.is_closing()
         )
 
     def usable_now(self) -> bool:
