@@ -12,8 +12,8 @@ The map. A request enters at the top and the arrows are the only imports allowed
 - `stores`    what outlives a request (revocations, refresh families, codes, sessions, counts): `memory` and `redis`, one
               contract.
 - `ops`       listeners to `core.events`: metrics, logs; and the admin endpoints.
-- `settings`  the YAML file as frozen models; `yamlfile` reads it, `tls` makes the contexts that it asks for, `templates`
-              looks at the operator's pages.
+- `settings`  the YAML file as frozen models; `yamlfile` reads it, `references` tells what nothing filled in, `tls` makes the
+              contexts that it asks for, `templates` looks at the operator's pages.
 - `app`       the composition root: settings in, wired parts out; `people` is the part of it for users and their pages.
 - `server`    one worker process: listeners, readiness, drain.
 - `supervisor` the parent of several workers.

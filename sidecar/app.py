@@ -16,6 +16,7 @@ from sidecar.core.client_keys import from_secret, read_jwk, read_pem
 from sidecar.core.clients import SECRET_JWT, Client, ClientRegistry, Recognised
 from sidecar.core.events import Event, SecretUsed, StoreChanged
 from sidecar.core.grants import AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_TOKEN
+from sidecar.core.headers import request_kinds
 from sidecar.core.issuer import issuer_path
 from sidecar.core.keys import KeyRing, SigningKey, Window
 from sidecar.core.policy import Access, Route, RoutePolicy
@@ -34,7 +35,7 @@ from sidecar.oauth.revoke import RevokeEndpoint
 from sidecar.oauth.throttle import Rates, Throttle, ThrottledClients, ThrottledLogins
 from sidecar.oauth.token import Grant, TokenEndpoint, client_credentials
 from sidecar.ops.key_watch import KeyWatch
-from sidecar.ops.logs import AccessLog, RequestLines, json_stream
+from sidecar.ops.logs import AccessLog, RequestLines, json_stream, lines_dropped
 from sidecar.ops.metrics import Gauges, Metrics
 from sidecar.people import People
 from sidecar.proxy.acceptor import Acceptor
@@ -115,6 +116,7 @@ class App:
             view=self.view,
             disabled=frozenset(client.client_id for client in settings.clients if client.disabled),
             credential_rules=CredentialRules(frozenset(settings.credentials.places), settings.credentials.body_limit),
+            kinds=request_kinds(settings.proxy_headers),
             realm=settings.tokens.issuer,
             default_host=self.pool.authority,
             switching=switching,
@@ -283,6 +285,7 @@ class App:
             store_up=self.store_up,
             staleness=self.view.staleness(self.monotonic()),
             revocations=len(self.view),
+            log_lines_dropped=lines_dropped(),
         )
 
     def acceptor(self, sock: socket.socket, tls: ssl.SSLContext | None) -> Acceptor:
@@ -416,16 +419,7 @@ def unguessable(client: config.Client) -> bool:
 def route_policy(settings: config.Settings, endpoints: Mapping[str, Endpoint]) -> RoutePolicy:
     """Our own endpoints first, then the configured routes."""
     ours = [Route(path, access=Access.LOCAL) for path in endpoints]
-    configured = [
-        Route(
-            route.path,
-            frozenset(route.methods) if route.methods else None,
-            Access(route.access),
-            frozenset(route.scope),
-        )
-        for route in settings.routes
-    ]
-    return RoutePolicy([*ours, *configured])
+    return RoutePolicy([*ours, *(route.rule for route in settings.routes)])
 
 
 def new_id() -> str:

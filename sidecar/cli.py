@@ -27,7 +27,7 @@ from sidecar.core.tokens import explain
 from sidecar.core.users import LONGEST_PASSWORD, hash_password
 from sidecar.demo import demo as run_demo
 from sidecar.ops.logs import configure
-from sidecar.server import StartError
+from sidecar.server import BackgroundFailed, StartError
 from sidecar.server import serve as serve_one
 from sidecar.settings import Settings, SettingsError, advice, load
 from sidecar.stores import open_store
@@ -45,6 +45,18 @@ def main() -> None:
 
         sidecar demo
     """
+    _occupy_standard_descriptors()
+
+
+def _occupy_standard_descriptors() -> None:
+    """Open /dev/null in the place of stdin, stdout and stderr where they are closed: the next file or socket would get their
+    numbers, and with them what is written to stderr."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            lowest = os.open(os.devnull, os.O_RDWR)  # this number, for those below it are open
+            os.set_inheritable(lowest, True)  # noqa: FBT003  the signature of the standard library
 
 
 def _load(path: Path, *, now: float | None = None) -> Settings:
@@ -68,14 +80,16 @@ def _fail(message: str, code: int = 1) -> NoReturn:
 def serve(config: Path) -> None:
     """Run the sidecar until SIGTERM or Ctrl-C.
 
-    Logs go to stderr, one JSON object a line. Exit code 2: the configuration has faults; 1: it cannot start.
+    Logs go to stderr, one JSON object a line. Exit code 2: the configuration has faults; 1: it cannot start, or cannot go on.
     """
     settings = _load(config, now=time.time())
-    configure(settings.logging.level, settings.logging.format)
+    configure(settings.logging.level, settings.logging.format, alone=settings.workers == 1)
     try:
         (serve_many if settings.workers > 1 else serve_one)(settings)
     except StartError as exc:
         _fail(str(exc))
+    except BackgroundFailed:
+        sys.exit(1)
 
 
 @main.command("check-config", short_help="Check a configuration file and report every fault.")

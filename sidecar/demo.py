@@ -21,7 +21,7 @@ from aiohttp import web
 from sidecar.demo_api import orders_api
 from sidecar.ops.admin import admin_app
 from sidecar.ops.metrics import render
-from sidecar.server import Worker, assert_c_parser, bind, run, start_admin, stop_on_signals, url_of
+from sidecar.server import BackgroundFailed, Worker, assert_c_parser, bind, run, start_admin, stop_on_signals, url_of
 from sidecar.settings import Address, Settings
 
 CLIENT_ID: Final = "demo"
@@ -214,8 +214,14 @@ async def _demo(outcome: list[int], *, check: bool, store: str, port: int, admin
             if check or outcome == [1]:
                 worker.stop()
 
+        async def work() -> None:
+            try:
+                await worker.run()
+            except BackgroundFailed:
+                outcome[:] = [1]
+
         async with asyncio.TaskGroup() as group:
-            group.create_task(worker.run())
+            group.create_task(work())
             group.create_task(guide())
 
 

@@ -2,12 +2,16 @@
 
 A worker starts to accept only after everything was wired, and on SIGTERM stops to accept, lets requests finish within
 `timeouts.drain`, and closes what is left.
+
+What it does in the background (the revocation feed, the clock) is started again when it fails. While the feed does not run
+the view grows stale, so requests get 503. When it keeps failing (`core.restarts`) the worker ends as on SIGTERM, and fails.
 """
 
 import asyncio
 import contextlib
 import gc
 import logging
+import random
 import resource
 import signal
 import socket
@@ -21,6 +25,7 @@ from aiohttp import http_parser, web
 
 from sidecar.app import App, log_failure
 from sidecar.core.capacity import affordable
+from sidecar.core.restarts import Restarts
 from sidecar.ops.admin import admin_app
 from sidecar.ops.metrics import render
 from sidecar.settings import Address, Settings
@@ -62,11 +67,19 @@ def assert_c_parser() -> None:
         raise StartError("aiohttp came without its C parser: install a wheel, and unset AIOHTTP_NO_EXTENSIONS")
 
 
-class Worker:
-    """Runs one `App` until it is told to stop."""
+class BackgroundFailed(Exception):
+    """The worker has ended because its background work kept failing, as the log says: exit code 1."""
 
-    def __init__(self, settings: Settings, public: socket.socket) -> None:
+
+class Worker:
+    """Runs one `App` until it is told to stop. `jitter` gives a random part of 1, for the pauses before restarts."""
+
+    def __init__(
+        self, settings: Settings, public: socket.socket, *, jitter: Callable[[], float] = random.random
+    ) -> None:
         settings = self._settings = within_descriptors(settings)
+        self._jitter = jitter
+        self._failed = False
         self._stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         self.app = App(settings, loop)
@@ -86,10 +99,10 @@ class Worker:
         self._stop.set()
 
     async def run(self, started: Callable[[], None] = lambda: None) -> None:
-        """Serve until `stop`, then drain."""
+        """Serve until `stop`, then drain. Raises `BackgroundFailed` after that, when it was not `stop` that ended it."""
         app = self.app
-        self._keep(app.store.follow(app.view))
-        self._keep(self._tick())
+        self._keep("feed", lambda: app.store.follow(app.view))
+        self._keep("clock", self._tick)
         self._acceptor.start()
         # What exists now lives until the end: keep the collector from walking it on every full collection.
         gc.collect()
@@ -105,16 +118,33 @@ class Worker:
         finally:
             self._acceptor.close()
             await self._close()
+        if self._failed:
+            raise BackgroundFailed
 
-    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _keep(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = asyncio.get_running_loop().create_task(self._keep_running(name, work))
         task.add_done_callback(self._background_ended)
         self._background.append(task)
+
+    async def _keep_running(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start it again when it fails; returns when it failed too often."""
+        restarts = Restarts()
+        while True:
+            begun = self.app.monotonic()
+            defect = await _outcome(work())
+            pause = restarts.failed(self.app.monotonic() - begun)
+            fields = {"task": name, "failures": restarts.in_a_row}
+            if pause is None:
+                log.error("background_task_ended", exc_info=defect, extra={**fields, "detail": "the worker ends"})
+                return
+            pause *= 0.5 + 0.5 * self._jitter()
+            log.error("background_task_ended", exc_info=defect, extra={**fields, "restarted_in": round(pause, 3)})
+            await asyncio.sleep(pause)
 
     def _background_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and not self._stop.is_set():
             # Fail closed: without its feed or its clock a worker must not go on serving.
-            log.error("background_task_ended", exc_info=task.exception())
+            self._failed = True
             self.stop()
 
     async def _tick(self) -> None:
@@ -143,6 +173,15 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.app.close()
+
+
+async def _outcome(work: Coroutine[Any, Any, None]) -> Exception | None:
+    """What work failed with; `None` when it just ended, which is no less a fault of what should never end."""
+    try:
+        await work
+    except Exception as exc:  # noqa: BLE001  whatever it is, it is the caller who says and counts it
+        return exc
+    return None
 
 
 async def start_admin(application: web.Application, sock: socket.socket) -> web.AppRunner:
@@ -227,7 +266,7 @@ def within_descriptors(settings: Settings) -> Settings:
 
 
 def serve(settings: Settings) -> None:
-    """Run one worker in this process until SIGTERM or SIGINT. Raises `StartError`."""
+    """Run one worker in this process until SIGTERM or SIGINT. Raises `StartError` and `BackgroundFailed`."""
     assert_c_parser()
     raise_descriptor_limit()
     run(_serve_one(settings, log_ready))

@@ -1,7 +1,8 @@
 """The YAML file as frozen models: read once at the start, checked whole, every fault reported with its path.
 
 `load(path)` returns `Settings` or raises `SettingsError` with all faults. Durations become seconds (`float`), sizes
-bytes (`int`), secrets `SecretStr`. No fault text contains a configured value, for any value may be a secret.
+bytes (`int`), secrets `SecretStr`. No fault text contains a configured value, for any value may be a secret: except that
+the pattern of a route, which anybody can find out, is shown as it should be.
 """
 
 import difflib
@@ -27,15 +28,18 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from sidecar.core import keys
+from sidecar.core import keys, policy
 from sidecar.core.client_keys import InvalidClientKey, from_secret, read_jwk, read_pem
 from sidecar.core.clients import PUBLIC, AuthMethod
+from sidecar.core.headers import proxy_header_fault
 from sidecar.core.issuer import InvalidIssuer, issuer_path
 from sidecar.core.policy import Access, InvalidPattern, compile_pattern
 from sidecar.core.redirect_uris import redirect_uri_fault
+from sidecar.core.route_advice import remarks
 from sidecar.core.secrets import InvalidSecretHash, parse_secret_hash
 from sidecar.core.throttling import Rate
 from sidecar.core.users import InvalidPasswordHash, check_password_hash
+from sidecar.references import placeholder_faults
 from sidecar.templates import template_fault
 from sidecar.tls import InvalidTls, server_context, upstream_context
 from sidecar.yamlfile import Fault, read_document
@@ -130,6 +134,13 @@ def _network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         raise _fault("write a network as an address or in CIDR form, such as 10.0.0.0/8 or 127.0.0.1") from None
 
 
+def _proxy_header(value: str) -> str:
+    fault = proxy_header_fault(value)
+    if fault is not None:
+        raise _fault(fault)
+    return value
+
+
 def _scope(value: object) -> tuple[str, ...]:
     if not isinstance(value, str) or not all(_SCOPE_TOKEN.fullmatch(token) for token in value.split()):
         raise _fault(
@@ -193,6 +204,7 @@ Scope = Annotated[tuple[str, ...], BeforeValidator(_scope)]
 Identifier = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_identifier)]
 Role = Annotated[Identifier, AfterValidator(_role)]
 Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
+ProxyHeader = Annotated[str, AfterValidator(_proxy_header)]
 ListenAddress = Annotated[Address, BeforeValidator(parse_address)]
 Place = Literal["bearer", "header", "query", "body"]
 GrantType = Literal["client_credentials", "refresh_token", "authorization_code", "implicit"]
@@ -696,6 +708,12 @@ class Route(Model):
             raise _fault(f"scope has no meaning with access: {self.access}")
         return self
 
+    @property
+    def rule(self) -> policy.Route:
+        """The route as `core.policy` knows it."""
+        methods = frozenset(self.methods) if self.methods else None
+        return policy.Route(self.path, methods, Access(self.access), frozenset(self.scope))
+
 
 class Timeouts(Model):
     """How long we wait. Client side: `request_header`, `idle`; upstream side: `connect`, `response`, `stream`."""
@@ -770,6 +788,7 @@ class Settings(Model):
     compat: Literal["tapdata", "rfc"] = "tapdata"
     routes: Annotated[tuple[Route, ...], Field(strict=False)] = ()
     trusted_proxies: Annotated[tuple[Network, ...], Field(strict=False)] = ()
+    proxy_headers: Annotated[tuple[ProxyHeader, ...], Field(strict=False)] = ()
     credentials: Credentials = Credentials()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
@@ -788,12 +807,16 @@ def load(path: Path, *, now: float | None = None) -> Settings:
     if document is None:
         raise SettingsError(faults)
     known = {fault.path for fault in faults}
+    faults += [fault for fault in placeholder_faults(document) if fault.path not in known]
+    known = {fault.path for fault in faults}
     try:
         settings = Settings.model_validate(document, context={"folder": path.parent})
     except ValidationError as exc:
         details = exc.errors(include_url=False, include_context=True, include_input=False)
-        # A value that could not be resolved was reported already, with the better reason.
-        faults += [fault for fault in map(_describe, details) if fault.path not in known]
+        # A value that could not be resolved, or stands for another, was reported already, with the better reason.
+        faults += [
+            fault for fault in map(_describe, details) if not known & {fault.path, fault.path.removesuffix("[0]")}
+        ]
         settings = None
     faults += cross_faults(document)
     if settings is not None and now is not None:
@@ -804,7 +827,7 @@ def load(path: Path, *, now: float | None = None) -> Settings:
 
 
 def advice(settings: Settings) -> list[Fault]:
-    """What is not a fault, and still not how it is done today (RFC 9700)."""
+    """What is not a fault, and still not how it is done today (RFC 9700), or surely not what was meant."""
     implicit = (
         "implicit shows tokens to the browser's history and to scripts: use authorization_code (RFC 9700 section 2.1.2)"
     )
@@ -812,7 +835,7 @@ def advice(settings: Settings) -> list[Fault]:
         Fault(f"clients[{index}].grant_types", implicit)
         for index, client in enumerate(settings.clients)
         if "implicit" in client.grant_types
-    ]
+    ] + [Fault(f"routes[{index}].path", text) for index, text in remarks([route.rule for route in settings.routes])]
 
 
 def cross_faults(document: dict[str, Any]) -> list[Fault]:

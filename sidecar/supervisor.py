@@ -11,15 +11,17 @@ import logging
 import multiprocessing
 import signal
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
 from sidecar.ops.admin import admin_app
-from sidecar.ops.logs import configure
+from sidecar.ops.logs import configure, lines_dropped
 from sidecar.ops.metrics import Accumulator, render
 from sidecar.server import (
+    BackgroundFailed,
     Worker,
     assert_c_parser,
     bind,
@@ -107,7 +109,7 @@ class Supervisor:
     async def _metrics(self) -> bytes:
         await asyncio.gather(*(child.ask("snapshot") for child in self._children.values()))
         snapshots = [child.last_snapshot for child in self._children.values() if child.last_snapshot]
-        return render([*snapshots, *self._past.snapshots()])
+        return render([*snapshots, *self._past.snapshots()], log_lines_dropped=lines_dropped())
 
     async def _ready(self) -> Mapping[str, str | None]:
         answers = await asyncio.gather(*(child.ask("ready") for child in self._children.values()))
@@ -149,7 +151,7 @@ class Child:
             async with asyncio.timeout(_ANSWER_DEADLINE), self._lock:
                 self._writer.write(question.encode() + b"\n")
                 line = await self._read_answer(question)
-        except (TimeoutError, OSError, ValueError):
+        except (TimeoutError, OSError, ValueError, RuntimeError):  # the last is uvloop's, when the child is gone
             return None
         if question == "snapshot" and line is not None:
             self.last_snapshot = line
@@ -186,9 +188,12 @@ class Child:
 
 
 def work(settings: Settings, public: socket.socket, control: socket.socket) -> None:
-    """The main function of a worker process."""
-    configure(settings.logging.level, settings.logging.format)
-    run(_work(settings, public, control))
+    """The main function of a worker process. Exit code 1: it could not go on."""
+    configure(settings.logging.level, settings.logging.format, alone=False)
+    try:
+        run(_work(settings, public, control))
+    except BackgroundFailed:
+        sys.exit(1)
 
 
 async def _work(settings: Settings, public: socket.socket, control: socket.socket) -> None:
@@ -206,9 +211,12 @@ async def _work(settings: Settings, public: socket.socket, control: socket.socke
 async def _answer(worker: Worker, control: socket.socket) -> None:
     reader, writer = await asyncio.open_connection(sock=control)
     app = worker.app
-    while line := await reader.readline():
-        question = line.decode().strip()
-        body = app.metrics.snapshot() if question == "snapshot" else dict(await app.readiness())
-        writer.write(json.dumps({"to": question, "body": body}).encode() + b"\n")
-        await writer.drain()
-    worker.stop()  # the parent is gone
+    try:
+        while line := await reader.readline():
+            question = line.decode().strip()
+            body = app.metrics.snapshot() if question == "snapshot" else dict(await app.readiness())
+            writer.write(json.dumps({"to": question, "body": body}).encode() + b"\n")
+            await writer.drain()
+    finally:
+        writer.close()
+        worker.stop()  # the parent is gone: by an end, or by an error when it had not read an answer

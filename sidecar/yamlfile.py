@@ -1,7 +1,8 @@
 """Reading a YAML document: strict where YAML surprises, with `${env:NAME}` and `${file:/path}` resolved.
 
 Rules: duplicate keys are faults; a date stays a string (`kid: 2026-11-23`); `${file:…}` is relative to the folder of the
-document and loses one newline at its end; what cannot be resolved is a fault with its path, never an empty string.
+document and loses one newline at its end; what cannot be resolved is a fault with its path, never an empty string; `${`
+that begins neither of the two is a fault, since whoever wrote it meant a reference, and so is a tag such as `!env`.
 """
 
 import os
@@ -14,6 +15,7 @@ import yaml
 _MOST_VALUES = 200_000
 _DEEPEST = 32
 _REFERENCE = re.compile(r"\$\{(env|file):([^}]*)\}")
+HOW_TO_REFER = "write ${env:NAME} for an environment variable, or ${file:/path} for a file"
 
 
 class Fault(NamedTuple):
@@ -26,6 +28,10 @@ class Fault(NamedTuple):
         return f"{self.path}: {self.message}" if self.path else self.message
 
 
+class _Tagged:
+    """A value with a tag that we do not know, such as `!env X` of other programs."""
+
+
 class _Loader(yaml.SafeLoader):
     """`SafeLoader` without timestamps, and with duplicate keys refused."""
 
@@ -33,6 +39,9 @@ class _Loader(yaml.SafeLoader):
         seen: set[object] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if isinstance(key, dict | list | _Tagged):  # {{ env.X }} without quotes
+                text = f"a key must be a text; for what stands elsewhere {HOW_TO_REFER}"
+                raise yaml.MarkedYAMLError(problem=text, problem_mark=key_node.start_mark)
             if key in seen:
                 raise yaml.MarkedYAMLError(problem="duplicate key", problem_mark=key_node.start_mark)
             seen.add(key)
@@ -43,6 +52,8 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+
+_Loader.add_multi_constructor("!", lambda _loader, _suffix, _node: _Tagged())
 
 
 def read_document(path: Path) -> tuple[dict[str, Any] | None, list[Fault]]:
@@ -58,7 +69,9 @@ def read_document(path: Path) -> tuple[dict[str, Any] | None, list[Fault]]:
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        return None, [Fault("", f"{path}: not valid YAML{place}: {exc.problem}")]
+        # % and @ can begin no text: %X% and @X@ of other tools.
+        hint = f"; put quotes around it, or {HOW_TO_REFER}" if "cannot start any token" in (exc.problem or "") else ""
+        return None, [Fault("", f"{path}: not valid YAML{place}: {exc.problem}{hint}")]
     except (yaml.YAMLError, RecursionError, TypeError):  # an unprintable character; a list as a key
         return None, [Fault("", f"{path}: not valid YAML")]
     if not isinstance(document, dict):
@@ -88,13 +101,24 @@ class _Resolver:
         if self._values > _MOST_VALUES or depth > _DEEPEST:
             raise _TooLarge
         if isinstance(value, dict):
+            for key in value:
+                if "${" in str(key):
+                    self.faults.append(Fault(where, "a key cannot be a reference: write it out"))
             return {
                 str(key): self.resolve(item, f"{where}.{key}" if where else str(key), depth + 1)
                 for key, item in value.items()
             }
         if isinstance(value, list):
             return [self.resolve(item, f"{where}[{index}]", depth + 1) for index, item in enumerate(value)]
-        if not isinstance(value, str):
+        if isinstance(value, _Tagged):
+            self.faults.append(Fault(where, f"has a tag, and none is known here: {HOW_TO_REFER}"))
+            return ""
+        return self._text(value, where) if isinstance(value, str) else value
+
+    def _text(self, value: str, where: str) -> str:
+        if "${" in _REFERENCE.sub("", value):
+            text = f"holds ${{ that begins no reference of ours: {HOW_TO_REFER}; a text that holds it itself goes into a file"
+            self.faults.append(Fault(where, text))
             return value
 
         def replace(match: re.Match[str]) -> str:
@@ -108,6 +132,9 @@ class _Resolver:
 
 
 def _look_up(kind: str, name: str, folder: Path) -> str:
+    # What is no plain name may hold a default, as ${X:-default} of shells does, and that may be a secret: it is not shown.
+    if ":-" in name or (kind == "env" and not name.isidentifier() and name not in os.environ):
+        raise LookupError(f"the reference names nothing that is there, and can have no default: {HOW_TO_REFER}")
     if kind == "env":
         if name not in os.environ:
             raise LookupError(f"the environment variable {name} is not set")

@@ -68,7 +68,8 @@ class StoreChanged(NamedTuple):
 
 
 class StoreNoted(NamedTuple):
-    """Something about the store that an operator should know: the name of the log's event, and `detail` as in `StoreChanged`."""
+    """Something about the store that an operator should know: the name of the log's event, and `detail` as in
+    `StoreChanged`."""
 
     name: Literal["store_down", "clock_differs", "revocations_lost", "store_not_writable", "store_writable"]
     detail: str

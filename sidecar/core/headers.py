@@ -4,18 +4,24 @@ Rules:
 - Order, spelling and bytes of end-to-end fields stay as they were sent (RFC 9110 section 5.3).
 - Hop-by-hop fields end here, and those that `Connection` names (RFC 9110 section 7.6.1), except the ones that frame the
   message or say where it goes: naming those is an attack.
-- A field that could be taken for one of ours is gone in every spelling. Servers that turn headers into variables
-  (CGI, WSGI, PHP) make one name of `-` and `_` and `.`, so names are compared with all of them folded. One that could be
-  taken for a framing field is refused.
+- Servers that turn headers into variables (CGI, WSGI, PHP) make one character of all that are no letter or digit, so names
+  are compared with all of them folded. A field that could be taken for one of ours is gone in every spelling. One that could
+  be taken for a framing field is refused.
+- What a proxy tells of a request (`core.proxy_headers`) goes on when a trusted one sent it, in its own spelling.
+- The cookie of a login (`core.cookies`) ends here.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from enum import IntEnum
+from functools import partial
 from typing import Final, NamedTuple
 
+from sidecar.core.cookies import MARK, without_login
 from sidecar.core.credentials import bearer_token
+from sidecar.core.methods import OVERRIDES, named_methods
 from sidecar.core.paths import valid_authority
+from sidecar.core.proxy_headers import PREFIX, PROXY_HEADERS
 from sidecar.core.reasons import Reason, Refused
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
@@ -38,8 +44,26 @@ class Kind(IntEnum):
     CONTENT_TYPE = 11
     CONTENT_ENCODING = 12
     AMBIGUOUS = 13
+    COOKIE = 14
+    METHOD = 15
 
 
+# In Python 3.11 a member of an enumeration is looked up by a function, each time: too dear for each field of each request.
+_KEEP: Final = Kind.KEEP
+_DROP: Final = Kind.DROP
+_CONNECTION: Final = Kind.CONNECTION
+_TRANSFER_ENCODING: Final = Kind.TRANSFER_ENCODING
+_CONTENT_LENGTH: Final = Kind.CONTENT_LENGTH
+_HOST: Final = Kind.HOST
+_AUTHORIZATION: Final = Kind.AUTHORIZATION
+_ACCESS_TOKEN: Final = Kind.ACCESS_TOKEN
+_FORWARDED: Final = Kind.FORWARDED
+_UPGRADE: Final = Kind.UPGRADE
+_CONTENT_TYPE: Final = Kind.CONTENT_TYPE
+_CONTENT_ENCODING: Final = Kind.CONTENT_ENCODING
+_AMBIGUOUS: Final = Kind.AMBIGUOUS
+_COOKIE: Final = Kind.COOKIE
+_METHOD: Final = Kind.METHOD
 _REQUEST_KINDS: Final = {
     b"connection": Kind.CONNECTION,
     b"keep-alive": Kind.DROP,
@@ -56,11 +80,10 @@ _REQUEST_KINDS: Final = {
     b"authorization": Kind.AUTHORIZATION,
     b"access_token": Kind.ACCESS_TOKEN,
     b"expect": Kind.EXPECT,
+    b"cookie": Kind.COOKIE,
 }
 _OURS: Final = frozenset([b"x-auth-client-id", b"x-auth-subject", b"x-auth-scope", b"x-auth-roles"])
-_FORWARDED: Final = frozenset(
-    b"x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-client-cert forwarded".split()
-)
+_CONTINUED: Final = frozenset([b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"])
 _FRAMING: Final = frozenset([b"content-length", b"transfer-encoding"])
 # Protocols that carry further requests: through a tunnel they would pass by every check (request smuggling by h2c).
 _CARRY_REQUESTS: Final = frozenset([b"h2c", b"h2", b"http", b"tls"])
@@ -76,35 +99,23 @@ _RESPONSE_KINDS: Final = {
 }
 _NEVER_NAMED: Final = frozenset(
     b"host content-length transfer-encoding content-type content-encoding content-range".split()
-    + b"authorization cookie set-cookie access_token".split()
-) | (_OURS | _FORWARDED)
+    + b"authorization cookie set-cookie access_token x-forwarded-client-cert".split()
+) | (_OURS | _CONTINUED | PROXY_HEADERS)
 PLAIN_OPTIONS: Final = frozenset([b"", b",keep-alive", b",Keep-Alive", b",close"])
 # An address of either kind, the second in brackets or not; some proxies add the port.
 _ADDRESS: Final = re.compile(
     r"([0-9.]{7,15})(?::[0-9]{1,5})?|\[([0-9A-Fa-f:.]{2,45})\](?::[0-9]{1,5})?|([0-9A-Fa-f:.]{2,45})"
 )
 _MEMO_LIMIT: Final = 1024
-_FOLD: Final = bytes.maketrans(b"_.", b"--")
+_NO_METHODS: Final[frozenset[str]] = frozenset()
+_FOLD: Final = bytes(byte if chr(byte).isascii() and chr(byte).isalnum() else ord("-") for byte in range(256))
+_RESERVED: Final = frozenset(
+    name.translate(_FOLD) for name in (*_REQUEST_KINDS, *_RESPONSE_KINDS, *_NEVER_NAMED - PROXY_HEADERS, *OVERRIDES)
+)
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
-def _request_kind(name: bytes) -> Kind:
-    lowered = name.lower()
-    folded = lowered.translate(_FOLD)
-    if folded in _OURS:
-        return Kind.DROP
-    if folded in _FORWARDED:
-        # Only the proper spelling can be trusted to come from a trusted proxy.
-        return Kind.FORWARDED if lowered == folded else Kind.DROP
-    if folded in _FRAMING and lowered != folded:
-        return Kind.AMBIGUOUS
-    return _REQUEST_KINDS.get(lowered, Kind.KEEP)
-
-
-def _response_kind(name: bytes) -> Kind:
-    return _RESPONSE_KINDS.get(name.lower(), Kind.KEEP)
-
-
-class _Memo(dict[bytes, Kind]):
+class Kinds(dict[bytes, Kind]):
     """Names as they are spelled, so that a known one costs one look-up; bounded, for names are the peer's choice."""
 
     def __init__(self, classify: Callable[[bytes], Kind]) -> None:
@@ -118,13 +129,52 @@ class _Memo(dict[bytes, Kind]):
         return kind
 
 
-_request_memo = _Memo(_request_kind)
-_response_memo = _Memo(_response_kind)
+def request_kinds(proxy_headers: Iterable[str] = ()) -> Kinds:
+    """What each field of a request is to us. `proxy_headers` are further names that a trusted proxy alone may set."""
+    proper = PROXY_HEADERS.union(name.lower().encode() for name in proxy_headers)
+    return Kinds(partial(_request_kind, proper=proper, folded_proper={name.translate(_FOLD) for name in proper}))
+
+
+def proxy_header_fault(name: str) -> str | None:
+    """Why this cannot be one of the `proxy_headers`, or `None`."""
+    if not _TOKEN.fullmatch(name):
+        return "write the name of a header, such as X-My-Edge"
+    if name.lower().encode().translate(_FOLD) in _RESERVED:
+        return "leave this name out: the sidecar reads or sets this header itself, whoever sends it"
+    return None
+
+
+def _request_kind(name: bytes, *, proper: Set[bytes], folded_proper: Set[bytes]) -> Kind:
+    lowered = name.lower()
+    folded = lowered.translate(_FOLD)
+    if lowered in _REQUEST_KINDS:
+        return _REQUEST_KINDS[lowered]
+    if folded in _OURS:
+        return Kind.DROP
+    if folded in _FRAMING:
+        return Kind.AMBIGUOUS
+    if folded in OVERRIDES:
+        return Kind.METHOD
+    if lowered in proper or (lowered == folded and lowered.startswith(PREFIX)):
+        return Kind.FORWARDED
+    return Kind.DROP if folded in folded_proper or folded.startswith(PREFIX) else Kind.KEEP
+
+
+def _response_kind(name: bytes) -> Kind:
+    return _RESPONSE_KINDS.get(name.lower(), Kind.KEEP)
+
+
+_response_kinds = Kinds(_response_kind)
 
 
 def response_kind(name: bytes) -> Kind:
     """What a field of a response is to us."""
-    return _response_memo[name]
+    return _response_kinds[name]
+
+
+def _plain_length(digits: bytes) -> bytes:
+    """A `Content-Length` without zeros before it, which some readers take for octal, and Python counts against its limit."""
+    return digits.lstrip(b"0") or b"0"
 
 
 class RequestHeaders(NamedTuple):
@@ -133,7 +183,7 @@ class RequestHeaders(NamedTuple):
     `lines` are the fields that go on, serialised, without the token and without the framing field (`Content-Length` or
     `Transfer-Encoding`), which stands apart: `before` says how many of `lines` precede it, so that it goes back there.
     `block` is all of it joined. The first `bearer` of `tokens` came as Bearer. `upgrade` is the one protocol that may be
-    switched to, or empty.
+    switched to, or empty. `methods` are those that override fields may mean.
     """
 
     lines: tuple[bytes, ...]
@@ -147,6 +197,7 @@ class RequestHeaders(NamedTuple):
     content_coded: bool
     expects_continue: bool
     upgrade: bytes
+    methods: frozenset[str]
     block: bytes
 
     def resized(self, length: int) -> bytes:
@@ -158,6 +209,7 @@ class RequestHeaders(NamedTuple):
 def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one branch per field: the hot loop
     raw: RawHeaders,
     *,
+    kinds: Kinds,
     http_1_0: bool,
     chunked: bool,
     authority: str | None,
@@ -179,52 +231,58 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
     bearer: list[str] = []
     others: list[str] = []
     forwarded: list[tuple[bytes, bytes]] = []
-    options = b""
+    options = overrides = b""
     content_type, content_coded, expects, upgrades, authorizations = "", False, False, b"", 0
-    memo = _request_memo
     for name, value in raw:
-        kind = memo[name]
-        if kind is Kind.KEEP:
+        kind = kinds[name]
+        if kind is _KEEP:
             pass
-        elif kind is Kind.DROP:
+        elif kind is _DROP:
             continue
-        elif kind is Kind.HOST:
+        elif kind is _HOST:
             hosts.append(value)
             if authority is not None:
                 value = authority.encode()  # noqa: PLW2901  the field keeps its place
-        elif kind is Kind.CONTENT_LENGTH:
-            framing, before = b"%b: %b\r\n" % (name, value), len(lines)
+        elif kind is _CONTENT_LENGTH:
+            framing, before = b"%b: %b\r\n" % (name, _plain_length(value)), len(lines)
             continue
-        elif kind is Kind.TRANSFER_ENCODING:
+        elif kind is _TRANSFER_ENCODING:
             if http_1_0 or not chunked or value.lower() != b"chunked" or framing:
                 raise Refused(Reason.MALFORMED_REQUEST, "Transfer-Encoding must be chunked, alone, and over HTTP/1.1.")
-            framing, before = b"%b: %b\r\n" % (name, value), len(lines)
+            framing, before = b"%b: chunked\r\n" % name, len(lines)
             continue
-        elif kind is Kind.AUTHORIZATION:
+        elif kind is _AUTHORIZATION:
             authorizations += 1
             token = bearer_token(value.decode("latin-1"))
             if token is not None:
                 bearer.append(token)
                 if strip:
                     continue
-        elif kind is Kind.ACCESS_TOKEN:
+        elif kind is _ACCESS_TOKEN:
             others.append(value.decode("latin-1"))
             if strip:
                 continue
-        elif kind is Kind.CONNECTION:
+        elif kind is _CONNECTION:
             options += b"," + value
             continue
-        elif kind is Kind.FORWARDED:
+        elif kind is _FORWARDED:
             forwarded.append((name, value))
             continue
-        elif kind is Kind.UPGRADE:
+        elif kind is _UPGRADE:
             upgrades += b"," + value
             continue
-        elif kind is Kind.CONTENT_TYPE:
+        elif kind is _CONTENT_TYPE:
             content_type = value.decode("latin-1")
-        elif kind is Kind.CONTENT_ENCODING:
+        elif kind is _CONTENT_ENCODING:
             content_coded = True
-        elif kind is Kind.AMBIGUOUS:
+        elif kind is _COOKIE:
+            if MARK in value:
+                value = without_login(value)  # noqa: PLW2901  the field keeps its place
+                if not value:
+                    continue
+        elif kind is _METHOD:
+            overrides += b"," + value
+        elif kind is _AMBIGUOUS:
             raise Refused(Reason.MALFORMED_REQUEST, "A header could be taken for Content-Length or Transfer-Encoding.")
         else:
             expects = value.lower() == b"100-continue"
@@ -253,6 +311,7 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
         content_coded,
         expects,
         _protocol(upgrades) if upgrades else b"",
+        named_methods(overrides) if overrides else _NO_METHODS,
         b"".join(ordered),
     )
 
@@ -298,25 +357,26 @@ def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders
     length: int | None = None
     chunked = False
     options = upgrade = b""
-    memo = _response_memo
+    memo = _response_kinds
     for name, value in raw:
         kind = memo[name]
-        if kind is Kind.KEEP:
+        if kind is _KEEP:
             pass
-        elif kind is Kind.CONTENT_LENGTH:
+        elif kind is _CONTENT_LENGTH:
             if length is not None or not value.isdigit():
                 raise InvalidResponse("Content-Length")
+            value = _plain_length(value)  # noqa: PLW2901  the field keeps its place
             length = int(value)
-        elif kind is Kind.TRANSFER_ENCODING:
+        elif kind is _TRANSFER_ENCODING:
             if chunked or value.lower() != b"chunked":
                 raise InvalidResponse("Transfer-Encoding")
             chunked = True
             continue
-        elif kind is Kind.CONNECTION:
+        elif kind is _CONNECTION:
             options += b"," + value
             continue
         else:
-            if kind is Kind.UPGRADE:
+            if kind is _UPGRADE:
                 upgrade = value
             continue
         pieces += (name, b": ", value, b"\r\n")
@@ -330,7 +390,7 @@ def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders
 
 def trailer_pieces(raw: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
     """The fields after a response's body that go on, serialised; none that frame or control (RFC 9110 section 6.5.1)."""
-    kept = [(name, value) for name, value in raw if _response_memo[name] is Kind.KEEP]
+    kept = [(name, value) for name, value in raw if _response_kinds[name] is Kind.KEEP]
     return [piece for name, value in kept for piece in (name, b": ", value, b"\r\n")]
 
 
@@ -343,15 +403,16 @@ def forwarded_block(
     host: str,
     certificate: bytes = b"",
 ) -> bytes:
-    """`X-Forwarded-For`, `-Proto` and `-Host`, and `-Client-Cert` when there was a `certificate`. What came in counts only
-    when the peer is a trusted proxy."""
+    """`X-Forwarded-For`, `-Proto` and `-Host`, and `-Client-Cert` when there was a `certificate`. What came in, of these and
+    of all that proxies set, counts only when the peer is a trusted one."""
     values: dict[bytes, list[bytes]] = {}
     extra = b""
     for name, value in inbound if trusted else ():
-        if name.lower() == b"forwarded" or (name.lower() == b"x-forwarded-client-cert" and not certificate):
+        lowered = name.lower()
+        if lowered in _CONTINUED:
+            values.setdefault(lowered, []).append(value)
+        elif lowered != b"x-forwarded-client-cert" or not certificate:
             extra += b"%b: %b\r\n" % (name, value)
-        else:
-            values.setdefault(name.lower(), []).append(value)
     chain = b", ".join([*values.get(b"x-forwarded-for", ()), peer.encode("latin-1")])
     proto = values.get(b"x-forwarded-proto", [scheme.encode()])[0]
     name = values.get(b"x-forwarded-host", [host.encode("latin-1")])[0]

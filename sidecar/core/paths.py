@@ -2,27 +2,50 @@
 
 Rules:
 - The path goes to the upstream byte for byte as it was sent; it is never rewritten.
-- Servers read a path differently: some decode `%2f`, drop `;parameters`, merge `//` or treat `\\` as `/`. So a path has
-  one or more *readings*, and `core.policy` lets it pass only when the same rule holds in each. Most paths are plain
-  and have one.
-- What no two servers need agree on is refused whatever the rules are: dot segments in any reading, `%00`, broken
-  percent-encoding, bytes that RFC 3986 does not allow.
+- Servers read a path differently: some decode `%2f`, drop `;parameters`, merge `//`, treat `\\` as `/`, or take the first
+  segment of `//x/y` for a host. So a path has one or more *readings*, and `core.policy` lets it pass only when the same
+  rule holds in each. Most paths are plain and have one. `_STEPS` names what servers do, in this order, each of them or
+  not; letter case is the affair of `core.policy`, since it concerns patterns too.
+- What no two servers need agree on is refused whatever the rules are: dot segments in any reading, NUL, broken
+  percent-encoding, bytes that RFC 3986 does not allow, and what can be read in too many ways.
 """
 
 import re
-from typing import NamedTuple
-from urllib.parse import unquote
+import unicodedata
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from sidecar.core.reasons import Reason, Refused
 
-# Segments of unreserved characters and harmless delimiters, none empty, none a dot segment.
-_PLAIN = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9\-._~!$&'()*+,=:@]+)*/?")
+# Segments of unreserved characters and harmless delimiters, none empty, none with a dot at its end.
+_PLAIN = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,=:@]+(?<!\.))*/?")
 _FORBIDDEN = re.compile(r"[^\x21-\x7e]|#")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
+_ESCAPE = re.compile(rb"%[0-9A-Fa-f]{2}")
+_ENCODED_SLASH = re.compile(rb"%2[fF]")
 _AUTHORITY = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE)
+_QUERY = re.compile(r"[?#]")
+_HOST = re.compile(r"//+[^/]*/?")
+_SLASHES = re.compile(r"//+")
+_DOT_SEGMENTS: Final = frozenset([".", ".."])
+_CONTROLS = re.compile(r"[\x01-\x1f\x7f]")
+_BLANKS = "".join(map(chr, range(1, 0x21))) + "\x7f"
+_BLANK = re.compile(r"[\x01-\x20\x7f]")
+_PARAMETERS = re.compile(r";[^/]*")
+# UTF-8 with more bytes than it takes: two for ASCII, three for what fits into two, four for what fits into three.
+_OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f][\x80-\xbf]|\xf0[\x80-\x8f][\x80-\xbf]{2}")
+# Characters that Windows ("best fit") and Unicode (NFKC) turn into ones that have a meaning in a path.
+_FITTED: Final = str.maketrans(
+    {
+        "\uff0f": "/", "\u2044": "/", "\u2215": "/", "\uff3c": "\\", "\u2216": "\\",
+        "\uff0e": ".", "\u2024": ".", "\u2025": "..", "\uff1b": ";", "\u037e": ";", "\uff1f": "?", "\uff03": "#",
+    }
+)  # fmt: skip
 _MAX_DECODES = 3
+_MOST_READINGS: Final = 64
+_MOST_CHARACTERS: Final = 16 * 1024
 
 
 class Target(NamedTuple):
@@ -66,38 +89,124 @@ def readings(path: str) -> tuple[str, ...]:
     """Every way in which a server may read `path`, the literal one first. Raises `Refused(AMBIGUOUS_PATH)`."""
     if _PLAIN.fullmatch(path) or path == "*":
         return (path,)
-    if _BROKEN_ESCAPE.search(path) or "%00" in path:
+    if _BROKEN_ESCAPE.search(path):
         raise Refused(Reason.AMBIGUOUS_PATH)
-    literal = _decode_once(path)
-    found = dict.fromkeys([literal, _without_parameters(literal), _merged(literal), _loosest(path)])
-    for reading in found:
-        if any(segment in (".", "..") for segment in reading.split("/")):
-            raise Refused(Reason.AMBIGUOUS_PATH)
+    found = dict.fromkeys(_texts(path))
+    most = _MOST_CHARACTERS + 4 * len(path)
+    for step in _STEPS:
+        found |= dict.fromkeys(map(step, found))
+        if len(found) > _MOST_READINGS or sum(map(len, found)) > most:
+            raise Refused(Reason.AMBIGUOUS_PATH)  # nobody needs such a path, and each reading costs us time
+    if any("\0" in reading or not _DOT_SEGMENTS.isdisjoint(reading.split("/")) for reading in found):
+        raise Refused(Reason.AMBIGUOUS_PATH)
     return tuple(found)
 
 
-def _decode_once(path: str) -> str:
+def fold(text: str) -> str:
+    """`text` as servers compare it that ignore letter case: the same for any two texts that one of them takes for equal.
+
+    Coarser than each of them, on purpose: some take the dotted I of Turkish for an i, some the long s for an s, some a
+    full-width letter for a plain one. It makes letters of letters only, so that segments stay what they are.
+    """
+    if text.isascii():
+        return text.lower()
+    letters = unicodedata.normalize("NFD", text)
+    if not unicodedata.is_normalized("NFKD", letters):
+        letters = "".join(map(_nearest, letters))
+    letters = letters.casefold().upper().casefold().replace("i\u0307", "i")
+    return unicodedata.normalize("NFC", letters)
+
+
+def _nearest(letter: str) -> str:
+    plain = unicodedata.normalize("NFKC", letter)
+    return plain if plain.isalnum() else letter
+
+
+def _texts(path: str) -> Iterator[str]:
+    """The path decoded, as often as servers do and a client could have meant. Raises `Refused(AMBIGUOUS_PATH)`."""
+    data = path.encode()
     # An encoded slash stays encoded here: in the literal reading it is data within a segment.
-    parts = re.split(r"(%2[fF])", path)
-    return "".join("%2F" if index % 2 else unquote(part, errors="surrogateescape") for index, part in enumerate(parts))
+    yield from _as_text(unquote_to_bytes(_ENCODED_SLASH.sub(b"%252F", data)))
+    for _ in range(_MAX_DECODES):
+        data = unquote_to_bytes(data)
+        yield from _as_text(data)
+        if not _ESCAPE.search(data):
+            return
+    raise Refused(Reason.AMBIGUOUS_PATH)
+
+
+def _as_text(data: bytes) -> Iterator[str]:
+    """What servers make of bytes: those that are no UTF-8 are kept, dropped, replaced, or read in another way."""
+    yield data.decode("utf-8", "surrogateescape")
+    if _is_utf8(data):
+        return
+    yield data.decode("utf-8", "ignore")
+    yield data.decode("utf-8", "replace")
+    yield _OVERLONG.sub(_shortest, data).decode("utf-8", "surrogateescape")
+    yield data.decode("latin-1")
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _shortest(overlong: re.Match[bytes]) -> bytes:
+    first, *rest = overlong[0]
+    code = first & (0x3F >> len(rest))
+    for byte in rest:
+        code = code << 6 | byte & 0x3F
+    return chr(code).encode("utf-8", "surrogatepass")
+
+
+def _fitted(path: str) -> str:
+    return path if path.isascii() else path.translate(_FITTED)
+
+
+def _without_controls(path: str) -> str:
+    return _CONTROLS.sub("", path)
+
+
+def _without_query(path: str) -> str:
+    return _QUERY.split(path, maxsplit=1)[0]
 
 
 def _without_parameters(path: str) -> str:
-    return "/".join(segment.partition(";")[0] for segment in path.split("/"))
+    return _PARAMETERS.sub("", path)
+
+
+def _forward_slashes(path: str) -> str:
+    return path.replace("\\", "/")
+
+
+def _without_blanks(path: str) -> str:
+    return "/".join(segment.strip(_BLANKS) for segment in path.split("/")) if _BLANK.search(path) else path
+
+
+def _without_last_dots(path: str) -> str:
+    return "/".join(segment.rstrip(". ") or segment for segment in path.split("/")) if "." in path else path
+
+
+def _without_host(path: str) -> str:
+    return _HOST.sub("/", path, count=1) if path.startswith("//") else path
 
 
 def _merged(path: str) -> str:
-    return re.sub(r"/+", "/", path.replace("%2F", "/").replace("\\", "/"))
+    return _SLASHES.sub("/", path)
 
 
-def _loosest(path: str) -> str:
-    for _ in range(_MAX_DECODES):
-        if not _ESCAPE.search(path):
-            break
-        path = unquote(path, errors="surrogateescape")
-    else:
-        if _ESCAPE.search(path):
-            raise Refused(Reason.AMBIGUOUS_PATH)
-    if "\x00" in path:
-        raise Refused(Reason.AMBIGUOUS_PATH)
-    return _merged(_without_parameters(_merged(path)))
+_STEPS: Final[tuple[Callable[[str], str], ...]] = (
+    _fitted,
+    _without_controls,
+    _without_query,
+    _without_parameters,
+    _forward_slashes,
+    _without_blanks,
+    _without_last_dots,
+    _without_host,
+    _merged,
+)
+"""What a server may do with a path that it has decoded."""

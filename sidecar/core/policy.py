@@ -5,19 +5,28 @@ Rules:
 - A slash at the end makes no difference to a match.
 - A rule for GET also holds for HEAD: else HEAD would slip past the scope that GET needs.
 - A path with several readings (`core.paths`) must meet the same rule in each, else it is refused as ambiguous.
+- Many servers ignore letter case, so each reading is compared without regard to it as well. What is met then must ask for
+  the same as the rule that holds for the exact spelling, or have the same pattern but for its letter case: who writes
+  rules for `/a` and for `/A` has said what each spelling needs.
+- Where a header asks for another method, every method that may be meant must meet the same rule.
 - `*` alone is the target of `OPTIONS *`, which no other pattern matches: it is no path.
 - Our own endpoints are rules too (`Access.LOCAL`, before all others), so that a path that only some servers would read
   as ours is ambiguous as well.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Set
 from enum import StrEnum
+from itertools import takewhile
 from typing import Final, NamedTuple
 
-from sidecar.core.paths import readings
+from sidecar.core.methods import ANY
+from sidecar.core.paths import fold, readings
+from sidecar.core.patterns import is_foreign, translated
 from sidecar.core.reasons import Reason, Refused
 
+# What no reading of a path holds, or none that should decide.
+_NEVER: Final = re.compile(r"[\x00-\x20\x7f?#%\\;]")
 _MEMO_LIMIT: Final = 2048
 _LONGEST_MEMO: Final = 256
 
@@ -48,22 +57,38 @@ ANY_VALID_TOKEN: Final = Route("/**")
 
 
 def compile_pattern(path: str) -> re.Pattern[str]:
-    """The expression for a pattern such as `/orders/**` or `/files/*.json`. Raises `InvalidPattern`."""
+    """The expression for a pattern such as `/orders/**` or `/files/*.json`. Raises `InvalidPattern`, also for the pattern of
+    another tool, which would match nothing."""
+    if fault := _fault(path):
+        instead = translated(path) if is_foreign(path) or (path.startswith("/") and "?" in path) else None
+        raise InvalidPattern(f"{fault}: write {instead}" if instead and not _fault(instead) else fault)
+    return _compiled(path)
+
+
+def _fault(path: str) -> str | None:
     if path == "*":
-        return re.compile(r"\*")  # the target of OPTIONS for the server as a whole
-    if not path.startswith("/") or any(char in path for char in "?#%\\; \t"):
-        raise InvalidPattern("write a path that starts with / and has no query or encoding, such as /orders/**, or *")
+        return None  # the target of OPTIONS for the server as a whole
+    if is_foreign(path):
+        return "is a pattern of another tool and would match nothing; here * is one segment, such as /a/*, and ** any number"
+    if not path.startswith("/") or _NEVER.search(path):
+        return "write a path that starts with / and has no query or encoding, such as /orders/**, or *"
     if "//" in path or any(segment in (".", "..") for segment in path.split("/")):
-        raise InvalidPattern("leave out empty and dot segments")
+        return "leave out empty and dot segments"
     if path.count("**") > 1 or any(segment.replace("**", "").count("*") > 1 for segment in path.split("/")):
         # Two that compete for the same text would take time that grows with its square, or worse.
-        raise InvalidPattern("use ** once, and * once in a segment")
+        return "use ** once, and * once in a segment"
+    if any("**" in segment and segment != "**" for segment in path.split("/")):
+        return "** stands alone in its segment, such as /a/**"
+    return None
+
+
+def _compiled(path: str) -> re.Pattern[str]:
+    if path == "*":
+        return re.compile(r"\*")
     expression = ""
     for segment in path.strip("/").split("/") if path != "/" else ():
         if segment == "**":
             expression += "(?:/[^/]*)*"
-        elif "**" in segment:
-            raise InvalidPattern("** stands alone in its segment, such as /a/**")
         elif segment == "*":
             expression += "/[^/]+"
         else:
@@ -71,15 +96,35 @@ def compile_pattern(path: str) -> re.Pattern[str]:
     return re.compile(expression + "/?", re.DOTALL)
 
 
+class _Rules:
+    """Routes in order, each with its expression."""
+
+    def __init__(self, rules: Iterable[tuple[Route, re.Pattern[str]]]) -> None:
+        self._rules = tuple(rules)
+
+    def met(self, method: str, path: str) -> Iterator[Route]:
+        """The routes that hold, the one that decides first."""
+        named = "GET" if method == "HEAD" else method
+        for route, pattern in self._rules:
+            if (route.methods is None or named in route.methods or method in route.methods) and pattern.fullmatch(path):
+                yield route
+        yield ANY_VALID_TOKEN
+
+
 class RoutePolicy:
     """Finds the rule for a method and a path; remembers answers, within bounds, since paths repeat."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        self._rules = [(route, compile_pattern(route.path)) for route in routes]
+        self._routes = tuple(routes)
+        self._exact = _Rules((route, compile_pattern(route.path)) for route in self._routes)
+        self._folded = _Rules((route, _compiled(fold(route.path))) for route in self._routes)
+        self._capitals = any(fold(route.path) != route.path for route in self._routes)
         self._memo: dict[tuple[str, str], Route] = {}
+        named = {method for route in self._routes for method in route.methods or ()}
+        self._told_apart = frozenset([*named, "HEAD", ANY])  # `ANY` stands for every other
 
     def __repr__(self) -> str:
-        return f"<RoutePolicy {len(self._rules)} routes>"
+        return f"<RoutePolicy {len(self._routes)} routes>"
 
     def decide(self, method: str, path: str) -> Route:
         """The rule for a path as it was sent. Raises `Refused(AMBIGUOUS_PATH)` when its readings disagree."""
@@ -92,15 +137,35 @@ class RoutePolicy:
                 self._memo[method, path] = route
         return route
 
-    def _decide(self, method: str, path: str) -> Route:
-        found = {self._match(method, reading) for reading in readings(path)}
-        if len(found) > 1:
-            raise Refused(Reason.AMBIGUOUS_PATH)
-        return found.pop()
+    def decides_alike(self, method: str, others: Set[str], path: str) -> bool:
+        """Whether a request meets one rule, whichever of `others` it is taken for; `ANY` is every method. Raises
+        `Refused(AMBIGUOUS_PATH)` as `decide` does."""
+        meant = self._told_apart if ANY in others else {each if each in self._told_apart else ANY for each in others}
+        decided = self.decide(method, path)
+        return all(self.decide(each, path) == decided for each in meant)
 
-    def _match(self, method: str, path: str) -> Route:
-        named = "GET" if method == "HEAD" else method
-        for route, pattern in self._rules:
-            if (route.methods is None or named in route.methods or method in route.methods) and pattern.fullmatch(path):
-                return route
-        return ANY_VALID_TOKEN
+    def _decide(self, method: str, path: str) -> Route:
+        route = None
+        for reading in readings(path):
+            met = next(self._exact.met(method, reading))
+            if route not in (None, met) or not self._holds_in_any_case(met, method, reading):
+                raise Refused(Reason.AMBIGUOUS_PATH)
+            route = met
+        return route or ANY_VALID_TOKEN
+
+    def _holds_in_any_case(self, route: Route, method: str, reading: str) -> bool:
+        """Whether a server that ignores letter case in its own way, coarser or finer than ours, gives nothing else away.
+
+        Such a server meets `route`, or one of those before it that `fold` lets match.
+        """
+        folded = fold(reading)
+        if folded == reading and not self._capitals:
+            return True  # it would meet the same again
+        before = takewhile(lambda met: met is not route, self._folded.met(method, folded))
+        return all(_agree(route, met) for met in before)
+
+
+def _agree(exact: Route, folded: Route) -> bool:
+    if fold(exact.path) == fold(folded.path):
+        return True
+    return exact.access is folded.access is not Access.LOCAL and exact.scope == folded.scope

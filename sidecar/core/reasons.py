@@ -65,6 +65,13 @@ class Reason(Enum):
         "invalid_request",
         "The path can be read in more than one way.",
     )
+    AMBIGUOUS_METHOD = (
+        Plane.PROTECTED,
+        "ambiguous_method",
+        400,
+        "invalid_request",
+        "A header asks for another method, for which another rule holds.",
+    )
     MALFORMED_REQUEST = (Plane.PROTECTED, "malformed_request", 400, "invalid_request", "The request is malformed.")
     METHOD_NOT_ALLOWED = (Plane.PROTECTED, "method_not_allowed", 405, "invalid_request", "The method is not allowed.")
     REQUEST_TIMEOUT = (Plane.PROTECTED, "request_timeout", 408, "invalid_request", "The request came too slowly.")

@@ -115,8 +115,8 @@ class RevocationView:
         return dict(self._entries(now))
 
     def slices(self, now: float, size: int) -> Iterator[list[tuple[str, int]]]:
-        """`live`, so many at a time: cutoffs first, then what lasts longest. The caller may wait between two slices; what is added
-        meanwhile may be left out."""
+        """`live`, so many at a time: cutoffs first, then what lasts longest. The caller may wait between two slices; what is
+        added meanwhile may be left out."""
         entries = self._entries(now)
         while chunk := list(islice(entries, size)):
             yield chunk

@@ -1,6 +1,7 @@
 """Who is at the browser: a cookie with 256 random bits, whose digest names a session in the store.
 
 Rules:
+- The API never sees the cookie (`core.cookies`).
 - The cookie comes with the first page, before anybody has logged in; a login replaces it, so that nobody can be given a
   session that somebody else knows (session fixation).
 - Over TLS its name begins with `__Host-`: no other host and no plain connection can set it (RFC 6265bis section 4.1.3.2).
@@ -16,11 +17,12 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from sidecar.core.cookies import LOGIN, LOGIN_VALUE, SECURE_LOGIN
 from sidecar.core.ports import Store
 from sidecar.core.replies import EndpointRequest
 from sidecar.core.users import User
 
-_VALUE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+_VALUE: Final = re.compile(LOGIN_VALUE)
 
 
 class Session(NamedTuple):
@@ -52,7 +54,7 @@ class Sessions:
         ended: Callable[[str, float], bool],
     ) -> None:
         self._store = store
-        self._name = "__Host-sidecar" if secure else "sidecar"
+        self._name = SECURE_LOGIN if secure else LOGIN
         self._attributes = "; Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if secure else "")
         self._ttl = ttl
         self._clock = clock

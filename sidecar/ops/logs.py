@@ -1,9 +1,13 @@
 """Logs on stderr: one JSON object a line, or text for a person at a terminal.
 
 Nothing that could open a door is ever passed to a logger (`core.events` carries no such thing). What libraries and
-tracebacks say passes through `redact` all the same. Everything a caller chose is escaped, so that one event is one line.
+tracebacks say passes through `redact` all the same. Everything a caller chose is escaped, so that one event is one line, and
+a token that stands in it, as in a path, is taken out.
+
+All of it goes through one `LogWriter`, so that nobody who reads slowly holds up a request.
 """
 
+import atexit
 import contextlib
 import json
 import logging
@@ -11,17 +15,19 @@ import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final, Literal, TextIO
 
 from sidecar.core.events import Decision, Event, RequestDone, StoreChanged, StoreNoted, TokenIssued, TokenRevoked
 from sidecar.core.reasons import Plane, Reason
+from sidecar.ops.log_writer import LogWriter
 
 _STANDARD: Final = frozenset([*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"])
 _UPSTREAM: Final = Plane.UPSTREAM  # in Python 3.11 a member is looked up by a function, each time
 _LONGEST: Final = 1024
 _FLUSH_AFTER: Final = 0.1  # seconds
 _MOST_LINES: Final = 500
+_LAST_WORDS: Final = 0.5  # seconds that the end of the process waits for who reads
 _escaped: Final = json.encoder.encode_basestring_ascii
 _SECRETS: Final = (
     (re.compile(r"eyJ[\w-]+(?:\.[\w-]*)*"), "[token]"),
@@ -41,15 +47,47 @@ def redact(text: str) -> str:
     return text
 
 
-def configure(level: str, fmt: Literal["auto", "json", "text"], stream: TextIO | None = None) -> None:
-    """Send every log record to `stream` (stderr); `auto` writes text to a terminal and JSON elsewhere."""
-    stream = stream or sys.stderr
+def configure(
+    level: str, fmt: Literal["auto", "json", "text"], stream: TextIO | None = None, *, alone: bool = True
+) -> None:
+    """Send every log record to `stream`; `auto` writes text to a terminal and JSON elsewhere. Without one it is stderr, which
+    is never waited for, whoever writes to it: tracebacks and warnings that bypass the loggers, too. `alone`: no other process
+    of ours writes there."""
+    stream = stream or _stderr()
     as_text = fmt == "text" or (fmt == "auto" and stream.isatty())
     handler = logging.StreamHandler(stream)
     handler.setFormatter(TextFormatter() if as_text else JsonFormatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("sidecar").setLevel(level.upper())
     logging.raiseExceptions = False  # a full disk or a closed pipe must not end in a traceback on every request
+    if isinstance(stream, LogWriter):
+        stream.alone = alone
+        stream.notice = lambda count: handler.format(_dropped(count)) + handler.terminator
+
+
+def _stderr() -> TextIO:
+    """Ours in the place of Python's; what somebody else has put there stays."""
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _stderr_writer()
+    return sys.stderr
+
+
+@cache
+def _stderr_writer() -> LogWriter:
+    writer = LogWriter(2)
+    atexit.register(writer.drain, _LAST_WORDS)
+    return writer
+
+
+def _dropped(count: int) -> logging.LogRecord:
+    fields = {"name": "sidecar", "levelno": logging.WARNING, "levelname": "WARNING", "msg": "log_lines_dropped"}
+    return logging.makeLogRecord({**fields, "lines": count})
+
+
+def lines_dropped() -> int:
+    """How many lines of this process were dropped so far."""
+    streams = [getattr(handler, "stream", None) for handler in logging.getLogger().handlers]
+    return sum(stream.dropped for stream in streams if isinstance(stream, LogWriter))
 
 
 class JsonFormatter(logging.Formatter):

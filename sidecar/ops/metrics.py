@@ -32,7 +32,8 @@ _HISTOGRAMS: Final = ("request_duration", "upstream_duration")
 
 
 class Gauges(NamedTuple):
-    """Values that live in other parts, read when they are asked for. `staleness` in seconds."""
+    """Values that live in other parts, read when they are asked for. `staleness` in seconds; what the cache and the log count
+    only grows."""
 
     in_flight: int
     connections: int
@@ -42,6 +43,7 @@ class Gauges(NamedTuple):
     store_up: bool
     staleness: float
     revocations: int
+    log_lines_dropped: int = 0
 
 
 class _Histogram:
@@ -122,9 +124,8 @@ class Accumulator:
     def add(self, snapshot: Snapshot | None) -> None:
         """Keep the counters of a worker's last snapshot, if there is one; what it measured ends with it."""
         if snapshot is not None:
-            past = dict(snapshot)
-            gauges = past.pop("gauges")
-            past["cache"] = [gauges["cache_hits"], gauges["cache_misses"]]
+            past = {**snapshot, **_counted(snapshot["gauges"])}
+            del past["gauges"]
             self._sum = past if self._sum is None else _merge(self._sum, past)
 
     def snapshots(self) -> list[Snapshot]:
@@ -132,21 +133,30 @@ class Accumulator:
         return [] if self._sum is None else [self._sum]
 
 
-def render(snapshots: Iterable[Snapshot]) -> bytes:
-    """The exposition of several workers as one (text format 0.0.4)."""
+def _counted(gauges: Mapping[str, Any]) -> Snapshot:
+    """What other parts count."""
+    return {
+        "cache": [gauges["cache_hits"], gauges["cache_misses"]],
+        "log_lines_dropped": gauges["log_lines_dropped"],
+    }
+
+
+def render(snapshots: Iterable[Snapshot], *, log_lines_dropped: int = 0) -> bytes:
+    """The exposition of several workers as one (text format 0.0.4); `log_lines_dropped` are those of their parent."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Exposition(list(snapshots)))
+    registry.register(_Exposition(list(snapshots), log_lines_dropped))
     return generate_latest(registry)
 
 
 class _Exposition(Collector):
-    def __init__(self, snapshots: list[Snapshot]) -> None:
+    def __init__(self, snapshots: list[Snapshot], log_lines_dropped: int) -> None:
+        self._log_lines_dropped = log_lines_dropped
         self._gauges = [snapshot["gauges"] for snapshot in snapshots if "gauges" in snapshot]
         self._sum: Snapshot = {}
         for snapshot in snapshots:
-            gauges = snapshot.get("gauges", {"cache_hits": 0, "cache_misses": 0})
             counted = {name: value for name, value in snapshot.items() if name != "gauges"}
-            counted.setdefault("cache", [gauges["cache_hits"], gauges["cache_misses"]])
+            if "gauges" in snapshot:
+                counted |= _counted(snapshot["gauges"])
             self._sum = _merge(self._sum, counted) if self._sum else counted
 
     def collect(self) -> Iterator[Metric]:
@@ -192,6 +202,8 @@ class _Exposition(Collector):
         hits, misses = total["cache"]
         yield CounterMetricFamily("sidecar_token_cache_hits_total", "Tokens that were verified before.", hits)
         yield CounterMetricFamily("sidecar_token_cache_misses_total", "Tokens whose signature was checked.", misses)
+        dropped = total["log_lines_dropped"] + self._log_lines_dropped
+        yield CounterMetricFamily("sidecar_log_lines_dropped_total", "Log lines that nobody took in time.", dropped)
 
     def _durations(self) -> Iterator[Metric]:
         for name, text in (
@@ -246,7 +258,8 @@ def _merge(left: Snapshot, right: Snapshot) -> Snapshot:
     merged: Snapshot = {name: _add(left[name], right[name]) for name in _KEYED}
     for name in (*_HISTOGRAMS, "cache"):
         merged[name] = [a + b for a, b in zip(left[name], right[name], strict=True)]
-    merged["revoked"] = left["revoked"] + right["revoked"]
+    for name in ("revoked", "log_lines_dropped"):
+        merged[name] = left[name] + right[name]
     secrets = [*left["secrets"].items(), *right["secrets"].items()]
     merged["secrets"] = dict(sorted(secrets, key=lambda item: item[1]))  # of one key, the last stays
     return merged

@@ -183,7 +183,10 @@ class ClientConnection(BaseProtocol):
     @staticmethod
     def declared_length(message: RawRequestMessage) -> int | None:
         """The request's `Content-Length` in bytes; `None` when it is chunked."""
-        return None if message.chunked else int(message.headers.get("Content-Length", "0"))
+        if message.chunked:
+            return None
+        digits = message.headers.get("Content-Length")
+        return int(digits.lstrip("0") or "0") if digits else 0  # Python counts zeros against what it reads of a number
 
     # Called by the event loop.
 
@@ -301,6 +304,8 @@ class ClientConnection(BaseProtocol):
         message, payload = messages[0]
         if len(messages) > 1 or not payload.is_eof():
             return len(messages) == 1
+        if payload is EMPTY_PAYLOAD and data.endswith(_HEAD_END):
+            return True
         joined = self._head_end + data
         length = self.declared_length(message)
         return joined.find(_HEAD_END) + len(_HEAD_END) + length == len(joined) if length else joined.endswith(_HEAD_END)

@@ -1,17 +1,19 @@
 """The admission of a request: `Gateway.handle` reads as the list of its phases.
 
-normalise the path → match the route → find the credential → verify → revoked? → permit? → forward → (report, at the end)
+normalise the path → match the route → one method? → find the credential → verify → revoked? → permit? → forward → (report,
+at the end)
 
-Everything is decided from memory. A request whose token stands in its body is the one case that has to wait: the body
+Everything is decided from memory. A request whose token may stand in its body is the one case that has to wait: the body
 is read, within bounds, and the phases go on from there.
 """
 
 from collections.abc import Callable, Mapping, Set
+from functools import partial
 from typing import Final, NamedTuple
 
 from sidecar.core import credentials
 from sidecar.core.events import Decision
-from sidecar.core.headers import RequestHeaders, client_address, forwarded_block, read_request_headers
+from sidecar.core.headers import Kinds, RequestHeaders, client_address, forwarded_block, read_request_headers
 from sidecar.core.paths import Target, split_target
 from sidecar.core.policy import Access, Route, RoutePolicy
 from sidecar.core.reasons import Plane, Reason, Refused
@@ -77,6 +79,7 @@ class Gateway:
         view: RevocationView,
         disabled: Set[str],
         credential_rules: CredentialRules,
+        kinds: Kinds,
         realm: str,
         default_host: bytes,
         switching: set[Exchange],
@@ -94,6 +97,7 @@ class Gateway:
         self._places = credential_rules.places
         self._everywhere = {"bearer", "header"} <= credential_rules.places
         self._body_limit = credential_rules.body_limit
+        self._kinds = kinds
         self._routed: dict[tuple[str, str], Routed] = {}
         self._realm = realm
         self._default_host = default_host
@@ -111,6 +115,8 @@ class Gateway:
                 return
             target, route, line = self._route(exchange)
             headers = self._read_headers(exchange, target)
+            if headers.methods:
+                self._check_method(exchange, target, headers)
             if route.access is Access.LOCAL:
                 self._answer_locally(exchange, route, target, headers)
             elif route.access is Access.DENY:
@@ -120,10 +126,7 @@ class Gateway:
             else:
                 found = self._find_credential(target, headers)
                 if found.token is None and self._body_may_hold_token(exchange, headers):
-                    exchange.await_body()
-                    exchange.task = exchange.connection.loop.create_task(
-                        self._admit_by_body(exchange, route, target, headers)
-                    )
+                    self._read_body(exchange, partial(self._admit_by_body, exchange, route, target, headers))
                     return
                 verified = self._admit(found.token, route)
                 self._forward(exchange, target.path, found.query, headers, verified)
@@ -172,12 +175,13 @@ class Gateway:
 
     def _remember(self, exchange: Exchange, verified: Verified | None, refused: Refused | None) -> None:
         """Keep what a head alone has decided: its token is good, or never will be, or there is none. For targets without a
-        query, and heads without a body, which could both hold a token."""
+        query, and heads without a body, which could both hold a token; and not for heads that ask for another method, about
+        which each path decides anew."""
         message, memo = exchange.message, exchange.connection.memo
         headers = memo.headers
         if headers is None or memo.raw != (message.version, message.raw_headers):
             return
-        if headers.framing or headers.upgrade or headers.expects_continue:
+        if headers.framing or headers.upgrade or headers.expects_continue or headers.methods:
             return
         memo.generation = self._cache.generation
         if verified is not None:
@@ -225,6 +229,7 @@ class Gateway:
         else:
             headers = read_request_headers(
                 message.raw_headers,
+                kinds=self._kinds,
                 http_1_0=message.version == (1, 0),
                 chunked=bool(message.chunked),
                 authority=target.authority,
@@ -236,6 +241,11 @@ class Gateway:
                 memo.verified = memo.again = None
         exchange.expects_continue = headers.expects_continue
         return headers
+
+    def _check_method(self, exchange: Exchange, target: Target, headers: RequestHeaders) -> None:
+        """Raises `Refused` when a header asks for a method that another rule holds for."""
+        if not self._policy.decides_alike(exchange.message.method, headers.methods, target.path):
+            raise Refused(Reason.AMBIGUOUS_METHOD)
 
     def _find_credential(self, target: Target, headers: RequestHeaders) -> Credential:
         tokens = headers.tokens
@@ -308,17 +318,30 @@ class Gateway:
 
     def _forward_public(self, exchange: Exchange, target: Target, headers: RequestHeaders) -> None:
         """Nobody is identified. A token of ours is taken away all the same; what is not ours is the API's business."""
+        if self._body_may_hold_token(exchange, headers) and not self._streams(exchange):
+            self._read_body(exchange, partial(self._forward_without_ours, exchange, target, headers))
+        else:
+            self._forward_without_ours(exchange, target, headers, None)
+
+    def _forward_without_ours(
+        self, exchange: Exchange, target: Target, headers: RequestHeaders, body: bytes | None
+    ) -> None:
         found = credentials.from_pairs(target.query or "")
-        query = target.query
-        if any(map(self._rules.recognises, found.tokens)):
-            query = found.rest or None
-        if headers.tokens and not any(map(self._rules.recognises, headers.tokens)):
+        query = found.rest or None if self._any_ours(found.tokens) else target.query
+        if body is not None:
+            found = _token_in_body(body, headers)
+            body = found.rest.encode("latin-1") if self._any_ours(found.tokens) else body
+        if headers.tokens and not self._any_ours(headers.tokens):
             headers = self._read_headers(exchange, target, strip=False)
         exchange.decision = Decision.PUBLIC
-        block = headers.block + self._forwarded(exchange, headers)
+        fields = headers.block if body is None else headers.resized(len(body))
+        block = fields + self._forwarded(exchange, headers)
         if headers.upgrade:
             block += self._upgrade(exchange, headers)
-        exchange.forward(_request_line(exchange, target.path, query) + block + b"\r\n")
+        exchange.forward(_request_line(exchange, target.path, query) + block + b"\r\n", body)
+
+    def _any_ours(self, tokens: tuple[str, ...]) -> bool:
+        return any(map(self._rules.recognises, tokens))
 
     def _answer_locally(self, exchange: Exchange, route: Route, target: Target, headers: RequestHeaders) -> None:
         exchange.decision = Decision.LOCAL
@@ -354,15 +377,20 @@ class Gateway:
         length = exchange.connection.declared_length(exchange.message)
         return (length is None or 0 < length <= self._body_limit) and _media_type(headers) is not None
 
-    async def _admit_by_body(self, exchange: Exchange, route: Route, target: Target, headers: RequestHeaders) -> None:
+    def _streams(self, exchange: Exchange) -> bool:
+        """Whether a body has no length, and is not all here or too much to look through: it may go on for as long as it
+        likes."""
+        payload = exchange.payload
+        return bool(exchange.message.chunked) and (not payload.is_eof() or payload.total_bytes > self._body_limit)
+
+    def _read_body(self, exchange: Exchange, go_on: Callable[[bytes], None]) -> None:
+        """Go on with the body of a request, when that is here. Raises `Refused` when too many wait for theirs."""
+        exchange.await_body()
+        exchange.task = exchange.connection.loop.create_task(self._go_on_with_body(exchange, go_on))
+
+    async def _go_on_with_body(self, exchange: Exchange, go_on: Callable[[bytes], None]) -> None:
         try:
-            body = await exchange.read_body(self._body_limit)
-            found = _token_in_body(body, headers)
-            if len(set(found.tokens)) > 1:
-                raise Refused(Reason.MULTIPLE_TOKENS)
-            verified = self._admit(found.tokens[0] if found.tokens else None, route)
-            query = self._find_credential(target, headers).query
-            self._forward(exchange, target.path, query, headers, verified, found.rest.encode("latin-1"))
+            go_on(await exchange.read_body(self._body_limit))
         except Refused as exc:
             self._refuse(exchange, exc)
         except BodyTooLarge:
@@ -372,6 +400,16 @@ class Gateway:
         except Exception as exc:  # noqa: BLE001  see handle
             self._log_failure("gateway", exc)
             exchange.refuse(Reason.INTERNAL)
+
+    def _admit_by_body(
+        self, exchange: Exchange, route: Route, target: Target, headers: RequestHeaders, body: bytes
+    ) -> None:
+        found = _token_in_body(body, headers)
+        if len(set(found.tokens)) > 1:
+            raise Refused(Reason.MULTIPLE_TOKENS)
+        verified = self._admit(found.tokens[0] if found.tokens else None, route)
+        query = self._find_credential(target, headers).query
+        self._forward(exchange, target.path, query, headers, verified, found.rest.encode("latin-1"))
 
     # What is long.
 

@@ -104,30 +104,35 @@ class UpstreamPool:
         """Send a request on an idle connection, or on a new one; the outcome comes to `receiver`."""
         upstreams = self._upstreams
         address = 0 if len(upstreams) == 1 else self._choose(())
-        connection = self._take_idle(upstreams[address], receiver.sent_at)
-        if connection is None:
-            self._open(receiver, request, address)
-        else:
-            connection.send(receiver, request, receiver.sent_at)
+        upstream, now = upstreams[address], receiver.sent_at
+        if upstream.idle:
+            connection, since = upstream.idle.pop()
+            if now - since <= self._limits.idle and connection.usable_now():
+                found: UpstreamConnection | None = connection
+            else:
+                upstream.idle.append((connection, since))
+                found = self._look_for_idle(upstream, now)
+            if found is not None:
+                upstream.exchanges += 1
+                found.reused = True
+                found.send(receiver, request, now)
+                return
+        self._open(receiver, request, address)
 
-    def _take_idle(self, upstream: _Upstream, now: float) -> UpstreamConnection | None:
-        """An idle connection that can be used at once. One that has something to be read stays: the loop is about to find out
-        what that is, and closes the connection unless it belongs to TLS."""
+    def _look_for_idle(self, upstream: _Upstream, now: float) -> UpstreamConnection | None:
+        """An idle connection that can be used at once, taken out of the list. One that has something to be read stays there:
+        the loop is about to find out what that is, and closes the connection unless it belongs to TLS."""
         passed_over: list[tuple[UpstreamConnection, float]] = []
         found = None
         while upstream.idle and found is None:
             connection, since = upstream.idle.pop()
             if not connection.usable or now - since > self._limits.idle:
                 connection.close()
-            elif connection.silent:
+            elif connection.usable_now():
                 found = connection
             else:
                 passed_over.append((connection, since))
-        if passed_over:
-            upstream.idle += reversed(passed_over)
-        if found is not None:
-            upstream.exchanges += 1
-            found.reused = True
+        upstream.idle += reversed(passed_over)
         return found
 
     # Called by connections.

@@ -28,6 +28,9 @@ class RequestLineWatch:
         """Take a read that begins a head or goes on with one. Whether its request line, so far, may be HTTP's."""
         if self._line is None:
             return True
+        if not self._line and data.endswith(b" HTTP/1.1", 0, data.find(b"\r\n")):
+            self._line = None
+            return True
         text = self._line + data if self._line else data
         if text[:1] in (b"\r", b"\n"):
             text = text.lstrip(b"\r\n")  # which the parser passes over (RFC 9112 section 2.2)

@@ -160,13 +160,13 @@ class UpstreamConnection(asyncio.Protocol):
         "_active_at",
         "_complete",
         "_drained",
-        "_events",
         "_final",
         "_head_bytes",
         "_headers",
         "_invalid",
         "_keep_alive",
         "_parser",
+        "_poll",
         "_pool",
         "_reading_paused",
         "_reason",
@@ -198,7 +198,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._reading_paused = False
         self._wrote_body = False  # bytes of it followed the head in writes of their own
         self._active_at = 0.0
-        self._events = select.poll()
+        self._poll: Callable[[int], list[tuple[int, int]]] = lambda _: []
         self._parser = httptools.HttpResponseParser(self)
         self._headers: list[tuple[bytes, bytes]] = []
         self._reason = b""
@@ -225,17 +225,12 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether it can carry an exchange: it is open, nobody's, and read from."""
         transport = self.transport
         return (
-            transport is not None
-            and not transport.is_closing()
-            and self.receiver is None
-            and self._tunnel is None
-            and not self._reading_paused
+            transport is not None and self.receiver is None and not self._reading_paused and not transport.is_closing()
         )
 
-    @property
-    def silent(self) -> bool:
-        """Whether nothing has come that was not read yet: bytes or the end of the stream. To be asked while it is open."""
-        return not self._events.poll(0)
+    def usable_now(self) -> bool:
+        """Whether it is usable, and nothing has come that was not read yet: bytes or the end of the stream."""
+        return self.usable and not self._poll(0)
 
     # Called by the exchange.
 
@@ -320,7 +315,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # stream transports are what is asked for
-        self._events.register(transport.get_extra_info("socket").fileno(), _UNREAD)
+        events = select.poll()
+        events.register(transport.get_extra_info("socket").fileno(), _UNREAD)
+        self._poll = events.poll
         if transport.get_extra_info("ssl_object") is not None:
             # While we do not read, uvloop decrypts ahead, and drops all of that at the end of the stream. So it must not.
             transport.set_read_buffer_limits(high=1, low=0)  # type: ignore[attr-defined]

@@ -7,8 +7,8 @@ is confirmed for that moment. So a connection that only looks alive is found out
 
 How it is regained. The beat also says whether the entry that was read last is still in the stream, and each entry names the
 one before it. What was read last is gone, or not the one before what comes next, when it was trimmed away, or when the server
-lost data (a restart, a failover): then everything is loaded again, while the reader already follows from an entry that was noted
-before.
+lost data (a restart, a failover): then everything is loaded again, while the reader already follows from an entry that was
+noted before.
 
 How what a server lost comes back. Each process remembers what it knows, and gives it back:
 
@@ -17,8 +17,8 @@ How what a server lost comes back. Each process remembers what it knows, and giv
 - After a change of server (its run id), after a loss that the server noticed itself (`stores.scripts`), and after a load, what
   this process wrote lately is looked for first, since perhaps nobody else knows it. Then, by one process at a time, what became
   known lately, and then everything, in slices.
-- Until that is done the server keeps a mark, `lost`. A process that remembers nothing yet does not believe such a server, unless
-  nobody came to give anything back for so long that there can be nobody.
+- Until that is done the server keeps a mark, `lost`. A process that remembers nothing yet does not believe such a server,
+  unless nobody came to give anything back for so long that there can be nobody.
 - For a little more than the time of a beat after it noticed a change, a process takes nothing for confirmed: so long the others
   may take to notice it as well, and to give back what they know.
 """
@@ -61,7 +61,10 @@ class Beat(NamedTuple):
 
 
 class Source(Protocol):
-    """What the feed needs of Redis; all of it raises `StoreUnavailable`. See `redis.RedisStore`."""
+    """What the feed needs of Redis; all of it raises `StoreUnavailable`. See `revocations.RedisRevocations`."""
+
+    async def connect(self) -> None:
+        """See that the server can be reached, and that all can be done there that is needed."""
 
     async def beat(self, last_read: bytes) -> Beat:
         """Ask for continuity; `last_read` is empty when nothing was read yet."""
@@ -127,7 +130,9 @@ class RevocationFeed:
         self._remembers = False  # the view was complete once
         self._believed_from = -float("inf")  # monotonic
         self._due = asyncio.Event()  # something may have to be given back
-        self._ours: dict[str, tuple[int, float]] = {}  # what we wrote and have not read: its end, and when it was written
+        self._ours: dict[
+            str, tuple[int, float]
+        ] = {}  # what we wrote and have not read: its end, and when it was written
         self._written: deque[tuple[float, str, int]] = deque(maxlen=_MOST_RECENT)  # lately, by us
         self._heard: deque[tuple[float, str, int]] = deque(maxlen=_MOST_RECENT)  # lately, in the stream
         self._skewed = False
@@ -167,6 +172,7 @@ class RevocationFeed:
 
     async def _session(self, view: RevocationView) -> None:
         """From a load, if one is needed, to the first fault, which is raised."""
+        await self._source.connect()
         if not self._loaded:
             beat = await self._source.beat(b"")
             self._position = beat.newest
@@ -214,10 +220,7 @@ class RevocationFeed:
 
     def end_of(self, until: bytes | float) -> int:
         """The second of an entry's end; never, when that cannot be read."""
-        if isinstance(until, float):
-            readable = 0 <= until < _FOR_GOOD
-        else:
-            readable = until.isdigit() and len(until) < 17
+        readable = 0 <= until < _FOR_GOOD if isinstance(until, float) else until.isdigit() and len(until) < 17
         self.unreadable += not readable
         return int(until) if readable else _FOR_GOOD
 
@@ -240,14 +243,16 @@ class RevocationFeed:
                 self._say(up=False, detail="revocations were lost, and are being given back")
             elif asked >= self._believed_from:
                 self._believe(view, asked - beat.age, lost=bool(beat.lost))
-            while not view.purge(self._clock(), _SLICE):
-                await asyncio.sleep(0)
+            while not view.purge(self._clock(), _SLICE):  # noqa: ASYNC110  it works, and does not wait
+                await asyncio.sleep(0)  # others have their turn
             await asyncio.sleep(self._interval)
 
     def _believe(self, view: RevocationView, moment: float, *, lost: bool) -> None:
         view.confirm(moment)
         if not self._remembers and lost:
-            self._emit(StoreNoted("revocations_lost", "the store lost revocations, and no process was there to remember them"))
+            self._emit(
+                StoreNoted("revocations_lost", "the store lost revocations, and no process was there to remember them")
+            )
         self._remembers = True
         if lost:
             self._due.set()
@@ -318,7 +323,7 @@ class RevocationFeed:
     async def _give_all(self, view: RevocationView) -> None:
         mark = await self._source.mark_lost()
         await self._give([(entry, until) for _, entry, until in list(self._written)])
-        while not await self._source.take_turn(_NOBODY * self._interval):
+        while not await self._source.take_turn(_NOBODY * self._interval):  # noqa: ASYNC110  the others are elsewhere
             await asyncio.sleep(self._interval * (0.5 + self._jitter()))
         await self._give([(entry, until) for _, entry, until in list(self._heard)])
         await self._sweep(view)

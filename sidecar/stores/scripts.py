@@ -14,9 +14,10 @@ local function append(stream, length, ...)
 end
 """
 
-# The set of revocations, and a hash about it, the *state*. Each script counts the set when it comes and when it goes (`card`), so
-# that a set which somebody else has made smaller is noticed by whoever comes next: it was evicted, deleted or restored on its own.
-# Then the state says `lost`, a mark, until a process that remembers everything has given back what it knows.
+# The set of revocations, and a hash about it, the *state*. Each script counts the set when it comes and when it goes
+# (`card`), so that a set which somebody else has made smaller is noticed by whoever comes next: it was evicted, deleted or
+# restored on its own. Then the state says `lost`, a mark, until a process that remembers everything has given back what it
+# knows.
 #
 # Entries leave the set when they have been over for two hours by the server's clock and by the caller's, whichever is behind:
 # clocks differ, and a process whose clock is late would admit again what is forgotten too early.
@@ -66,6 +67,33 @@ end
 """
 )
 
+# KEYS: a key that is never there. Gives the names of the commands that the user may not run, of all that we need. Each is
+# called so that it changes nothing; faults of any other kind, such as those of a full server, are not its business.
+PROBE: Final = """
+local refused = {}
+local function try(...)
+  local answer = redis.pcall(...)
+  local text = type(answer) == 'table' and answer.err or ''
+  if string.find(text, 'NOPERM') or string.find(text, 'ACL failure') or string.find(text, "can't run this command") then
+    refused[#refused + 1] = string.lower((...))
+  end
+end
+local key = KEYS[1]
+for _, call in ipairs({
+  {'GET', key}, {'SET', key, '1', 'XX', 'EX', 1}, {'GETDEL', key}, {'DEL', key}, {'EXISTS', key}, {'TTL', key},
+  {'EXPIRE', key, 1}, {'EXPIREAT', key, 1}, {'PEXPIRE', key, 1},
+  {'HGET', key, 'a'}, {'HMGET', key, 'a'}, {'HEXISTS', key, 'a'}, {'HDEL', key, 'a'},
+  {'ZADD', key, 'XX', 1, 'a'}, {'ZREM', key, 'a'}, {'ZCARD', key}, {'ZSCORE', key, 'a'}, {'ZMSCORE', key, 'a'},
+  {'ZSCAN', key, 0}, {'ZRANGEBYSCORE', key, 1, 2}, {'ZREVRANGE', key, 0, 0}, {'ZREMRANGEBYSCORE', key, 1, 2},
+  {'XADD', key, 'NOMKSTREAM', '*', 'a', 'b'}, {'XRANGE', key, '-', '+'}, {'XREVRANGE', key, '+', '-'},
+  {'XREAD', 'STREAMS', key, '0'}, {'TIME'},
+}) do try(unpack(call)) end
+try('HSET', key, 'a', 'b')
+try('HSETNX', key, 'a', 'b')
+redis.pcall('DEL', key)
+return refused
+"""
+
 # KEYS: set, stream, cutoffs, state. ARGV: the caller's clock, stream length, then entry and until of each revocation.
 REVOKE: Final = (
     _REMEMBER
@@ -78,8 +106,8 @@ leave(KEYS[1], KEYS[4], ARGV[1])
 
 # KEYS: set, stream, cutoffs, state. ARGV: the caller's clock, stream length, the last entry that was read ('' at first),
 # milliseconds between heartbeats. Gives whether that entry is still there; the newest entry, which is a new heartbeat when the
-# last one is too old; the mark of a loss or ''; the server's time in seconds; and its run id, '' where INFO is not allowed. It always
-# writes something: a server that takes no writes says so at once, and a replica cannot be taken for its primary.
+# last one is too old; the mark of a loss or ''; the server's time in seconds; and its run id, '' where INFO is not allowed.
+# It always writes something: a server that takes no writes says so at once, and a replica cannot be taken for its primary.
 BEAT: Final = (
     _SET
     + """
@@ -99,8 +127,8 @@ return {present, newest, redis.call('HGET', KEYS[4], 'lost') or '', string.forma
 """
 )
 
-# KEYS: state. ARGV: a process. Says, for who starts now, that the set may lack something. Gives the mark, which is there already
-# or is made of the process and the time.
+# KEYS: state. ARGV: a process. Says, for who starts now, that the set may lack something. Gives the mark, which is there
+# already or is made of the process and the time.
 MARK_LOST: Final = """
 local time = redis.call('TIME')
 redis.call('HSETNX', KEYS[1], 'lost', ARGV[1] .. ' ' .. time[1] .. '.' .. time[2])

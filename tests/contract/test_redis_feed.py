@@ -25,9 +25,7 @@ REVOKED, STREAM = "{test}:revoked", "{test}:revocations"
 class Node:
     """One process of the fleet: a store and the view that it feeds."""
 
-    def __init__(
-        self, url: str, staleness: float = STALENESS, *, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, url: str, staleness: float = STALENESS, *, clock: Callable[[], float] = time.time) -> None:
         self.events: list[Event] = []
         self.view = RevocationView(staleness)
         self.store = RedisStore(

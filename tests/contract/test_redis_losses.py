@@ -11,7 +11,7 @@ from sidecar.core.events import StoreNoted
 from sidecar.core.ports import StoreUnavailable
 from tests.contract.test_redis_feed import FUTURE, REVOKED, STREAM, Node, nodes
 from tests.support.redis import RedisServer
-from tests.support.relay import Relay
+from tests.support.switch import Switch
 from tests.support.waiting import eventually
 
 STATE = "{test}:state"
@@ -48,14 +48,14 @@ async def always(condition: Callable[[], bool], until: Callable[[], bool], *, wi
 
 
 @contextlib.contextmanager
-def replica_of(primary: RedisServer, *options: str) -> Iterator[tuple[RedisServer, Relay]]:
+def replica_of(primary: RedisServer, *options: str) -> Iterator[tuple[RedisServer, Switch]]:
     """A replica, and the link over which it hears of its primary."""
-    with RedisServer(*options) as replica, Relay(primary.port) as link:
+    with RedisServer(*options) as replica, Switch(primary.port) as link:
         replica.command("REPLICAOF", "127.0.0.1", link.port)
         yield replica, link
 
 
-def promote(primary: RedisServer, replica: RedisServer, link: Relay) -> None:
+def promote(primary: RedisServer, replica: RedisServer, link: Switch) -> None:
     """The primary dies, and with it what the link had not passed on."""
     primary.kill()
     link.cut()
@@ -74,7 +74,7 @@ async def in_step(primary: RedisServer, replica: RedisServer) -> None:
 
 async def test_a_failover_to_a_replica_that_lacks_a_revocation_admits_nobody(own_redis: RedisServer) -> None:
     """One process revoked and was answered; the other, and the replica, had not heard of it when the primary died."""
-    with replica_of(own_redis) as (replica, link), Relay(own_redis.port) as near, Relay(own_redis.port) as far:
+    with replica_of(own_redis) as (replica, link), Switch(own_redis.port) as near, Switch(own_redis.port) as far:
         async with nodes(near.url, 1, staleness=2) as (first,), nodes(far.url, 1, staleness=2) as (second,):
             await first.store.revoke("before", FUTURE)
             await eventually(lambda: second.knows("before"))
@@ -101,7 +101,7 @@ async def test_what_a_process_wrote_to_a_server_that_was_replaced_is_written_aga
     own_redis: RedisServer, *, seen: bool
 ) -> None:
     """The stream looks continuous: the entry that was read last is there on both servers."""
-    with replica_of(own_redis) as (replica, link), Relay(own_redis.port) as relay:
+    with replica_of(own_redis) as (replica, link), Switch(own_redis.port) as relay:
         async with nodes(relay.url, 1, staleness=2) as (node,):
             await node.store.revoke("before", FUTURE)
             await in_step(own_redis, replica)
@@ -297,7 +297,7 @@ async def test_a_replica_is_believed_while_it_hears_its_primary_and_not_when_it_
 
 async def test_a_cancellation_in_the_moment_in_which_the_server_goes_is_not_lost(redis_server: RedisServer) -> None:
     """Whatever the feed is doing: the reader's connection, the beat's, or both are cut at the same time."""
-    with Relay(redis_server.port) as relay:
+    with Switch(redis_server.port) as relay:
         for number in range(150):
             async with nodes(relay.url, 1) as (node,):
                 relay.cut()

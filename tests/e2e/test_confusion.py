@@ -32,6 +32,11 @@ MALFORMED = {
     "a length spelled for CGI": "POST /x HTTP/1.1\r\nHost: a\r\n{auth}Content-Length: 3\r\nContent_Length: 0\r\n\r\nabc",
     "only a length spelled for CGI": "POST /x HTTP/1.1\r\nHost: a\r\n{auth}CONTENT.LENGTH: 3\r\n\r\n",
     "chunked spelled for CGI": "POST /x HTTP/1.1\r\nHost: a\r\n{auth}Transfer_Encoding: chunked\r\n\r\n",
+    **{
+        f"{name} spelled with {separator}": f"POST /x HTTP/1.1\r\nHost: a\r\n{{auth}}{name.replace('-', separator)}: 0\r\n\r\n"
+        for name in ("Content-Length", "TRANSFER-ENCODING")
+        for separator in "!#$%&'*+.^_`|~"
+    },
     "* with GET": "GET * HTTP/1.1\r\nHost: a\r\n{auth}\r\n",
     "a space before the colon": "GET /x HTTP/1.1\r\nHost: a\r\n{auth}X-A : b\r\n\r\n",
     "a folded line": "GET /x HTTP/1.1\r\nHost: a\r\n{auth}X-A: b\r\n c\r\n\r\n",

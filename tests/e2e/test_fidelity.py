@@ -265,3 +265,57 @@ def test_a_trailer_cannot_frame(sidecar: Sidecar, upstream: Upstream, token: str
         connection.sendall(head.encode())
         raw = read_all(connection)
     assert name not in raw.partition(b"\r\n\r\n")[2].decode().lower()
+
+
+@pytest.mark.parametrize("zeros", [1, 2, 20, 4200, 4300, 5000, 20_000])
+def test_a_length_goes_on_without_zeros_before_it(sidecar: Sidecar, upstream: Upstream, token: str, zeros: int) -> None:
+    """Some readers take 010 for eight, and some drop what is too long: however many there are, they say nothing."""
+    head = f"POST /x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n"
+    inner = f"GET /smuggled HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"
+    with socket.create_connection(sidecar.address, timeout=10) as connection:
+        for _ in range(2):
+            connection.sendall(f"{head}content-length: {'0' * zeros}{len(inner)}\r\n\r\n{inner}".encode())
+            assert read_response(connection, "POST").status == 200
+        connection.sendall(f"{head}Content-Length: {'0' * zeros}\r\n\r\n".encode())
+        assert read_response(connection, "POST").status == 200
+    first, second, last = upstream.take()
+    for received in (first, second):
+        assert (received.target, received.values("content-length")) == ("/x", [str(len(inner))])
+        assert received.body == inner.encode()
+    assert (last.values("content-length"), last.body) == (["0"], b"")
+
+
+def test_a_length_with_zeros_and_a_token_in_the_body(sidecar: Sidecar, upstream: Upstream, token: str) -> None:
+    body = f"a=1&access_token={token}"
+    head = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    assert exchange(sidecar.address, f"{head}CONTENT-Length: 0{len(body)}\r\n\r\n{body}".encode()).status == 200
+    (received,) = upstream.take()
+    assert (received.body, received.values("content-length")) == (b"a=1", ["3"])
+
+
+@pytest.mark.parametrize("spelling", ["CHUNKED", "Chunked", "chunked"])
+def test_chunked_goes_on_in_one_spelling(sidecar: Sidecar, upstream: Upstream, token: str, spelling: str) -> None:
+    head = f"POST /x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nTransfer-Encoding: {spelling}\r\n\r\n"
+    assert exchange(sidecar.address, head.encode() + b"3\r\nabc\r\n0\r\n\r\n").status == 200
+    (received,) = upstream.take()
+    assert b"\r\nTransfer-Encoding: chunked\r\n" in received.raw
+    assert received.body == b"abc"
+
+
+@pytest.mark.parametrize("zeros", [1, 2, 20, 4200, 5000, 20_000])
+def test_the_apis_length_goes_on_without_zeros_before_it(
+    sidecar: Sidecar, upstream: Upstream, token: str, zeros: int
+) -> None:
+    answer = f"HTTP/1.1 200 OK\r\nX-Zeros: {zeros}\r\nX-{zeros}: 1\r\nContent-Length: {'0' * zeros}5\r\n\r\nhello"
+    upstream.answer = saying(answer.encode())
+    head = f"GET /x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"
+    for _ in range(3):  # what an API repeats is read in another way
+        response = exchange(sidecar.address, head.encode())
+        assert (response.values("content-length"), response.body) == (["5"], b"hello")
+
+
+def test_the_apis_chunked_goes_on_in_one_spelling(sidecar: Sidecar, upstream: Upstream, token: str) -> None:
+    upstream.answer = saying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: CHUNKED\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+    head = f"GET /x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"
+    response = exchange(sidecar.address, head.encode())
+    assert (response.values("transfer-encoding"), response.body) == (["chunked"], b"abc")

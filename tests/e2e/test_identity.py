@@ -14,10 +14,17 @@ from tests.support.process import AUDIENCE, ISSUER, KEY, KID, Sidecar
 from tests.support.raw import Response, exchange
 from tests.support.upstream import Upstream
 
+SEPARATORS = "!#$%&'*+-.^_`|~"
+IDENTITY = ["X-Auth-Client-Id", "x-auth-subject", "X-Auth-Scope", "X-AUTH-ROLES"]
 SPELLINGS = [
     ("X-Auth-Client-Id",), ("x-auth-client-id",), ("X_Auth_Client_Id",), ("X-AUTH_CLIENT-ID",), ("x.auth.client.id",),
     ("X-Auth-Client-Id", "X-Auth-Client-Id"), ("X-Auth-Subject", "X_AUTH_SUBJECT"), ("X-Auth-Scope",), ("X-Auth-Roles",),
 ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sections() -> dict[str, object]:
+    return {"routes": [{"path": "/public/**", "access": "public"}]}
 
 
 def get(sidecar: Sidecar, token: str, *lines: str, target: str = "/x") -> Response:
@@ -41,6 +48,28 @@ def test_a_forged_identity_never_arrives(
         assert len(received.values(f"x-auth-{name}")) == 1
 
 
+@pytest.mark.parametrize("separator", SEPARATORS)
+@pytest.mark.parametrize("name", IDENTITY)
+def test_no_server_can_fold_a_name_to_one_of_ours(
+    sidecar: Sidecar, upstream: Upstream, token: str, name: str, separator: str
+) -> None:
+    """CGI gateways make one character of all that are no letter or digit."""
+    spellings = [name.replace("-", separator), name.replace("-", separator, 1), separator.join(name.rsplit("-", 1))]
+    named = f"Connection: {', '.join(spellings)}"
+    for lines in (
+        [f"{each}: forged" for each in spellings],
+        [named, *[f"{each}: forged" for each in spellings]],
+        [named],
+    ):
+        assert get(sidecar, token, *lines).status == 200
+        assert get(sidecar, token, *lines, target="/public/x").status == 200
+        received, public = upstream.take()
+        assert b"forged" not in received.raw + public.raw
+        for each in IDENTITY:
+            assert len(received.values(each.lower())) == 1
+            assert public.values(each.lower()) == []
+
+
 def test_a_forged_identity_in_a_trailer_never_arrives(sidecar: Sidecar, upstream: Upstream, token: str) -> None:
     head = f"POST /x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nTransfer-Encoding: chunked\r\n"
     response = exchange(
@@ -50,6 +79,15 @@ def test_a_forged_identity_in_a_trailer_never_arrives(sidecar: Sidecar, upstream
     (received,) = upstream.take()
     assert received.body == b"abc"
     assert b"forged" not in received.raw
+
+
+@pytest.mark.parametrize("name", ["X~Auth~Roles", "X-Forwarded-For", "X-Original-URL", "Cookie"])
+def test_a_requests_trailers_end_here(sidecar: Sidecar, upstream: Upstream, token: str, name: str) -> None:
+    head = f"POST /x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    trailer = f"{name}: 12345\r\nX-Sum: 12345\r\n\r\n"
+    for body in ("3\r\nabc\r\n0\r\n", "3\r\nabc\r\n" + "10000\r\n" + "x" * 65536 + "\r\n0\r\n"):
+        assert exchange(sidecar.address, (head + body + trailer).encode()).status == 200
+        assert b"12345" not in upstream.take()[0].raw
 
 
 def test_connection_cannot_name_our_fields(sidecar: Sidecar, upstream: Upstream, token: str) -> None:

@@ -13,9 +13,10 @@ from tests.support.redis import free_port
 
 
 @contextlib.contextmanager
-def _serving(arguments: Sequence[str], port: int, log: Path) -> Iterator[str]:
+def serving(command: Sequence[str], port: int, log: Path) -> Iterator[str]:
+    """A process that listens on a port of loopback; gives its address once it does."""
     with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, *arguments], stdout=output, stderr=output)
+        process = subprocess.Popen(command, stdout=output, stderr=output)
         try:
             deadline = time.monotonic() + 30
             while True:
@@ -35,7 +36,7 @@ def httpbin(folder: Path) -> Iterator[str]:
     """httpbin; gives its address."""
     port = free_port()
     arguments = ["-W", "ignore", "-m", "flask", "--app", "httpbin:app", "run", "--port", str(port)]
-    with _serving(arguments, port, folder / "httpbin.log") as url:
+    with serving([sys.executable, *arguments], port, folder / "httpbin.log") as url:
         yield url
 
 
@@ -49,5 +50,5 @@ def datasette(folder: Path) -> Iterator[str]:
         database.executemany("insert into orders values (?, ?, ?)", rows)
     port = free_port()
     arguments = ["-W", "ignore", "-m", "datasette", "serve", str(path), "--port", str(port), "--host", "127.0.0.1"]
-    with _serving(arguments, port, folder / "datasette.log") as url:
+    with serving([sys.executable, *arguments], port, folder / "datasette.log") as url:
         yield url

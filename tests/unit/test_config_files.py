@@ -84,5 +84,5 @@ def test_the_examples_defaults_are_the_programs(folder: Path) -> None:
         assert getattr(example.login, name) == type(example.login).model_fields[name].default, name
     for name in ("prefix", "timeout", "max_staleness"):
         assert getattr(example.store, name) == type(example.store).model_fields[name].default, name
-    for name in ("listen", "workers", "compat", "trusted_proxies"):
+    for name in ("listen", "workers", "compat", "trusted_proxies", "proxy_headers"):
         assert getattr(example, name) == Settings.model_fields[name].default, name

@@ -89,6 +89,8 @@ def test_pairs(text: str, tokens: tuple[str, ...], rest: str) -> None:
         ('{"access_token":"x"} trailing', (), '{"access_token":"x"} trailing'),
         ('{"access_token":"x",}', (), '{"access_token":"x",}'),
         ("nonsense", (), "nonsense"),
+        ('{"\\u0061ccess_toke\\u006E":"x","a":1}', ("x",), '{"a":1}'),
+        ('{"\\u0041ccess_token":"x"}', (), '{"\\u0041ccess_token":"x"}'),
         ('{"a":' + "[" * 100_000, (), '{"a":' + "[" * 100_000),
     ],
 )
@@ -122,6 +124,10 @@ COSTLY = {
     "members and numbers": "{" + ",".join(['"":0'] * 990) + ',"a":[' + ",".join(["1e308"] * 9900) + "]}",
     "depth": '{"a":' + "[" * (SIZE - 5),
     "spaces": "{" + " " * (SIZE - 2) + "}",
+    "many members beside an escape": r'{"\u0061":0,' + ",".join(['"" : 0'] * (SIZE // 8)) + "}",
+    "numbers beside the name": '{"access_token":"x"' + ',"":0' * 990 + ',"a":[' + ",".join(["1e308"] * 9900) + "]}",
+    "depth below the name": '{"access_token":' + "[" * (SIZE - 16),
+    "spaces around the name": "{" + " " * (SIZE // 2) + '"access_token"' + " " * (SIZE // 2 - 20) + "}",
 }
 
 
@@ -145,6 +151,13 @@ def test_an_object_with_too_many_members_is_refused() -> None:
     with pytest.raises(Refused) as refused:
         from_json("{" + ",".join([*members, '"access_token":"x"']) + "}")
     assert refused.value.reason is Reason.MALFORMED_REQUEST
+    with pytest.raises(Refused):
+        from_json("{" + ",".join([*members, '"acc\\u0065ss_token":"x"']) + "}")
+
+
+def test_an_object_that_cannot_hold_the_name_may_have_as_many_members_as_it_likes() -> None:
+    text = "{" + ",".join(rf'"{number}":"\n\""' for number in range(5000)) + "}"
+    assert from_json(text) == Found((), text)
 
 
 values = st.recursive(

@@ -6,16 +6,19 @@ from hypothesis import strategies as st
 
 from sidecar.core.headers import (
     InvalidResponse,
+    Kinds,
     RequestHeaders,
     client_address,
     forwarded_block,
     identity_block,
     read_request_headers,
     read_response_headers,
+    request_kinds,
 )
 from sidecar.core.reasons import Reason, Refused
 
 HOST = (b"Host", b"api.example")
+KINDS = request_kinds()
 
 
 def read(
@@ -24,9 +27,16 @@ def read(
     chunked: bool = False,
     authority: str | None = None,
     strip: bool = True,
+    kinds: Kinds = KINDS,
 ) -> RequestHeaders:
     return read_request_headers(
-        fields, http_1_0=http_1_0, chunked=chunked, authority=authority, default_host=b"upstream:80", strip=strip
+        fields,
+        kinds=kinds,
+        http_1_0=http_1_0,
+        chunked=chunked,
+        authority=authority,
+        default_host=b"upstream:80",
+        strip=strip,
     )
 
 
@@ -47,6 +57,57 @@ def test_order_spelling_and_bytes_stay() -> None:
 )  # fmt: skip
 def test_field_does_not_go_on(name: bytes) -> None:
     assert read(HOST, (name, b"forged")).block == b"Host: api.example\r\n"
+
+
+SEPARATORS = "!#$%&'*+-.^_`|~"
+
+
+def spelled(name: str) -> list[bytes]:
+    """A name with each character that may stand in the place of its hyphens, everywhere and once; in several cases."""
+    found = [name.replace("-", each, count) for each in SEPARATORS for count in (-1, 1)]
+    return [form.encode() for each in found for form in (each, each.upper(), each.title())]
+
+
+@pytest.mark.parametrize("name", ["x-auth-client-id", "x-auth-subject", "x-auth-scope", "x-auth-roles"])
+def test_an_identity_is_dropped_in_every_spelling_that_servers_fold(name: str) -> None:
+    fields = [(each, b"forged") for each in spelled(name)]
+    assert read(HOST, *fields).block == b"Host: api.example\r\n"
+    assert read(HOST, *fields, strip=False).block == b"Host: api.example\r\n"
+    assert read(HOST, *fields, (b"Connection", b", ".join(spelled(name)))).block == b"Host: api.example\r\n"
+
+
+@pytest.mark.parametrize("name", ["content-length", "transfer-encoding"])
+def test_what_could_be_taken_for_framing_is_refused_in_every_spelling(name: str) -> None:
+    for each in spelled(name):
+        if each.lower() != name.encode():
+            with pytest.raises(Refused) as refused:
+                read(HOST, (each, b"0"))
+            assert refused.value.reason is Reason.MALFORMED_REQUEST
+
+
+@pytest.mark.parametrize("name", ["x-http-method-override", "x-http-method", "x-method-override"])
+def test_another_method_is_seen_in_every_spelling_and_goes_on(name: str) -> None:
+    for each in spelled(name):
+        headers = read(HOST, (each, b"Delete"), (b"X-HTTP-Method", b"PUT"))
+        assert headers.methods == {"DELETE", "PUT"}
+        assert headers.block == b"Host: api.example\r\n%b: Delete\r\nX-HTTP-Method: PUT\r\n" % each
+    assert read(HOST, (b"X-HTTP-Methods", b"DELETE"), (name.encode(), b"")).methods == set()
+
+
+def test_the_cookie_of_a_login_is_cut_wherever_headers_are_read() -> None:
+    fields = [(b"Cookie", b"a=1; __Host-sidecar=x"), (b"X", b"1"), (b"cookie", b"sidecar=y"), (b"COOKIE", b"b")]
+    for strip in (True, False):
+        headers = read(HOST, *fields, (b"Content-Length", b"3"), strip=strip)
+        assert headers.block == b"Host: api.example\r\nCookie: a=1\r\nX: 1\r\nCOOKIE: b\r\nContent-Length: 3\r\n"
+        assert headers.resized(4) == headers.block.replace(b"3", b"4")
+
+
+def test_framing_goes_on_in_one_spelling() -> None:
+    assert read(HOST, (b"content-Length", b"00050"), (b"X", b"1")).block == (
+        b"Host: api.example\r\ncontent-Length: 50\r\nX: 1\r\n"
+    )
+    assert read(HOST, (b"Content-Length", b"000")).block == b"Host: api.example\r\nContent-Length: 0\r\n"
+    assert read(HOST, (b"Transfer-encoding", b"CHUNKED"), chunked=True).framing == b"Transfer-encoding: chunked\r\n"
 
 
 def test_fields_that_connection_names_end_here() -> None:
@@ -139,6 +200,9 @@ RESPONSES = {
         5,
         False,
     ),
+    ((b"Content-length", b"005"), (b"X", b"1")): (b"Content-length: 5\r\nX: 1\r\n", 5, False),
+    ((b"Content-Length", b"0" * 5000),): (b"Content-Length: 0\r\n", 0, False),
+    ((b"Content-Length", b"0" * 5000 + b"7"),): (b"Content-Length: 7\r\n", 7, False),
     ((b"Transfer-Encoding", b"Chunked"), (b"Connection", b"keep-alive"), (b"Keep-Alive", b"1")): (b"", None, True),
     ((b"Connection", b"x-hop, set-cookie"), (b"X-Hop", b"1"), (b"Set-Cookie", b"a")): (
         b"Set-Cookie: a\r\n",
@@ -188,6 +252,24 @@ def test_forwarded_of_a_trusted_proxy_is_continued() -> None:
     assert block == (
         b"Forwarded: for=1.1.1.1\r\nX-Forwarded-For: 1.1.1.1, 2.2.2.2\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: pub\r\n"
     )
+
+
+def test_what_proxies_say_goes_on_when_one_is_trusted() -> None:
+    """In order, with the bytes that they sent; nothing of it otherwise. Our own certificate replaces another."""
+    fields = [
+        (b"X-Real-IP", b"1.1.1.1"), (b"x-forwarded-PORT", b"443"), (b"X-Forwarded-Client-Cert", b"Hash=0"), (b"SCRIPT_NAME", b"/a"),
+        (b"X_Real_IP", b"forged"), (b"x-forwarded_port", b"forged"), (b"Script-Name", b"forged"), (b"X-My-Edge", b"\xff"),
+    ]  # fmt: skip
+    headers = read(HOST, *fields, kinds=request_kinds(["x-my-edge"]))
+    assert headers.block == b"Host: api.example\r\n"
+    made = b"X-Forwarded-For: p\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: h\r\n"
+    said = [b"X-Real-IP: 1.1.1.1\r\nx-forwarded-PORT: 443\r\n", b"X-Forwarded-Client-Cert: Hash=0\r\n"]
+    said.append(b"SCRIPT_NAME: /a\r\nX-My-Edge: \xff\r\n")
+    where = {"peer": "p", "scheme": "http", "host": "h"}
+    assert forwarded_block(headers.forwarded, trusted=True, **where) == b"".join(said) + made
+    assert forwarded_block(headers.forwarded, trusted=False, **where) == made
+    shown = forwarded_block(headers.forwarded, trusted=True, certificate=b"Hash=1", **where)
+    assert shown == said[0] + said[2] + b"X-Forwarded-Client-Cert: Hash=1\r\n" + made
 
 
 def test_identity() -> None:

@@ -3,7 +3,10 @@
 import io
 import json
 import logging
+import os
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +15,8 @@ from hypothesis import strategies as st
 
 from sidecar.core.events import Decision, RequestDone, StoreChanged, TokenIssued, TokenRevoked
 from sidecar.core.reasons import Reason
-from sidecar.ops.logs import AccessLog, JsonFormatter, RequestLines, TextFormatter, configure, redact
+from sidecar.ops.log_writer import LogWriter
+from sidecar.ops.logs import AccessLog, JsonFormatter, RequestLines, TextFormatter, configure, lines_dropped, redact
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
 
@@ -223,3 +227,26 @@ def test_no_more_lines_wait_than_are_worth_it_and_a_closed_stream_costs_nothing(
     stream.close()
     log.on_event(done(Decision.ADMITTED, Reason.UPSTREAM_TIMEOUT))
     log.close()
+
+
+@pytest.mark.parametrize(
+    ("fmt", "line"),
+    [
+        ("json", r'\{"time": "[^"]+Z", "level": "warning", "event": "log_lines_dropped", "lines": 3\}'),
+        ("text", r"[\d:]{8} warning log_lines_dropped lines=3"),
+    ],
+)
+def test_dropped_lines_are_told_in_the_format_of_the_others(
+    stream: io.StringIO, tmp_path: Path, fmt: Any, line: str
+) -> None:
+    descriptor = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
+    writer = LogWriter(descriptor)
+    configure("error", fmt, writer)
+    assert re.fullmatch(line + "\n", writer.notice(3))
+    logging.getLogger("sidecar").error("event")
+    writer.drain(10)
+    assert len((tmp_path / "log").read_text().splitlines()) == 1
+    assert lines_dropped() == 0
+    writer.dropped = 3
+    assert lines_dropped() == 3
+    os.close(descriptor)

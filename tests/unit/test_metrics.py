@@ -199,3 +199,13 @@ def test_the_representation_is_short() -> None:
     counter = metrics()
     counter.on_event(done())
     assert repr(counter) == "<Metrics of 1 requests>"
+
+
+def test_dropped_log_lines_of_all_workers_dead_ones_and_their_parent_add_up() -> None:
+    past = Accumulator()
+    for _ in range(2):
+        past.add(metrics(log_lines_dropped=5).snapshot())
+    alive = [metrics(log_lines_dropped=count).snapshot() for count in (1, 2)]
+    text = render([*alive, *past.snapshots()], log_lines_dropped=100).decode()
+    assert "\nsidecar_log_lines_dropped_total 113.0\n" in text
+    assert samples(metrics().snapshot())["sidecar_log_lines_dropped_total", ()] == 0

@@ -183,7 +183,9 @@ def test_what_is_issued_after_a_cutoff_in_its_second_is_issued_in_the_next() -> 
     assert view.issue_time("a b", "x", 90.0) == 90, "a clock that is behind must not make tokens of the future"
 
 
-@given(st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.integers(0, 9)), st.integers(0, 9), st.integers(1, 4))
+@given(
+    st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.integers(0, 9)), st.integers(0, 9), st.integers(1, 4)
+)
 def test_purging_in_slices_forgets_the_same(entries: dict[str, int], now: int, at_most: int) -> None:
     whole, sliced = RevocationView(5), RevocationView(5)
     for view in (whole, sliced):
@@ -197,7 +199,9 @@ def test_purging_in_slices_forgets_the_same(entries: dict[str, int], now: int, a
     assert all(before - after <= at_most for before, after in pairwise([*sizes, len(sliced)]))
 
 
-@given(st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.integers(0, 9)), st.integers(0, 9), st.integers(1, 4))
+@given(
+    st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.integers(0, 9)), st.integers(0, 9), st.integers(1, 4)
+)
 def test_slices_are_all_that_lives(entries: dict[str, int], now: int, size: int) -> None:
     view = RevocationView(5)
     view.add([*entries.items(), (CUTOFF.entry, 5)])

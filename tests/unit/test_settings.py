@@ -122,6 +122,7 @@ def test_the_smallest_file_has_safe_defaults(file: Path) -> None:
     assert (settings.store.max_staleness, settings.tokens.leeway, settings.tokens.access_token_ttl) == (5, 0, 1800)
     assert (settings.timeouts.request_header, settings.timeouts.idle) == (10, 75)
     assert settings.trusted_proxies == ()
+    assert settings.proxy_headers == ()
 
 
 def test_settings_cannot_be_changed(file: Path) -> None:
@@ -336,6 +337,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         changed(routes=[{"path": "/", "access": "public", "scope": "a"}]), "routes[0]: scope has no meaning",
     ),
     "a network that is none": (changed(trusted_proxies=["10.0.0.1/8"]), "trusted_proxies[0]: write a network"),
+    "a proxy's header that is no name": (changed(proxy_headers=["X-A", "X canary"]), "proxy_headers[1]: write the name of a"),
+    "a proxy's header without a name": (changed(proxy_headers=[""]), "proxy_headers[0]: write the name of a header"),
+    "a proxy's header that is a number": (changed(proxy_headers=[5]), "proxy_headers[0]: "),
+    "a proxy's header that frames": (changed(proxy_headers=["Content-Length"]), "proxy_headers[0]: leave this name out"),
+    "a proxy's header that is ours": (changed(proxy_headers=["X_Auth_Roles"]), "proxy_headers[0]: leave this name out"),
     "an unknown place": (changed(credentials=["cookie"]), "credentials.places[0]: must be one of 'bearer'"),
     "no place": (changed(credentials=[]), "credentials.places: name at least one"),
     "no upstream": (changed(upstream__url=[]), "upstream.url: name at least one"),
@@ -370,6 +376,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "workers that share": changed(workers=4, store={"url": "redis://h"}),
     "an upstream by socket": changed(upstream__url="unix:///run/api.sock"),
     "an upstream on our port elsewhere": changed(upstream__url="http://10.0.0.1:3030", listen="127.0.0.1:3030"),
+    "headers of proxies": changed(proxy_headers=["X-My-Edge", "Remote_User", "X-Real-IP"]),
     "one address as a network": changed(trusted_proxies=["10.0.0.1", "fd00::/8"]),
     "a public client": changed(clients=[PUBLIC_CLIENT]),
     "a native app": changed(

@@ -82,3 +82,37 @@ def test_deep_nesting_is_a_fault(file: Path) -> None:
 
 def test_a_value_that_holds_itself_is_a_fault(file: Path) -> None:
     assert faults_of(file, "a: &a [*a]")
+
+
+@pytest.mark.parametrize(
+    "text", ["a: !env X", "a: !x [b]", "a: !x {b: c}", "a: !env ''", "a: '${X}'", "a: 'b${'", "a: '${env:X}${'"]
+)
+def test_what_stands_elsewhere_in_another_tools_words_is_a_fault_with_its_path(file: Path, text: str) -> None:
+    (fault,) = faults_of(file, f"b: [{{{text}}}]")
+    assert fault.startswith("b[0].a: ")
+    assert "${env:NAME}" in fault
+
+
+@pytest.mark.parametrize("text", ["a: {{ env.X }}", "!env X: a", "a: %X%", "a: @X@", "a: {% env X %}"])
+def test_what_is_no_yaml_for_it_says_so_with_its_line(file: Path, text: str) -> None:
+    (fault,) = faults_of(file, f"b: c\n{text}\n")
+    assert "line 2" in fault
+    assert "${env:NAME}" in fault
+
+
+@pytest.mark.parametrize(
+    "reference", ["${env:X:-canary}", "${env:X-canary}", "${env: canary}", "${env:}", "${file:x:-canary}"]
+)
+def test_a_reference_has_no_default_and_does_not_show_one(file: Path, reference: str) -> None:
+    (fault,) = faults_of(file, f"a: '{reference}'")
+    assert fault.startswith("a: the reference names nothing")
+    assert "canary" not in fault
+
+
+def test_a_variable_with_an_odd_name_is_found(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("my-secret.1", "x")
+    assert read(file, "a: ${env:my-secret.1}") == {"a": "x"}
+
+
+def test_a_key_is_no_reference(file: Path) -> None:
+    assert faults_of(file, "a: {'${env:X}': b}") == ["a: a key cannot be a reference: write it out"]
