@@ -8,6 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Container, Iterable, Mapping
+from functools import partial
 from typing import Final, Literal
 
 from sidecar import settings as config
@@ -34,6 +35,7 @@ from sidecar.oauth.refresh import RefreshTimes, RefreshTokens
 from sidecar.oauth.revoke import RevokeEndpoint
 from sidecar.oauth.throttle import Rates, Throttle, ThrottledClients, ThrottledLogins
 from sidecar.oauth.token import Grant, TokenEndpoint, client_credentials
+from sidecar.ops.admin import WRITES
 from sidecar.ops.key_watch import KeyWatch
 from sidecar.ops.logs import AccessLog, RequestLines, json_stream, lines_dropped
 from sidecar.ops.metrics import Gauges, Metrics
@@ -84,6 +86,7 @@ class App:
             clock=now,
             monotonic=monotonic,
             emit=self.emit,
+            renewed=partial(config.current_store_url, settings),
         )
         times = settings.timeouts
         upstream = settings.upstream
@@ -276,6 +279,7 @@ class App:
 
     def gauges(self) -> Gauges:
         """The values that live in the parts, for the metrics."""
+        condition = self.store.condition()
         return Gauges(
             in_flight=self.listener.in_flight,
             connections=self.listener.present,
@@ -286,6 +290,9 @@ class App:
             staleness=self.view.staleness(self.monotonic()),
             revocations=len(self.view),
             log_lines_dropped=lines_dropped(),
+            store_writable=not condition.fault_of_writes,
+            clock_skew=condition.skew,
+            unreadable=condition.unreadable,
         )
 
     def acceptor(self, sock: socket.socket, tls: ssl.SSLContext | None) -> Acceptor:
@@ -306,11 +313,12 @@ class App:
             log.error("accept_paused", extra={"detail": fault, "connections": self.listener.present})
 
     async def readiness(self) -> Mapping[str, str | None]:
-        """Each check with `None`, or with what is wrong."""
+        """Each check with `None`, or with what is wrong. That nothing can be written keeps nobody from being served."""
         usable = self.view.usable(self.monotonic())
         reachable = await self.pool.probe()
         return {
             "store": None if usable else "the revocation view is stale",
+            WRITES: f"nothing can be revoked: {fault}" if (fault := self.store.condition().fault_of_writes) else None,
             "upstream": None if reachable else "the API server does not accept connections",
             "draining": "the worker is going away" if self.listener.draining else None,
         }

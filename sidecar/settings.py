@@ -20,6 +20,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -796,6 +797,7 @@ class Settings(Model):
     streams: Streams = Streams()
     tls: Tls | None = None
     logging: Logging = Logging()
+    _path: Path | None = PrivateAttr(None)  # where it was read from
 
 
 def load(path: Path, *, now: float | None = None) -> Settings:
@@ -823,7 +825,21 @@ def load(path: Path, *, now: float | None = None) -> Settings:
         faults += _nobody_signs(settings.tokens.signing_keys, now)
     if faults or settings is None:
         raise SettingsError(faults)
+    settings._path = path  # noqa: SLF001  its own
     return settings
+
+
+def current_store_url(settings: Settings) -> str:
+    """The store's address as file and environment say it now: its password may have been changed since. What cannot be read,
+    or is another kind of fault, leaves it as it was."""
+    before = settings.store.url.get_secret_value()
+    if settings._path is None:  # noqa: SLF001  its own
+        return before
+    document, _ = read_document(settings._path)  # noqa: SLF001  its own
+    try:
+        return Store.model_validate((document or {}).get("store") or {}).url.get_secret_value()
+    except ValidationError:
+        return before
 
 
 def advice(settings: Settings) -> list[Fault]:

@@ -71,7 +71,14 @@ class StoreNoted(NamedTuple):
     """Something about the store that an operator should know: the name of the log's event, and `detail` as in
     `StoreChanged`."""
 
-    name: Literal["store_down", "clock_differs", "revocations_lost", "store_not_writable", "store_writable"]
+    name: Literal[
+        "store_down",
+        "clock_differs",
+        "revocations_lost",
+        "store_not_writable",
+        "store_writable",
+        "store_entries_unreadable",
+    ]
     detail: str
 
 

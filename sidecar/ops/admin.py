@@ -1,9 +1,13 @@
 """The admin listener's endpoints: `/metrics`, `/healthz`, `/readyz`. They know nobody: what they say is passed in."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
+
+WRITES: Final = "store_writes"
+_ADVISORY: Final = frozenset([WRITES])  # what is wrong there is shown, and keeps nobody from being served
 
 
 def admin_app(
@@ -12,7 +16,7 @@ def admin_app(
     """`metrics` gives the exposition; `ready` names each check with `None`, or with what is wrong.
 
     `/healthz` answers 200 as long as the process can answer at all: neither Redis nor the upstream would be helped by a
-    restart. `/readyz` answers 503 when a check fails, and says which.
+    restart. `/readyz` answers 503 when a check fails, and says which; a fault of an advisory check is shown beside 200.
     """
 
     async def serve_metrics(_: web.Request) -> web.Response:
@@ -23,7 +27,7 @@ def admin_app(
 
     async def serve_readiness(_: web.Request) -> web.Response:
         checks = await ready()
-        good = not any(checks.values())
+        good = not any(fault for name, fault in checks.items() if name not in _ADVISORY)
         shown = {name: fault or "ok" for name, fault in checks.items()}
         return web.json_response(
             {"status": "ok" if good else "unavailable", "checks": shown}, status=200 if good else 503

@@ -32,8 +32,8 @@ _HISTOGRAMS: Final = ("request_duration", "upstream_duration")
 
 
 class Gauges(NamedTuple):
-    """Values that live in other parts, read when they are asked for. `staleness` in seconds; what the cache and the log count
-    only grows."""
+    """Values that live in other parts, read when they are asked for. `staleness` and `clock_skew` in seconds; what the cache
+    and the log count, and the entries of the store that could not be read, only grow."""
 
     in_flight: int
     connections: int
@@ -44,6 +44,9 @@ class Gauges(NamedTuple):
     staleness: float
     revocations: int
     log_lines_dropped: int = 0
+    store_writable: bool = True
+    clock_skew: float = 0.0
+    unreadable: int = 0
 
 
 class _Histogram:
@@ -228,6 +231,21 @@ class _Exposition(Collector):
                 max(g["staleness"] for g in gauges),
             ),
             ("revocations", "Revocations that a worker remembers.", max(g["revocations"] for g in gauges)),
+            (
+                "store_writable",
+                "1 when every worker's store takes writes.",
+                min(int(g["store_writable"]) for g in gauges),
+            ),
+            (
+                "store_clock_skew_seconds",
+                "By how much the store's clock is ahead of a worker's, where they differ most.",
+                max((g["clock_skew"] for g in gauges), key=abs),
+            ),
+            (
+                "store_unreadable_entries",
+                "Entries of the store that a worker could not read; what they name is refused.",
+                max(g["unreadable"] for g in gauges),
+            ),
             ("workers", "Workers that answered.", len(gauges)),
         ):
             yield GaugeMetricFamily(f"sidecar_{name}", text, value)

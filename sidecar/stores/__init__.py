@@ -18,10 +18,12 @@ def open_store(
     clock: Callable[[], float],
     monotonic: Callable[[], float],
     emit: Listener,
+    renewed: Callable[[], str] | None = None,
 ) -> Store:
     """The store that `url` names; nothing is connected yet. Raises `ValueError` for an address that cannot be read.
 
-    `prefix` begins every key in Redis; `timeout` (seconds) bounds every command; `clock` gives epoch seconds.
+    `prefix` begins every key in Redis; `timeout` (seconds) bounds every command; `clock` gives epoch seconds; `renewed`
+    gives the address anew, when its password was refused.
     """
     scheme = urlsplit(url).scheme
     if scheme == "memory":
@@ -35,5 +37,6 @@ def open_store(
             clock=clock,
             monotonic=monotonic,
             emit=emit,
+            renewed=renewed,
         )
     raise ValueError("write memory://, redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///path/to/redis.sock")

@@ -137,6 +137,7 @@ class RevocationFeed:
         self._heard: deque[tuple[float, str, int]] = deque(maxlen=_MOST_RECENT)  # lately, in the stream
         self._skewed = False
         self.skew = 0.0
+        self._unreadable_told = 0
         self.unreadable = 0  # entries that named no token, or no time
 
     def __repr__(self) -> str:
@@ -273,6 +274,9 @@ class RevocationFeed:
             self._distrust()
         self._server = beat.server or self._server
         self._writable = beat.writable
+        if self.unreadable > self._unreadable_told:
+            self._unreadable_told = self.unreadable
+            self._emit(StoreNoted("store_entries_unreadable", f"{self.unreadable} so far; what they name is refused"))
         self.skew = beat.skew
         if (abs(beat.skew) > _SKEW) is not self._skewed:
             self._skewed = not self._skewed
