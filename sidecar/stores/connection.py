@@ -3,8 +3,8 @@
 Rules:
 - No command waits longer than the timeout. One whose connection is lost under it may have run, so it is sent a second time, on
   a new connection, only when that changes nothing; otherwise whoever asked is told at once.
-- A new connection takes several round trips (TCP, TLS, AUTH, SELECT), which a command has no time for when the server is far
-  away. `warm` opens some beforehand, and gives them more.
+- A new connection takes several round trips (TCP, TLS, AUTH, SELECT), and a script that the server does not know three, which
+  a command has no time for when the server is far away. `warm` sees to both beforehand, and has more time.
 - After a command that got no answer the idle connections are not used again: whatever swallowed one may swallow them all.
 - A server that refuses the password gets the one that `renewed` gives then: it may have been changed in the file.
 """
@@ -21,6 +21,7 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
 from redis.credentials import CredentialProvider
 from redis.exceptions import (
     AuthenticationError,
@@ -86,12 +87,20 @@ class Server:
         self._pool = _Pool(**self._options)
         self.redis: Redis = Redis.from_pool(self._pool)
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._scripts: list[AsyncScript] = []
 
     def __repr__(self) -> str:
         return "<Server>"  # its address may hold a password
 
+    def script(self, text: str) -> AsyncScript:
+        """A Lua function: to be called with `keys` and `args`, by `run`."""
+        script = self.redis.register_script(text)
+        self._scripts.append(script)
+        return script
+
     async def warm(self) -> None:
-        """See that there are some connections. Raises `StoreUnavailable` when there can be none."""
+        """See that there are some connections, and that the server knows the scripts: a command that has to bring its own takes
+        three round trips. Raises `StoreUnavailable`."""
         async with translated(), asyncio.timeout(_ROUND_TRIPS * self._timeout):
             found: list[AbstractConnection] = []
             try:
@@ -103,6 +112,10 @@ class Server:
             finally:
                 for connection in found:
                     await self._pool.release(connection)
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for script in self._scripts:
+                    pipe.script_load(script.script)
+                await pipe.execute()
 
     async def run(self, command: Callable[[], Awaitable[Any]], *, again: bool = False) -> Any:
         """What a command of redis-py gives. `again`: to run it twice is to run it once, so it may be sent on a new connection

@@ -56,10 +56,10 @@ class RedisStore:
             emit=emit,
             jitter=jitter,
         )
-        self._open_family = self._redis.register_script(scripts.OPEN_FAMILY)
-        self._rotate = self._redis.register_script(scripts.ROTATE)
-        self._spend = self._redis.register_script(scripts.SPEND)
-        self._end_family = self._redis.register_script(scripts.END_FAMILY)
+        self._open_family = self._server.script(scripts.OPEN_FAMILY)
+        self._rotate = self._server.script(scripts.ROTATE)
+        self._spend = self._server.script(scripts.SPEND)
+        self._end_family = self._server.script(scripts.END_FAMILY)
         self._view: RevocationView | None = None
 
     def __repr__(self) -> str:

@@ -43,11 +43,11 @@ class RedisRevocations:
         self._turn = f"{prefix}:turn"
         self._name = random.randbytes(8).hex().encode()  # noqa: S311  of this process, when it takes its turn; no secret
         self.keys = [self._revoked, self._stream, f"{prefix}:cutoffs", self._state]
-        self._probe = self._redis.register_script(scripts.PROBE)
-        self._revoke = self._redis.register_script(scripts.REVOKE)
-        self._beat = self._redis.register_script(scripts.BEAT)
-        self._mark_lost = self._redis.register_script(scripts.MARK_LOST)
-        self._make_whole = self._redis.register_script(scripts.MAKE_WHOLE)
+        self._probe = self._server.script(scripts.PROBE)
+        self._revoke = self._server.script(scripts.REVOKE)
+        self._beat = self._server.script(scripts.BEAT)
+        self._mark_lost = self._server.script(scripts.MARK_LOST)
+        self._make_whole = self._server.script(scripts.MAKE_WHOLE)
         self._fault_of_writes = ""  # why nothing can be written, although it can be read
         self.feed = RevocationFeed(self, interval=interval, clock=clock, monotonic=monotonic, emit=emit, jitter=jitter)
 

@@ -25,7 +25,14 @@ REVOKED, STREAM = "{test}:revoked", "{test}:revocations"
 class Node:
     """One process of the fleet: a store and the view that it feeds."""
 
-    def __init__(self, url: str, staleness: float = STALENESS, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        url: str,
+        staleness: float = STALENESS,
+        *,
+        clock: Callable[[], float] = time.time,
+        renewed: Callable[[], str] | None = None,
+    ) -> None:
         self.events: list[Event] = []
         self.view = RevocationView(staleness)
         self.store = RedisStore(
@@ -37,6 +44,7 @@ class Node:
             monotonic=time.monotonic,
             emit=self.events.append,
             jitter=random.random,
+            renewed=renewed,
         )
         self.task = asyncio.get_running_loop().create_task(self.store.follow(self.view))
 

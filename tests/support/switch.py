@@ -4,6 +4,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from types import TracebackType
 from typing import Final, Self
 
@@ -14,8 +15,10 @@ class Switch:
     """Listens on a free port of loopback and passes bytes on to the port `target`, which may be changed for later
     connections."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, *, delay: float = 0.0) -> None:
         self.target = target
+        self._delay = delay  # seconds, each way
+        self._stranded: set[tuple[socket.socket, socket.socket]] = set()
         self._open = threading.Event()
         self._open.set()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
@@ -45,6 +48,10 @@ class Switch:
                     each.shutdown(socket.SHUT_RD)
                 each.close()
 
+    def strand(self) -> None:
+        """Swallow whatever is sent on the connections that there are: neither side hears that the other is gone."""
+        self._stranded.update(self._pairs)
+
     def lead_to(self, target: int) -> None:
         """From now on to another server; what is held is lost."""
         self.target = target
@@ -72,7 +79,9 @@ class Switch:
             while data := source.recv(65536):
                 if held:
                     self._open.wait()
-                sink.sendall(data)
+                time.sleep(self._delay)
+                if pair not in self._stranded:
+                    sink.sendall(data)
         for each in pair:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
