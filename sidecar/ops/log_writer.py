@@ -133,8 +133,7 @@ class LogWriter(io.TextIOBase):
         """Write what waits, as far as the reader takes it within so many seconds. For the end of the process."""
         deadline = time.monotonic() + within
         with self._turn:
-            if self._unfinished:
-                self.write("\n")
+            self.write("\n" if self._unfinished else "")
             while self._queue and (left := deadline - time.monotonic()) > 0:
                 self._turn.wait(left)
 

@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, TextIO
 from sidecar.core.events import Decision, Event, RequestDone, StoreChanged, StoreNoted, TokenIssued, TokenRevoked
 from sidecar.core.reasons import Plane, Reason
 from sidecar.ops.log_writer import LogWriter
+from sidecar.ops.redaction import redact, without_tokens
 
 _STANDARD: Final = frozenset([*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"])
 _UPSTREAM: Final = Plane.UPSTREAM  # in Python 3.11 a member is looked up by a function, each time
@@ -29,22 +30,6 @@ _FLUSH_AFTER: Final = 0.1  # seconds
 _MOST_LINES: Final = 500
 _LAST_WORDS: Final = 0.5  # seconds that the end of the process waits for who reads
 _escaped: Final = json.encoder.encode_basestring_ascii
-_SECRETS: Final = (
-    (re.compile(r"eyJ[\w-]+(?:\.[\w-]*)*"), "[token]"),
-    (re.compile(r"(?i)\b(bearer|basic)\s+[^\s\"',]+"), r"\1 [redacted]"),
-    (
-        re.compile(r"(?i)([\"']?(?:\w*(?:token|secret|password|assertion))[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,;)}]+"),
-        r"\1[redacted]",
-    ),
-    (re.compile(r"://[^\s/@]+@"), "://[redacted]@"),
-)
-
-
-def redact(text: str) -> str:
-    """Take out what looks like a token, a secret or a password."""
-    for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
-    return text
 
 
 def configure(
@@ -123,10 +108,15 @@ def _fields(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str
         fields["logger"] = record.name
     for name, value in vars(record).items():
         if name not in _STANDARD:
-            fields[name] = value[:_LONGEST] if isinstance(value, str) else value
+            fields[name] = _shown(value) if isinstance(value, str) else value
     if record.exc_info:
         fields["exception"] = redact(formatter.formatException(record.exc_info))
     return fields
+
+
+def _shown(text: str) -> str:
+    """What may have been chosen by a caller: not too much of it, and no token."""
+    return without_tokens(text, _LONGEST)
 
 
 def _quoted(value: object) -> str:
@@ -157,10 +147,10 @@ class RequestLines:
     def add(self, level: int, event: RequestDone) -> None:
         """Take a line; it is written within a tenth of a second."""
         decision, status, seconds, _, reason, method, path, client_id, peer = event
-        who = "" if client_id is None else f', "client_id": {_escaped(client_id[:_LONGEST])}'
+        who = "" if client_id is None else f', "client_id": {_escaped(_shown(client_id))}'
         self._take(
             f'{{"time": "{self._time()}", {_outcome(level, decision, reason, status)}, '
-            f'"method": {_escaped(method[:_LONGEST])}, "path": {_escaped(path[:_LONGEST])}, '
+            f'"method": {_escaped(_shown(method))}, "path": {_escaped(_shown(path))}, '
             f'"peer": {_escaped(peer)}{who}, "milliseconds": {seconds * 1000:.1f}}}\n'
         )
 
@@ -168,7 +158,7 @@ class RequestLines:
         """Take the line of a token, which is written as soon."""
         self._take(
             f'{{"time": "{self._time()}", "level": "info", "event": "token_issued", '
-            f'"grant_type": {_escaped(event.grant_type)}, "client_id": {_escaped(event.client_id[:_LONGEST])}, '
+            f'"grant_type": {_escaped(event.grant_type)}, "client_id": {_escaped(_shown(event.client_id))}, '
             f'"jti": {_escaped(event.jti)}}}\n'
         )
 

@@ -6,10 +6,12 @@ On both event loops: they say differently that a connection is gone.
 import asyncio
 import contextlib
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import uvloop
@@ -19,7 +21,7 @@ from sidecar.core.refresh import Access, Family, Rotation
 from sidecar.core.revocations import RevocationView
 from sidecar.core.throttling import Rate
 from sidecar.stores.redis import RedisStore
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, free_port
 from tests.support.relay import Relay
 from tests.support.waiting import eventually
 
@@ -62,6 +64,21 @@ def run(request: pytest.FixtureRequest) -> Run:
 def relay(redis_server: RedisServer) -> Iterator[Relay]:
     with Relay(("127.0.0.1", redis_server.port)) as link:
         yield link
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RedisServer, str]]:
+    """A server that speaks TLS, and its address."""
+    folder, port = tmp_path_factory.mktemp("tls"), free_port()
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-keyout", str(key), "-out", str(cert), "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    options = ["--tls-port", str(port), "--tls-cert-file", str(cert), "--tls-key-file", str(key)]
+    with RedisServer(*options, "--tls-ca-cert-file", str(cert), "--tls-auth-clients", "no") as server:
+        yield server, f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={cert}"
 
 
 def url_of(relay: Relay) -> str:
@@ -150,6 +167,27 @@ def test_after_each_of_many_resets_every_answer_is_right(run: Run, relay: Relay)
             assert taken == [True] * AT_ONCE
 
     run(url_of(relay), main)
+
+
+@pytest.mark.parametrize("heard", [False, True])
+@pytest.mark.parametrize("end", [Relay.reset, Relay.finish])
+def test_the_same_over_tls(run: Run, tls: tuple[RedisServer, str], end: Callable[[Relay], None], heard: bool) -> None:
+    server, url = tls
+    server.command("FLUSHALL")
+    port = int(urlsplit(url).port or 0)
+
+    async def main(store: RedisStore) -> None:
+        await prepare(store, AT_ONCE)
+        for turn in range(3):
+            await warm(store, relay)
+            end(relay)
+            if heard:
+                await eventually(lambda: all_heard(store))
+            taken = await asyncio.gather(*(store.once(f"turn{turn}:{number}", 60) for number in range(AT_ONCE)))
+            assert taken == [True] * AT_ONCE
+
+    with Relay(("127.0.0.1", port)) as relay:
+        run(url.replace(f":{port}/", f":{relay.port}/"), main)
 
 
 @pytest.mark.parametrize("name", ONCE)
