@@ -1,7 +1,8 @@
 """The revocations in Redis, as the feed asks for them: the set, the stream and what is known about both (`stores.scripts`)."""
 
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -80,7 +81,8 @@ class RedisRevocations:
         names = [_bytes_of(entry) for entry, _ in revocations]
         ask = partial(self._redis.execute_command, "ZMSCORE", self._revoked, *names)
         known = await self._server.run(ask, again=True)
-        return [each for each, until in zip(revocations, known, strict=True) if until is None or until < each[1]]
+        with _readable():
+            return [each for each, until in zip(revocations, known, strict=True) if until is None or until < each[1]]
 
     async def beat(self, last_read: bytes) -> Beat:
         before = self._clock()
@@ -93,8 +95,10 @@ class RedisRevocations:
             self._note_writable(str(exc))
             return await self._beat_by_reading(last_read)
         self._note_writable("")
-        present, newest, lost, now, server = said
-        return Beat(bool(present), newest, lost.decode(), server.decode(), float(now) - self._between(before))
+        with _readable():
+            present, newest, lost, now, server = said
+            skew = float(now) - self._between(before)
+            return Beat(bool(present), bytes(newest), name_of(lost), name_of(server), skew)
 
     async def _beat_by_reading(self, last_read: bytes) -> Beat:
         """What a server that takes no writes can show: the newest entry that there is. A replica shows it as of the last
@@ -108,18 +112,11 @@ class RedisRevocations:
             ask.hget(self._state, "lost")
             ask.time()
             ask.info("everything")
-            found, newest, lost, (seconds, microseconds), info = await self._server.run(ask.execute)
-        age = 0.0
-        if info.get("role") != "master":
-            if info.get("master_link_status") != "up":
-                raise StoreUnavailable("the server is a replica that is cut off from its primary")
-            age = float(info["master_last_io_seconds_ago"])
-        if not newest:
-            raise StoreUnavailable("the server holds no revocations, and takes no writes")
-        skew = seconds + microseconds / 1e6 - self._between(before)
-        return Beat(
-            bool(found), newest[0][0], (lost or b"").decode(), info.get("run_id", ""), skew, age, writable=False
-        )
+            said = await self._server.run(ask.execute)
+        with _readable():
+            found, newest, lost, (seconds, microseconds), info = said
+            skew = seconds + microseconds / 1e6 - self._between(before)
+            return _seen(bool(found), newest, name_of(lost or b""), info, skew)
 
     def _between(self, before: float) -> float:
         """Our time in the middle of a command that was begun at `before`."""
@@ -136,7 +133,9 @@ class RedisRevocations:
         while True:
             scan = partial(self._redis.execute_command, "ZSCAN", self._revoked, cursor, "COUNT", _CHUNK)
             cursor, found = await self._server.run(scan, again=True)
-            yield [(name_of(jti), self.feed.end_of(until)) for jti, until in found]
+            with _readable():
+                page = [(name_of(jti), self.feed.end_of(until)) for jti, until in found]
+            yield page
             if int(cursor) == 0:
                 return
 
@@ -152,10 +151,13 @@ class RedisRevocations:
 
     async def mark_lost(self) -> str:
         mark = await self._server.run(lambda: self._mark_lost(keys=[self._state], args=[self._name]), again=True)
-        return str(mark, "utf-8", "replace")
+        with _readable():
+            return name_of(mark)
 
     async def make_whole(self, mark: str) -> None:
-        await self._server.run(lambda: self._make_whole(keys=[self._revoked, self._state], args=[mark]), again=True)
+        await self._server.run(
+            lambda: self._make_whole(keys=[self._revoked, self._state], args=[_bytes_of(mark)]), again=True
+        )
 
     async def take_turn(self, seconds: float) -> bool:
         milliseconds = max(1, int(seconds * 1000))
@@ -175,9 +177,31 @@ class RedisRevocations:
         async with self._server.alone(deadline) as run:
             while True:
                 answer = await run(partial(_next_entries, stream=self._stream, after=last_read, seconds=deadline))
-                for _, found in answer:
-                    yield found
-                    last_read = found[-1][0]
+                with _readable():
+                    pages = [found for _, found in answer]
+                    last_read = pages[-1][-1][0] if pages else last_read
+                for page in pages:
+                    yield page
+
+
+def _seen(present: bool, newest: Entries, lost: str, info: dict[str, Any], skew: float) -> Beat:  # noqa: FBT001  a field of it
+    age = 0.0
+    if info.get("role") != "master":
+        if info.get("master_link_status") != "up":
+            raise StoreUnavailable("the server is a replica that is cut off from its primary")
+        age = float(info["master_last_io_seconds_ago"])
+    if not newest:
+        raise StoreUnavailable("the server holds no revocations, and takes no writes")
+    return Beat(present, newest[0][0], lost, str(info.get("run_id", "")), skew, age, writable=False)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Whatever a server answers that is none of ours ends nothing."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError) as exc:
+        raise StoreUnavailable("the server's answer cannot be read") from exc
 
 
 async def _next_entries(redis: Redis, *, stream: str, after: bytes, seconds: float) -> Any:

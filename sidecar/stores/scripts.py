@@ -56,8 +56,8 @@ local function remember(revoked, stream, cutoffs, length, entry, till)
   end
   local kind, before, name = string.match(entry, '^ (%a+) (%d+) (.*)$')
   if kind and kind ~= 'family' then
-    local known = redis.call('HGET', cutoffs, kind .. ' ' .. name)
-    if not known or tonumber(before) > tonumber(known) then
+    local known = tonumber(redis.call('HGET', cutoffs, kind .. ' ' .. name) or '')
+    if not known or tonumber(before) > known then
       redis.call('HSET', cutoffs, kind .. ' ' .. name, before)
       local left = redis.call('TTL', cutoffs)
       if left < 0 or now + left < tonumber(till) then redis.call('EXPIREAT', cutoffs, till) end
@@ -176,7 +176,7 @@ end
 
 local function cut_off(client, subject, issued)
   for _, before in ipairs(redis.call('HMGET', CUTOFFS, 'all ', 'client ' .. client, 'subject ' .. subject)) do
-    if before and tonumber(issued) <= tonumber(before) then return true end
+    if before and tonumber(issued) <= (tonumber(before) or math.huge) then return true end
   end
   return false
 end

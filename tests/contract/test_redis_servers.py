@@ -78,7 +78,9 @@ async def test_the_user_of_the_documentation_may_do_all_that_is_needed(redis_ser
         assert first.said == second.said == [True]
 
 
-@pytest.mark.parametrize("command", ["zadd", "hmget", "zremrangebyscore", "xread", "zscan", "getdel", "hset", "evalsha"])
+@pytest.mark.parametrize(
+    "command", ["zadd", "hmget", "zremrangebyscore", "xread", "zscan", "getdel", "hset", "evalsha"]
+)
 async def test_a_user_who_lacks_a_command_is_told_so_at_the_start(redis_server: RedisServer, command: str) -> None:
     """Not by the first revocation that fails."""
     redis_server.command("ACL", "SETUSER", "sidecar", "reset", *documented_user(), f"-{command}")
