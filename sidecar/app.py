@@ -7,7 +7,7 @@ import secrets
 import socket
 import ssl
 import time
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 from sidecar import settings as config
@@ -171,7 +171,8 @@ class App:
             clock=self.now,
             new_id=new_id,
         )
-        refresh = self._refresh_tokens(rules)
+        successors = successor_keys(self.settings.tokens)
+        refresh = self._refresh_tokens(rules, successors)
         grants: dict[str, Grant] = {
             CLIENT_CREDENTIALS: client_credentials,
             REFRESH_TOKEN: refresh,
@@ -193,6 +194,7 @@ class App:
                 authenticator=authenticator,
                 rules=rules,
                 store=self.store,
+                keys=lambda: successors,
                 emit=self.emit,
                 clock=self.now,
             ),
@@ -214,21 +216,19 @@ class App:
         self.rules.use(ring)
         self.cache.clear()
 
-    def _refresh_tokens(self, rules: TokenRules) -> RefreshTokens:
+    def _refresh_tokens(self, rules: TokenRules, keys: Sequence[bytes]) -> RefreshTokens:
         tokens = self.settings.tokens
-        keys = successor_keys(tokens)
         return RefreshTokens(
             store=self.store,
             rules=rules,
             times=RefreshTimes(
-                math.ceil(tokens.refresh_token_ttl), math.ceil(tokens.refresh_idle), tokens.refresh_grace
+                math.ceil(tokens.refresh_token_ttl), math.ceil(tokens.refresh_idle), tokens.refresh_grace > 0
             ),
             find_user=self.people.find_user,
             keys=lambda: keys,
             emit=self.emit,
             clock=self.now,
             new_id=new_id,
-            new_secret=lambda: secrets.token_bytes(32),
         )
 
     def _ended(self, client_id: str, username: str, since: float) -> bool:

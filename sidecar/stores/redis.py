@@ -8,6 +8,7 @@ Keys, all under the configured prefix (whose braces keep them in one slot of a c
 - `…:state`        a hash about the set: how many it holds, and the mark of a loss (`stores.scripts`)
 - `…:turn`         whose turn it is to give back what was lost
 - `…:family:ID`    a family of refresh tokens, a hash; with `:live` its access tokens (`stores.scripts`)
+- `…:unused:ID`    a sorted set: the families that a client gave itself and did not use
 - `…:KIND:ID`      a value that ends by itself
 
 One Lua script writes the first three, so that no worker can hear of what is not kept, or miss what is. No command waits
@@ -18,7 +19,7 @@ import asyncio
 import random
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Literal
 
 from redis.asyncio import Redis
@@ -39,8 +40,8 @@ from redis.exceptions import (
 
 from sidecar.core.events import Listener, StoreNoted
 from sidecar.core.ports import StoreCondition, StoreUnavailable
-from sidecar.core.refresh import Access, Ended, Family, FamilyState, Outcome, Rotated, Rotation
-from sidecar.core.revocations import Cutoff, RevocationView
+from sidecar.core.refresh import MOST_UNUSED, Access, Ended, Family, FamilyState, Outcome, Rotated, Rotation
+from sidecar.core.revocations import Cutoff, RevocationView, family_end
 from sidecar.core.throttling import Budget, Spent
 from sidecar.stores import scripts
 from sidecar.stores.feed import Beat, Entries, RevocationFeed, name_of
@@ -85,6 +86,7 @@ class RedisStore:
         self._rotate = self._redis.register_script(scripts.ROTATE)
         self._spend = self._redis.register_script(scripts.SPEND)
         self._end_family = self._redis.register_script(scripts.END_FAMILY)
+        self._forget_unused = self._redis.register_script(scripts.FORGET_UNUSED)
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._view: RevocationView | None = None
         self._emit = emit
@@ -169,58 +171,80 @@ class RedisStore:
         return f"{self._prefix}:{key}"
 
     async def open_family(self, key: str, family: Family, current: str, access: Access, idle: int) -> bool:
-        said: list[str | int] = [
+        said: list[str | int | float] = [
             family.client_id,
             family.subject,
             ",".join(family.roles),
             " ".join(family.scope),
             family.issued,
             family.ends,
+            family.ends - self._clock(),
+            idle,
+            current,
+            *access,
+            MOST_UNUSED if family.own and current else 0,
         ]
-        args = [STREAM_LENGTH, *said, idle, current, *access]
+        known = self._cut_off(family)
         async with self._command():
-            return bool(await self._open_family(keys=self._family_keys(key), args=args))
+            opened, *unused = await self._open_family(
+                keys=self._family_keys(key, family.client_id), args=[*self._beginning(key, ended=known), *said]
+            )
+        if unused:
+            with suppress(StoreUnavailable):  # they end by themselves, in a while
+                await self._forget(unused)
+        return bool(opened)
+
+    async def _forget(self, families: list[bytes]) -> None:
+        async with self._command():
+            await self._forget_unused(keys=[name for each in families for name in (each, each + b":live")])
 
     async def rotate(self, key: str, asked: Rotation) -> Rotated:
         said: list[str | int | float] = [
             asked.client_id,
             asked.presented,
             asked.successor,
-            asked.grace,
+            int(asked.repeats),
             asked.idle,
             *asked.access,
             *asked.scope,
         ]
         async with self._command():
-            word, rest = await self._rotate(keys=self._family_keys(key), args=[STREAM_LENGTH, *said])
+            word, rest = await self._rotate(
+                keys=self._family_keys(key, asked.client_id), args=[*self._beginning(key), *said]
+            )
         outcome = Outcome(word.decode())
         if outcome not in (Outcome.ROTATED, Outcome.REPEATED):
             return Rotated(outcome, revoked=self._ended(rest))
         subject, roles, scope, issued, ends, current = [value.decode() for value in rest]
-        return Rotated(outcome, _family(asked.client_id, subject, roles, scope, issued, ends), current)
+        family = _family(asked.client_id, subject, roles, scope, issued, ends)
+        if self._cut_off(family):  # the server does not know it, or not any more
+            return Rotated(Outcome.ENDED, revoked=(await self.end_family(key)).revoked)
+        return Rotated(outcome, family, current)
 
     async def end_family(self, key: str, client_id: str | None = None, *, forbid: int = 0) -> Ended:
         async with self._command():
             word, revoked = await self._end_family(
-                keys=self._family_keys(key), args=[STREAM_LENGTH, client_id or "", forbid]
+                keys=self._family_keys(key, client_id or ""), args=[*self._beginning(key), client_id or "", forbid]
             )
         return Ended(Outcome(word.decode()), self._ended(revoked))
 
     async def read_family(self, key: str) -> FamilyState | None:
         fields = ("client", "subject", "roles", "scope", "issued", "ends", "idle_end", "current", "previous", "rotated",
-                  "repeated", "ended")  # fmt: skip
-        async with self._command():
-            answer: Any = await self._redis.hmget(self._family_keys(key)[0], fields)
+                  "ended")  # fmt: skip
+        async with self._command(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.hmget(self._family_keys(key, "")[0], fields)
+            pipe.time()
+            answer, (seconds, microseconds) = await pipe.execute()
+        ahead = seconds + microseconds / 1e6 - self._clock()
         said = {name: value.decode() if value is not None else "" for name, value in zip(fields, answer, strict=True)}
         if not said["client"]:
             return None
         return FamilyState(
             _family(*(said[name] for name in ("client", "subject", "roles", "scope", "issued", "ends"))),
             said["current"],
-            float(said["idle_end"]),
+            float(said["idle_end"]) - ahead,
             said["previous"],
-            float(said["rotated"] or 0),
-            bool(said["repeated"]),
+            float(said["rotated"]) - ahead if said["rotated"] else 0.0,
             bool(said["ended"]),
         )
 
@@ -230,15 +254,25 @@ class RedisStore:
             said = await self._spend(keys=[self._key(key) for key, _ in budgets], args=rates)
         return [Spent(bool(taken), float(wait), bool(fresh)) for taken, wait, fresh in said]
 
-    def _family_keys(self, key: str) -> list[str]:
+    def _family_keys(self, key: str, client_id: str) -> list[str]:
         family = self._key(f"family:{key}")
-        return [family, f"{family}:live", *self._revocation_keys]
+        return [family, f"{family}:live", *self._revocation_keys, self._key(f"unused:{client_id}")]
+
+    def _beginning(self, key: str, *, ended: bool = False) -> list[str | int | float]:
+        """What each script about a family is told first. This process may remember an end that the server lost."""
+        entry = family_end(key)
+        known = ended or (self._view is not None and entry in self._view)
+        return [self._clock(), STREAM_LENGTH, entry, int(known)]
+
+    def _cut_off(self, family: Family) -> bool:
+        """Whether this process knows a cutoff that ended the family."""
+        return self._view is not None and self._view.cut_off(family.client_id, family.subject, family.issued)
 
     def _ended(self, revoked: list[bytes]) -> tuple[str, ...]:
-        """The ids of what a script revoked: pairs of id and end."""
-        ids = [jti.decode() for jti in revoked[::2]]
-        self._note(list(zip(ids, map(int, revoked[1::2]), strict=True)))
-        return tuple(ids)
+        """The ids of the access tokens that a script revoked: it gives pairs of entry and end."""
+        entries = [name_of(entry) for entry in revoked[::2]]
+        self._note(list(zip(entries, map(self._feed.end_of, revoked[1::2]), strict=True)))
+        return tuple(entry for entry in entries if not entry.startswith(" "))
 
     # What the feed asks for.
 
