@@ -20,7 +20,7 @@ from sidecar.core.issuer import issuer_path
 from sidecar.core.keys import KeyRing, SigningKey, Window
 from sidecar.core.policy import Access, Route, RoutePolicy
 from sidecar.core.ports import Store, StoreUnavailable
-from sidecar.core.refresh import derived_key, digest
+from sidecar.core.refresh import derived_key
 from sidecar.core.replies import Endpoint
 from sidecar.core.revocations import RevocationView
 from sidecar.core.secrets import choose_scheme, hash_secret, parse_secret_hash
@@ -53,7 +53,6 @@ log: Final = logging.getLogger("sidecar")
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105  a path
 REVOKE_PATH: Final = "/oauth/revoke"
 INTROSPECT_PATH: Final = "/oauth/introspect"
-_IN_FLIGHT: Final = 60  # seconds within which a first use of a code has surely been answered
 _PAUSES_LOGGED_EVERY: Final = 60.0  # seconds
 
 
@@ -165,7 +164,6 @@ class App:
             rules=rules,
             store=self.store,
             ended=self._ended,
-            end_grant=self._end_grant,
             throttle=ThrottledLogins(self._throttle("user")),
             emit=self.emit,
             clock=self.now,
@@ -236,9 +234,6 @@ class App:
         if not self.view.usable(self.monotonic()):
             raise StoreUnavailable("the revocation view is stale")
         return self.view.cut_off(client_id, username, int(since))
-
-    async def _end_grant(self, grant_id: str, client_id: str) -> tuple[str, ...]:
-        return (await self.store.end_family(digest(grant_id), client_id, forbid=_IN_FLIGHT)).revoked
 
     def _throttled(self, authenticator: ClientAuthenticator) -> ThrottledClients:
         clients = self.settings.clients
