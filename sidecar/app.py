@@ -7,7 +7,7 @@ import secrets
 import socket
 import ssl
 import time
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final, Literal
 
@@ -22,7 +22,7 @@ from sidecar.core.issuer import issuer_path
 from sidecar.core.keys import KeyRing, SigningKey, Window
 from sidecar.core.policy import Access, Route, RoutePolicy
 from sidecar.core.ports import Store, StoreUnavailable
-from sidecar.core.refresh import derived_key, digest
+from sidecar.core.refresh import derived_key
 from sidecar.core.replies import Endpoint
 from sidecar.core.revocations import RevocationView
 from sidecar.core.secrets import choose_scheme, hash_secret, parse_secret_hash
@@ -56,7 +56,6 @@ log: Final = logging.getLogger("sidecar")
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105  a path
 REVOKE_PATH: Final = "/oauth/revoke"
 INTROSPECT_PATH: Final = "/oauth/introspect"
-_IN_FLIGHT: Final = 60  # seconds within which a first use of a code has surely been answered
 _PAUSES_LOGGED_EVERY: Final = 60.0  # seconds
 
 
@@ -170,13 +169,13 @@ class App:
             rules=rules,
             store=self.store,
             ended=self._ended,
-            end_grant=self._end_grant,
             throttle=ThrottledLogins(self._throttle("user")),
             emit=self.emit,
             clock=self.now,
             new_id=new_id,
         )
-        refresh = self._refresh_tokens(rules)
+        successors = successor_keys(self.settings.tokens)
+        refresh = self._refresh_tokens(rules, successors)
         grants: dict[str, Grant] = {
             CLIENT_CREDENTIALS: client_credentials,
             REFRESH_TOKEN: refresh,
@@ -198,6 +197,7 @@ class App:
                 authenticator=authenticator,
                 rules=rules,
                 store=self.store,
+                keys=lambda: successors,
                 emit=self.emit,
                 clock=self.now,
             ),
@@ -219,21 +219,19 @@ class App:
         self.rules.use(ring)
         self.cache.clear()
 
-    def _refresh_tokens(self, rules: TokenRules) -> RefreshTokens:
+    def _refresh_tokens(self, rules: TokenRules, keys: Sequence[bytes]) -> RefreshTokens:
         tokens = self.settings.tokens
-        keys = successor_keys(tokens)
         return RefreshTokens(
             store=self.store,
             rules=rules,
             times=RefreshTimes(
-                math.ceil(tokens.refresh_token_ttl), math.ceil(tokens.refresh_idle), tokens.refresh_grace
+                math.ceil(tokens.refresh_token_ttl), math.ceil(tokens.refresh_idle), tokens.refresh_grace > 0
             ),
             find_user=self.people.find_user,
             keys=lambda: keys,
             emit=self.emit,
             clock=self.now,
             new_id=new_id,
-            new_secret=lambda: secrets.token_bytes(32),
         )
 
     def _ended(self, client_id: str, username: str, since: float) -> bool:
@@ -241,9 +239,6 @@ class App:
         if not self.view.usable(self.monotonic()):
             raise StoreUnavailable("the revocation view is stale")
         return self.view.cut_off(client_id, username, int(since))
-
-    async def _end_grant(self, grant_id: str, client_id: str) -> tuple[str, ...]:
-        return (await self.store.end_family(digest(grant_id), client_id, forbid=_IN_FLIGHT)).revoked
 
     def _throttled(self, authenticator: ClientAuthenticator) -> ThrottledClients:
         clients = self.settings.clients

@@ -16,11 +16,11 @@ from typing import Any, NoReturn
 import click
 
 from sidecar import __version__
-from sidecar.app import client_registry, key_ring, token_rules
+from sidecar.app import client_registry, key_ring, successor_keys, token_rules
 from sidecar.core.keys import ASYMMETRIC, SECRET_BYTES, SYMMETRIC, generate_pem
 from sidecar.core.ports import Store, StoreUnavailable
 from sidecar.core.reasons import Reason, Refused
-from sidecar.core.refresh import Outcome, family_key
+from sidecar.core.refresh import Outcome, family_key, first_access
 from sidecar.core.revocations import CUTOFF_KEPT, Cutoff, CutoffKind
 from sidecar.core.secrets import Scheme, choose_scheme, hash_secret
 from sidecar.core.tokens import explain
@@ -333,11 +333,22 @@ async def _revoke(settings: Settings, text: str) -> str:
         if family is not None:
             ended = await store.end_family(family)
             if ended.outcome is Outcome.UNKNOWN:
-                raise Refused(Reason.REFRESH_EXPIRED)
+                return await _revoke_first(settings, store, text)
             return f"revoked the refresh token and {len(ended.revoked)} access tokens of its grant"
         token = token_rules(settings.tokens).read_signed(text)
         await store.revoke(token.jti, token.remembered_until)
     return f"revoked {token.jti} of {token.client_id}"
+
+
+async def _revoke_first(settings: Settings, store: Store, text: str) -> str:
+    """A refresh token that the store has forgotten, and the access token that came with it. Raises `Refused`."""
+    keys = successor_keys(settings.tokens)
+    found = (first_access(text, client.client_id, keys) for client in settings.clients)
+    jti = next(filter(None, found), None)
+    if jti is None:
+        raise Refused(Reason.REFRESH_EXPIRED)
+    await store.revoke(jti, token_rules(settings.tokens).remembered_until(time.time()))
+    return f"the refresh token had ended; revoked {jti}, which came with it"
 
 
 @asynccontextmanager

@@ -1,8 +1,7 @@
 """The part of the composition that serves people: users, sessions, the login and consent pages, and what they lead to."""
 
-import math
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -36,7 +35,6 @@ class People:
         rules: TokenRules,
         store: Store,
         ended: Callable[[str, str, float], bool],
-        end_grant: Callable[[str, str], Awaitable[Iterable[str]]],
         throttle: Throttle,
         emit: Listener,
         clock: Callable[[], float],
@@ -71,12 +69,8 @@ class People:
             store,
             users,
             ttl=int(login.code_ttl),
-            # A replay ends all that the first use gave, as long as there is something to end.
-            remembered=math.ceil(max(settings.tokens.access_token_ttl, settings.tokens.refresh_token_ttl)),
             clock=clock,
             new_code=new_secret,
-            new_grant_id=new_id,
-            end_grant=end_grant,
             emit=emit,
         )
         self.endpoints: dict[str, Endpoint] = {

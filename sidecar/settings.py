@@ -847,11 +847,26 @@ def advice(settings: Settings) -> list[Fault]:
     implicit = (
         "implicit shows tokens to the browser's history and to scripts: use authorization_code (RFC 9700 section 2.1.2)"
     )
-    return [
+    faults = [
         Fault(f"clients[{index}].grant_types", implicit)
         for index, client in enumerate(settings.clients)
         if "implicit" in client.grant_types
-    ] + [Fault(f"routes[{index}].path", text) for index, text in remarks([route.rule for route in settings.routes])]
+    ]
+    doors = [Fault(f"routes[{index}].path", text) for index, text in remarks([route.rule for route in settings.routes])]
+    return faults + _refreshed_credentials(settings) + doors
+
+
+def _refreshed_credentials(settings: Settings) -> list[Fault]:
+    """Who has credentials can ask for another token by them."""
+    text = (
+        "with client_credentials a client needs no refresh_token: leave that out, or give users a client of their own "
+        '(RFC 6749 section 4.4.3: "A refresh token SHOULD NOT be included")'
+    )
+    return [
+        Fault(f"clients[{index}].grant_types", text)
+        for index, client in enumerate(settings.clients)
+        if {"client_credentials", "refresh_token"} <= set(client.grant_types)
+    ]
 
 
 def cross_faults(document: dict[str, Any]) -> list[Fault]:

@@ -28,8 +28,10 @@ class Granted(NamedTuple):
 
     `refreshable`: a refresh token goes with it, when the client's `grant_types` name that grant.
     `grant_id` (128 random bits in base64url) names the grant from the outside, so that all that came of it can be ended by
-    `Store.end_family(digest(grant_id))`, also when no refresh token goes with it. `since` (epoch seconds) is when the one
-    who grants said so, if that was earlier, such as at a login. `successor` is the refresh grant's.
+    `Store.end_family(digest(grant_id))`, also when no refresh token goes with it; `seed` is what its first refresh token
+    follows from, so that a lost answer can be given again (`core.refresh.of_code`), and `jti` the id of its access token, if
+    that is settled. `since` (epoch seconds) is when the one who grants said so, if that was earlier, such as at a login.
+    `successor` is the refresh grant's.
     """
 
     subject: str
@@ -37,6 +39,8 @@ class Granted(NamedTuple):
     scope: tuple[str, ...]
     refreshable: bool = True
     grant_id: str | None = None
+    seed: str | None = None
+    jti: str | None = None
     since: int | None = None
     successor: Successor | None = None
 

@@ -79,8 +79,10 @@ class Store(RevocationStore, Protocol):
 
     async def open_family(self, key: str, family: Family, current: str, access: Access, idle: int) -> bool:
         """Begin a family whose first token has the digest `current` (empty: it gives none), with its first access token.
-        `idle` (seconds): it ends when it is not used for so long. False, and nothing is kept, when there is such a family
-        or its end came first (`end_family`), or when what was granted at `family.issued` was ended."""
+        `idle` (seconds): it ends when it is not used for so long. The same again adds an access token to it, until a
+        refresh token was used. False, and nothing is kept, when there is another such family or its end came first
+        (`end_family`), or when what was granted at `family.issued` was ended. Of those that a client gave itself (`own`)
+        the newest `MOST_UNUSED` are kept, and all that were used."""
 
     async def rotate(self, key: str, asked: Rotation) -> Rotated:
         """Use a refresh token. The access token of `asked` counts as the family's from then on; when the family ends by

@@ -141,7 +141,7 @@ class Reason(Enum):
         "store_unavailable",
         503,
         "temporarily_unavailable",
-        "The store is not available; nothing was changed; try again.",
+        "The store does not answer; try again, with the same token or code.",
     )
 
     # The login page and the authorization endpoint (RFC 6749 section 4.1.2.1).

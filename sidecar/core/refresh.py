@@ -9,15 +9,21 @@ Rules of a rotation, in this order; a store takes it as one step (`rotate`, and 
 1. No such family: `UNKNOWN`. Another client's: `FOREIGN`; nothing changes, so that nobody can end what is not theirs.
 2. The family was ended: `ENDED`. Its time is over: `EXPIRED`. What was granted so early has ended (`core.revocations`):
    `ENDED`.
-3. The previous token, within the grace period and for the first time: `REPEATED`. An answer was lost, or two requests were
-   sent at once: the same successor is given again. A further time within the grace: `REPLAYED`; nothing changes.
-4. Any token but the current one: it was used before. Somebody has a copy, so all that the family gave ends: `REUSED`.
+3. The previous token: `REPEATED`. The current one follows from it and was never used, so an answer was lost, or many requests
+   were sent at once: the same successor is given again, however late and however often. Not where the operator wants each
+   token to be good for one use whatever happens.
+4. Any token but the current one: what came of it was used. Somebody has a copy, so all that the family gave ends: `REUSED`.
 5. A scope is asked for that the family has not: `BEYOND_SCOPE`; nothing changes.
 6. `ROTATED`.
 
 The successor follows from the token by an HMAC whose key is not in the store. That is how it can be given again without being
 kept, and why whoever reads the store cannot make one. The key follows from a signing key; while those are rotated, the
-successor that was given is found by trying each.
+successor that was given is found by trying each. The first token follows the same way: from the code that it was given for
+(`of_code`), so that a lost answer can be given again (`open_again`), or from its client, of a grant that a client gave itself.
+
+A client may ask for many grants of its own and use none (RFC 6749 section 4.4.3 advises against refresh tokens there). The
+newest `MOST_UNUSED` of a client are kept, and the oldest that was never used goes. Its first access token can be ended by the
+refresh token all the same, for its id follows from the grant's (`first_access`).
 """
 
 import base64
@@ -32,6 +38,8 @@ from sidecar.core.reasons import Reason
 
 _TOKEN: Final = re.compile(r"([A-Za-z0-9_-]{21}[AQgw])\.([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048])")  # no stray bits
 _LABEL: Final = b"auth-sidecar refresh token successor"
+MOST_UNUSED: Final = 100
+"""Grants that a client gave itself and has not used yet, of each client."""
 
 
 class Family(NamedTuple):
@@ -43,6 +51,11 @@ class Family(NamedTuple):
     scope: tuple[str, ...]
     issued: int
     ends: int
+
+    @property
+    def own(self) -> bool:
+        """Whether the client gave it to itself (RFC 6749 section 4.4): no user is named like a client."""
+        return self.subject == self.client_id
 
 
 class Access(NamedTuple):
@@ -61,7 +74,6 @@ class FamilyState(NamedTuple):
     idle_end: float
     previous: str = ""
     rotated: float = 0.0
-    repeated: bool = False
     ended: bool = False
     live: tuple[Access, ...] = ()
 
@@ -76,14 +88,14 @@ class FamilyState(NamedTuple):
 
 class Rotation(NamedTuple):
     """A request to use a token: the digests of what was `presented` and of its `successor`; `scope`, if one was asked for;
-    the access token that is to be issued; `grace` and `idle` in seconds."""
+    the access token that is to be issued; whether a token `repeats` what it gave; `idle` in seconds."""
 
     client_id: str
     presented: str
     successor: str
     scope: tuple[str, ...]
     access: Access
-    grace: float
+    repeats: bool
     idle: int
 
 
@@ -96,7 +108,6 @@ class Outcome(StrEnum):
     FOREIGN = "foreign"
     ENDED = "ended"
     EXPIRED = "expired"
-    REPLAYED = "replayed"
     REUSED = "reused"
     BEYOND_SCOPE = "beyond_scope"
 
@@ -106,7 +117,6 @@ REFUSALS: Final = {
     Outcome.FOREIGN: Reason.FOREIGN_TOKEN,
     Outcome.ENDED: Reason.REFRESH_REVOKED,
     Outcome.EXPIRED: Reason.REFRESH_EXPIRED,
-    Outcome.REPLAYED: Reason.REFRESH_REUSED,
     Outcome.REUSED: Reason.REFRESH_REUSED,
     Outcome.BEYOND_SCOPE: Reason.INVALID_SCOPE,
 }
@@ -132,6 +142,40 @@ class Ended(NamedTuple):
 def new_token(grant_id: str, secret: bytes) -> str:
     """The first token of a family: its grant's id, which is 16 random bytes in base64url, and 32 random bytes."""
     return f"{grant_id}.{_encode(secret)}"
+
+
+def first_token(grant_id: str, seed: str, key: bytes) -> str:
+    """The first token of a family, which follows from `seed`: `of_code` or `of_client`. Neither looks like a token, from which
+    a successor follows."""
+    return new_token(grant_id, hmac.digest(key, f"{seed} {grant_id}".encode(), "sha256"))
+
+
+def of_code(code: str) -> str:
+    """What the first token of a grant follows from that an authorization code was given for."""
+    return f"code {code}"
+
+
+def of_client(client_id: str) -> str:
+    """What the first token of a grant follows from that a client gave itself."""
+    return f"client {client_id}"
+
+
+def grant_of_code(code: str) -> str:
+    """The id of the grant that a code stands for: it can be ended when nothing is remembered of the code."""
+    return _short(f"auth-sidecar grant of {code}")
+
+
+def first_access_id(grant_id: str) -> str:
+    """The `jti` of the first access token of a grant that a client gave itself. It does not show the grant's id."""
+    return _short(f"auth-sidecar access token of {grant_id}")
+
+
+def first_access(token: str, client_id: str, keys: Iterable[bytes]) -> str | None:
+    """The `jti` of the access token that was given with `token`, if that is the first one of a grant that the client gave
+    itself; it need not be known to the store any more."""
+    grant_id = token.partition(".")[0]
+    made = (first_token(grant_id, of_client(client_id), key) for key in keys)
+    return first_access_id(grant_id) if any(hmac.compare_digest(each, token) for each in made) else None
 
 
 def family_key(token: str) -> str | None:
@@ -173,29 +217,38 @@ def rotate(state: FamilyState, asked: Rotation, *, cut_off: bool, now: float) ->
         return Outcome.EXPIRED, state
     if cut_off:
         return Outcome.ENDED, ended(state)
-    again = asked.presented == state.previous and now - state.rotated < asked.grace
-    if again and state.repeated:
-        return Outcome.REPLAYED, state
+    again = asked.repeats and asked.presented == state.previous
     if not again and asked.presented != state.current:
         return Outcome.REUSED, ended(state)
     if not set(asked.scope) <= set(state.family.scope):
         return Outcome.BEYOND_SCOPE, state
     live = (*(access for access in state.live if now < access.until), asked.access)
     if again:
-        return Outcome.REPEATED, state._replace(repeated=True, live=live)
+        return Outcome.REPEATED, state._replace(live=live)
     return Outcome.ROTATED, state._replace(
         current=asked.successor,
         previous=asked.presented,
         rotated=now,
-        repeated=False,
         idle_end=now + asked.idle,
         live=live,
     )
 
 
+def open_again(state: FamilyState, family: Family, current: str, access: Access, *, now: float) -> FamilyState | None:
+    """The family after its first answer was given again, with another access token; `None` when that is too late: something of
+    the answer was used, or the family is another one or has ended."""
+    same = state.family.client_id == family.client_id and state.current == current and not state.previous
+    return state._replace(live=(*state.live, access)) if same and state.alive(now) else None
+
+
 def ended(state: FamilyState) -> FamilyState:
     """The family, ended; remembered as such, so that a token of it is told from one that never was."""
     return state._replace(ended=True, current="", previous="", live=())
+
+
+def _short(text: str) -> str:
+    """An id of 128 bits that follows from something secret, and does not show it."""
+    return _encode(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16])
 
 
 def _encode(data: bytes) -> str:

@@ -157,3 +157,9 @@ class RevocationView:
     def usable(self, moment: float) -> bool:
         """Whether a decision may rest on the view at `moment`."""
         return moment - self._confirmed <= self.max_staleness
+
+
+def family_end(key: str) -> str:
+    """The entry that tells of the end of a family of refresh tokens (`core.refresh`), by the family's key. It says no time: a
+    family ends once, and is remembered until no token of it could be valid."""
+    return f" family 0 {key}"

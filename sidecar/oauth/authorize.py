@@ -105,8 +105,7 @@ class AuthorizeEndpoint:
             )  # there is nothing to authenticate with here
             return self._pages.error(exc.reason, exc.detail, status=status, client_id=exc.client_id)
         except StoreUnavailable:
-            reason = Reason.TOKEN_STORE_UNAVAILABLE
-            return self._pages.error(reason, reason.sentence, status=reason.status)
+            return self._pages.unavailable()
 
     async def _answer(self, request: EndpointRequest) -> Reply:
         form = form_parameters(request) if request.method == "POST" else {}

@@ -3,15 +3,18 @@
 Rules:
 - A code is bound to its client, to the redirect URI if the request named one, and to the PKCE verifier. A request that fails
   in one of them does not use the code up: it proves nothing about who holds it.
-- It is good for one use within `ttl`. Two uses at once are told apart by one atomic step of the store.
-- A code that comes again ends everything its first use gave (RFC 6749 section 4.1.2): what it was given for has an id that
-  was chosen with the code, so this holds even when the first use is still being answered.
+- It is good for one use within `ttl`. For `AGAIN` seconds after that its client may try again, for the answer may have been
+  lost: whoever has the verifier gets the same refresh token, and another access token of the same grant, as long as that
+  refresh token was not used. How many try at once makes no difference.
+- A used code that comes in any other way, or later, ends everything that it gave (RFC 6749 section 4.1.2). The grant that it
+  stands for has an id that follows from the code, so this holds when nothing is remembered of the code, and also while the
+  first use is still being answered.
 """
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Final, NamedTuple, NoReturn
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from sidecar.core.authorization import AuthorizationRequest, verifies
 from sidecar.core.clients import Client
@@ -19,18 +22,18 @@ from sidecar.core.events import Listener, TokenRevoked
 from sidecar.core.grants import Granted
 from sidecar.core.ports import Store
 from sidecar.core.reasons import Reason, Refused
+from sidecar.core.refresh import Outcome, digest, grant_of_code, of_code
 from sidecar.core.users import UserDirectory
 from sidecar.oauth.parameters import Parameters
 
-_IN_FLIGHT: Final = 60  # seconds within which a first use has surely been answered
-
-EndGrant = Callable[[str, str], Awaitable[Iterable[str]]]
-"""Ends what came of a grant (`grant_id`) to a client, now or in a moment; gives the ids of the access tokens that ended. Raises
-`StoreUnavailable`."""
+AGAIN: Final = 30
+"""Seconds after its use for which a code is answered again."""
+_IN_FLIGHT: Final = 60  # seconds within which each use has surely been answered
 
 
 class Kept(NamedTuple):
-    """What is stored under the digest of a code. Times are epoch seconds; `redirect_uri` if the request named it."""
+    """What is stored under the digest of a code, until it `ends`: then it is good no longer, or, if it is `spent`, answered
+    no longer. Times are epoch seconds; `redirect_uri` if the request named it."""
 
     client_id: str
     redirect_uri: str | None
@@ -46,7 +49,7 @@ class Kept(NamedTuple):
 class AuthorizationCodes:
     """Makes codes, and is the handler of `grant_type=authorization_code`.
 
-    `ttl`: seconds that a code is good for; `remembered`: seconds for which a used one is known again.
+    `ttl`: seconds that a code is good for; `new_code` gives 256 random bits in base64url.
     """
 
     def __init__(
@@ -55,21 +58,15 @@ class AuthorizationCodes:
         users: UserDirectory,
         *,
         ttl: int,
-        remembered: int,
         clock: Callable[[], float],
         new_code: Callable[[], str],
-        new_grant_id: Callable[[], str],
-        end_grant: EndGrant,
         emit: Listener,
     ) -> None:
         self._store = store
         self._users = users
         self._ttl = ttl
-        self._remembered = remembered
         self._clock = clock
         self._new_code = new_code
-        self._new_grant_id = new_grant_id
-        self._end_grant = end_grant
         self._emit = emit
 
     async def issue(self, asked: AuthorizationRequest, username: str, scope: tuple[str, ...]) -> str:
@@ -82,7 +79,7 @@ class AuthorizationCodes:
             challenge=asked.challenge or "",  # which no verifier fits
             username=username,
             scope=scope,
-            grant_id=self._new_grant_id(),
+            grant_id=grant_of_code(code),
             since=int(now),
             ends=now + self._ttl,
         )
@@ -94,25 +91,36 @@ class AuthorizationCodes:
         for name in ("code", "code_verifier"):
             if name not in parameters:
                 raise Refused(Reason.INVALID_REQUEST, f"The parameter {name} is missing.", client_id=client.client_id)
-        key = _key(parameters["code"])
-        text = await self._store.get(key)
-        kept = None if text is None else Kept(**json.loads(text))
-        if kept is None or kept.client_id != client.client_id:
+        code = parameters["code"]
+        text = await self._store.get(_key(code))
+        if text is None:
+            await self._replayed(client.client_id, grant_of_code(code))
             raise Refused(Reason.CODE_INVALID, client_id=client.client_id)
-        if kept.spent:
-            await self._replayed(kept)
+        kept = Kept(**json.loads(text))
+        if kept.client_id != client.client_id:
+            raise Refused(Reason.CODE_INVALID, client_id=client.client_id)
+        now = self._clock()
+        good = now < kept.ends and _fits(kept, parameters)
+        if kept.spent and not good:
+            await self._replayed(kept.client_id, kept.grant_id, forbid=_IN_FLIGHT)
+            raise Refused(Reason.CODE_REPLAYED, client_id=kept.client_id)
         user = self._users.find(kept.username)
-        if user is None or self._clock() >= kept.ends or not _fits(kept, parameters):
+        if user is None or not good:
             raise Refused(Reason.CODE_INVALID, client_id=client.client_id)
-        if not await self._store.once(f"{key}:spent", self._ttl + _IN_FLIGHT):
-            await self._replayed(kept)
-        await self._store.put(key, json.dumps(kept._replace(spent=True)._asdict()), self._remembered)
-        return Granted(user.username, user.roles, tuple(kept.scope), grant_id=kept.grant_id, since=kept.since)
+        if not kept.spent:
+            spent = kept._replace(spent=True, ends=now + AGAIN)
+            await self._store.put(_key(code), json.dumps(spent._asdict()), _IN_FLIGHT)
+        return Granted(
+            user.username, user.roles, tuple(kept.scope), grant_id=kept.grant_id, seed=of_code(code), since=kept.since
+        )
 
-    async def _replayed(self, kept: Kept) -> NoReturn:
-        for jti in await self._end_grant(kept.grant_id, kept.client_id):
-            self._emit(TokenRevoked(kept.client_id, jti))
-        raise Refused(Reason.CODE_REPLAYED, client_id=kept.client_id)
+    async def _replayed(self, client_id: str, grant_id: str, *, forbid: int = 0) -> None:
+        """End what came of a code. Raises `Refused(CODE_REPLAYED)` when something did."""
+        end = await self._store.end_family(digest(grant_id), client_id, forbid=forbid)
+        for jti in end.revoked:
+            self._emit(TokenRevoked(client_id, jti))
+        if end.outcome is Outcome.ENDED:
+            raise Refused(Reason.CODE_REPLAYED, client_id=client_id)
 
 
 def _fits(kept: Kept, parameters: Parameters) -> bool:

@@ -16,7 +16,7 @@ from sidecar.core.ports import Store, StoreUnavailable
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.refresh import digest, family_key
 from sidecar.core.replies import EndpointRequest, Reply, json_reply, refusal
-from sidecar.core.revocations import RevocationView
+from sidecar.core.revocations import RevocationView, family_end
 from sidecar.core.tokens import TokenRules
 from sidecar.oauth.parameters import read_parameters
 from sidecar.oauth.throttle import Authenticator
@@ -99,7 +99,9 @@ class IntrospectEndpoint:
         }
 
     async def _refresh(self, key: str, token: str) -> Description | None:
-        """`None` for what would give no access token. A token that was used is good for nothing but its grace."""
+        """`None` for what would give no access token. A token that was used is good for nothing but another try."""
+        if family_end(key) in self._view:  # the store may have lost it
+            return None
         state = await self._store.read_family(key)
         if state is None or state.current != digest(token) or not state.alive(self._clock()):
             return None

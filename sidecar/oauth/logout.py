@@ -25,8 +25,7 @@ class LogoutEndpoint:
         except Refused as exc:
             return self._pages.error(exc.reason, exc.detail, status=exc.reason.status)
         except StoreUnavailable:
-            reason = Reason.TOKEN_STORE_UNAVAILABLE
-            return self._pages.error(reason, reason.sentence, status=reason.status)
+            return self._pages.unavailable()
 
     async def _ask(self, request: EndpointRequest, reason: Reason | None = None) -> Reply:
         cookie = self._sessions.cookie(request)

@@ -83,6 +83,11 @@ class Pages:
             code=shown_word(reason),
         )
 
+    def unavailable(self) -> Reply:
+        """The page for when the store does not answer."""
+        reason = Reason.TOKEN_STORE_UNAVAILABLE
+        return self.error(reason, "A part of this service does not answer. Please try again.", status=reason.status)
+
     def in_words(self, scope: Iterable[str]) -> list[tuple[str, str]]:
         """Each scope with what it means to a person."""
         return [(each, self._scopes.get(each) or _meaning(each)) for each in scope]

@@ -1,7 +1,7 @@
 """Giving and taking refresh tokens (RFC 6749 section 6); the rules are those of `core.refresh`.
 
-A refresh needs the store, and one round trip to it. While it is down the answer is 503 and the token stays good: either
-nothing was changed, or trying again gives what the lost answer would have given.
+A refresh needs the store, and one round trip to it. While it is down the answer is 503 and the token stays good: nobody knows
+whether anything was changed, and trying again gives what the lost answer would have given.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,8 +19,10 @@ from sidecar.core.refresh import (
     Rotation,
     digest,
     family_key,
+    first_access_id,
+    first_token,
     given_successor,
-    new_token,
+    of_client,
     successor,
 )
 from sidecar.core.tokens import AccessToken, TokenRules
@@ -29,19 +31,20 @@ from sidecar.oauth.parameters import Parameters
 
 
 class RefreshTimes(NamedTuple):
-    """Seconds: a family ends `ttl` after its grant and `idle` after its last use; an answer is given again for `grace`."""
+    """Seconds: a family ends `ttl` after its grant and `idle` after its last use. `repeats`: a token that is tried again gives
+    its successor again, until that one was used."""
 
     ttl: int
     idle: int
-    grace: float
+    repeats: bool
 
 
 class RefreshTokens:
     """Call it for the grant type `refresh_token`; `begin` gives the first token of a family.
 
     `find_user` gives the user of a name as they are now, `None` when there is none any more or they are disabled. `keys` gives
-    the keys for successors (`core.refresh.derived_key`), the one in use first; `clock` epoch seconds, `new_id` and
-    `new_secret` 128 random bits as base64url and 32 random bytes.
+    the keys for successors (`core.refresh.derived_key`), the one in use first; `clock` epoch seconds, `new_id` 128 random bits
+    as base64url.
     """
 
     def __init__(
@@ -55,7 +58,6 @@ class RefreshTokens:
         emit: Listener,
         clock: Callable[[], float],
         new_id: Callable[[], str],
-        new_secret: Callable[[], bytes],
     ) -> None:
         self._store = store
         self._rules = rules
@@ -65,32 +67,42 @@ class RefreshTokens:
         self._emit = emit
         self._clock = clock
         self._new_id = new_id
-        self._new_secret = new_secret
+
+    def name(self, client: Client, granted: Granted) -> Granted:
+        """The grant, with an id if a refresh token goes with it and it has none: the client gave it to itself."""
+        if granted.grant_id is not None or granted.successor is not None or not _refreshable(client, granted):
+            return granted
+        grant_id = self._new_id()
+        return granted._replace(grant_id=grant_id, seed=of_client(client.client_id), jti=first_access_id(grant_id))
 
     async def begin(self, client: Client, granted: Granted, access: AccessToken) -> str | None:
-        """Remember what comes of a grant, and give its first refresh token; `None` when the client gets none.
+        """Remember what comes of a grant, and give its first refresh token; `None` when the client gets none, or nothing is to
+        be remembered. It is given again, to whoever can ask for the same grant, as long as nothing that it gave was used.
 
-        Raises `Refused(GRANT_REVOKED)` when the grant was ended already, `StoreUnavailable`.
+        Raises `Refused`: `GRANT_REVOKED` when the grant was ended already, `CODE_REPLAYED` when something that it gave was
+        used, which ends it; `StoreUnavailable`.
         """
-        refreshable = granted.refreshable and REFRESH_TOKEN in client.grant_types
-        if not refreshable and granted.grant_id is None:
+        grant_id, refreshable = granted.grant_id, _refreshable(client, granted)
+        if grant_id is None:
             return None
-        grant_id = granted.grant_id or self._new_id()
-        token = new_token(grant_id, self._new_secret())
         issued = access.iat if granted.since is None else granted.since
-        family = Family(
-            client.client_id, granted.subject, granted.roles, granted.scope, issued, access.iat + self._times.ttl
-        )
-        opened = await self._store.open_family(
-            digest(grant_id),
-            family,
-            digest(token) if refreshable else "",
-            Access(access.jti, access.remembered_until),
-            self._times.idle,
-        )
-        if not opened:
-            raise Refused(Reason.GRANT_REVOKED, client_id=client.client_id)
-        return token if refreshable else None
+        ends = access.iat + self._times.ttl if refreshable else access.remembered_until
+        family = Family(client.client_id, granted.subject, granted.roles, granted.scope, issued, ends)
+        kept = Access(access.jti, access.remembered_until)
+        # The token to give, then those that a process with another first key may have given.
+        given = (first_token(grant_id, granted.seed or "", key) for key in self._keys())
+        for token in given if refreshable else [None]:
+            current = digest(token) if token else ""
+            if await self._store.open_family(digest(grant_id), family, current, kept, self._times.idle):
+                return token
+        raise await self._not_opened(grant_id, client)
+
+    async def _not_opened(self, grant_id: str, client: Client) -> Refused:
+        end = await self._store.end_family(digest(grant_id), client.client_id)
+        for jti in end.revoked:
+            self._emit(TokenRevoked(client.client_id, jti))
+        reason = Reason.CODE_REPLAYED if end.revoked else Reason.GRANT_REVOKED
+        return Refused(reason, client_id=client.client_id)
 
     async def __call__(self, client: Client, parameters: Parameters) -> Granted:
         """The grant of RFC 6749 section 6. Raises `Refused`, `StoreUnavailable`."""
@@ -130,7 +142,8 @@ class RefreshTokens:
         """The token's family, and the token that follows."""
         keys = self._keys()
         following = digest(successor(token, keys[0]))
-        asked = Rotation(client.client_id, digest(token), following, scope, access, self._times.grace, self._times.idle)
+        times = self._times
+        asked = Rotation(client.client_id, digest(token), following, scope, access, times.repeats, times.idle)
         done = await self._store.rotate(key, asked)
         for jti in done.revoked:
             self._emit(TokenRevoked(client.client_id, jti))
@@ -140,3 +153,7 @@ class RefreshTokens:
         if given is None:  # it was made with a key that is gone
             raise Refused(Reason.REFRESH_EXPIRED, client_id=client.client_id)
         return done.family, given
+
+
+def _refreshable(client: Client, granted: Granted) -> bool:
+    return granted.refreshable and REFRESH_TOKEN in client.grant_types

@@ -2,20 +2,21 @@
 
 Rules:
 - A refresh token ends with all that came of its grant, access tokens too (section 2.1). Any token of the family will do, also
-  one that was used: it is the client's own.
+  one that was used: it is the client's own. The first one of a grant that the client gave itself ends the access token that
+  came with it also when the store has forgotten the grant (`core.refresh`).
 - An access token ends alone: its client asked for that, and may go on with its refresh token.
 - 200 says that the token is no longer accepted anywhere: it was revoked, had expired, or never was ours.
 - A token of another client is refused and stays valid (section 2.1).
 - When the store did not take the revocation the answer is 503, never 200: the client must try again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sidecar.core.clients import Client
 from sidecar.core.events import Listener, TokenRevoked
 from sidecar.core.ports import Store, StoreUnavailable
 from sidecar.core.reasons import Reason, Refused
-from sidecar.core.refresh import Outcome, family_key
+from sidecar.core.refresh import Outcome, family_key, first_access
 from sidecar.core.replies import NO_STORE, EndpointRequest, Reply, refusal
 from sidecar.core.tokens import AccessToken, TokenRules
 from sidecar.oauth.parameters import read_parameters
@@ -23,7 +24,7 @@ from sidecar.oauth.throttle import Authenticator
 
 
 class RevokeEndpoint:
-    """Call it with a request. `clock` gives epoch seconds."""
+    """Call it with a request. `keys` gives the keys for successors (`core.refresh.derived_key`), `clock` epoch seconds."""
 
     def __init__(
         self,
@@ -31,12 +32,14 @@ class RevokeEndpoint:
         authenticator: Authenticator,
         rules: TokenRules,
         store: Store,
+        keys: Callable[[], Sequence[bytes]],
         emit: Listener,
         clock: Callable[[], float],
     ) -> None:
         self._authenticator = authenticator
         self._rules = rules
         self._store = store
+        self._keys = keys
         self._emit = emit
         self._clock = clock
 
@@ -60,14 +63,22 @@ class RevokeEndpoint:
         if family is None:
             await self._revoke_access(client, parameters["token"])
         else:
-            await self._end_family(client, family)
+            await self._end_family(client, family, parameters["token"])
         return Reply(200, (NO_STORE,), b"", None, client.client_id)
 
-    async def _end_family(self, client: Client, key: str) -> None:
+    async def _end_family(self, client: Client, key: str, token: str) -> None:
         end = await self._store.end_family(key, client.client_id)
         if end.outcome is Outcome.FOREIGN:
             raise Refused(Reason.FOREIGN_TOKEN, client_id=client.client_id)
         for jti in end.revoked:
+            self._emit(TokenRevoked(client.client_id, jti))
+        if end.outcome is Outcome.UNKNOWN:
+            await self._end_first(client, token)
+
+    async def _end_first(self, client: Client, token: str) -> None:
+        jti = first_access(token, client.client_id, self._keys())
+        if jti is not None:
+            await self._store.revoke(jti, self._rules.remembered_until(self._clock()))
             self._emit(TokenRevoked(client.client_id, jti))
 
     async def _revoke_access(self, client: Client, text: str) -> None:

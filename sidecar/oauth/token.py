@@ -66,7 +66,7 @@ class TokenEndpoint:
         parameters = read_parameters(request)
         client = await self._authenticator.authenticate(request, parameters)
         grant_type = check_grant(parameters.get("grant_type"), client, self._grants)
-        granted = await self._grants[grant_type](client, parameters)
+        granted = self._refresh.name(client, await self._grants[grant_type](client, parameters))
         signed, access = self._sign(client, granted)
         body: dict[str, object] = {
             "access_token": signed,
@@ -85,7 +85,7 @@ class TokenEndpoint:
         if granted.successor:
             _, jti, now = granted.successor
         else:
-            jti, now = self._new_id(), self._clock()
+            jti, now = granted.jti or self._new_id(), self._clock()
             if granted.since is None:
                 now = self._view.issue_time(client.client_id, granted.subject, now)
             elif self._view.cut_off(client.client_id, granted.subject, granted.since):

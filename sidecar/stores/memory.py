@@ -30,6 +30,7 @@ class MemoryStore:
         self._view = RevocationView(math.inf)
         self._values: dict[str, _Value] = {}
         self._families: dict[str, FamilyState] = {}
+        self._unused: dict[str, dict[str, None]] = {}  # families that a client gave itself, the oldest first, by client
         self._forbidden: dict[str, float] = {}  # keys of families, and until when none may be opened
         self._budgets = Budgets()
         self._most_values = most_values
@@ -89,12 +90,29 @@ class MemoryStore:
 
     async def open_family(self, key: str, family: Family, current: str, access: Access, idle: int) -> bool:
         now = self._clock()
-        taken = key in self._families or now < self._forbidden.get(key, now)
-        if taken or self._view.cut_off(family.client_id, family.subject, family.issued):
+        forbidden = now < self._forbidden.get(key, now)
+        if forbidden or self._view.cut_off(family.client_id, family.subject, family.issued):
+            return False
+        before = self._families.get(key)
+        state = (
+            FamilyState(family, current, now + idle, live=(access,))
+            if before is None
+            else refresh.open_again(before, family, current, access, now=now)
+        )
+        if state is None:
             return False
         self._bounded(self._families, key)
-        self._families[key] = FamilyState(family, current, now + idle, live=(access,))
+        self._families[key] = state
+        if family.own and current:
+            self._keep_unused(family.client_id, key)
         return True
+
+    def _keep_unused(self, client_id: str, key: str) -> None:
+        unused = self._unused.setdefault(client_id, {})
+        unused[key] = None
+        if len(unused) > refresh.MOST_UNUSED:
+            self._families.pop(next(iter(unused)), None)
+            del unused[next(iter(unused))]
 
     async def rotate(self, key: str, asked: Rotation) -> Rotated:
         now = self._clock()
@@ -106,6 +124,7 @@ class MemoryStore:
         outcome, after = refresh.rotate(state, asked, cut_off=cut_off, now=now)
         self._families[key] = after
         if outcome in (Outcome.ROTATED, Outcome.REPEATED):
+            self._unused.get(family.client_id, {}).pop(key, None)
             return Rotated(outcome, family, after.current)
         return Rotated(outcome, revoked=self._revoke_live(state) if after.ended else ())
 
@@ -149,6 +168,7 @@ class MemoryStore:
         self._budgets.purge(now)
         _drop(self._values, [key for key, value in self._values.items() if now >= value.end])
         _drop(self._families, [key for key, state in self._families.items() if state.forgotten(now)])
+        _drop(self._unused, [each for each, keys in self._unused.items() if keys.keys().isdisjoint(self._families)])
         _drop(self._forbidden, [key for key, end in self._forbidden.items() if now >= end])
 
 

@@ -8,6 +8,7 @@ Keys, all under the configured prefix (whose braces keep them in one slot of a c
 - `…:state`        a hash about the set: how many it holds, and the mark of a loss (`stores.scripts`)
 - `…:turn`         whose turn it is to give back what was lost
 - `…:family:ID`    a family of refresh tokens, a hash; with `:live` its access tokens (`stores.scripts`)
+- `…:unused:ID`    a sorted set: the families that a client gave itself and did not use
 - `…:KIND:ID`      a value that ends by itself
 
 One Lua script writes all of a revocation, so that no worker can hear of what is not kept, or miss what is.
@@ -15,15 +16,17 @@ One Lua script writes all of a revocation, so that no worker can hear of what is
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from sidecar.core.events import Listener
-from sidecar.core.ports import StoreCondition
-from sidecar.core.refresh import Access, Ended, Family, FamilyState, Outcome, Rotated, Rotation
-from sidecar.core.revocations import Cutoff, RevocationView
+from sidecar.core.ports import StoreCondition, StoreUnavailable
+from sidecar.core.refresh import MOST_UNUSED, Access, Ended, Family, FamilyState, Outcome, Rotated, Rotation
+from sidecar.core.revocations import Cutoff, RevocationView, family_end
 from sidecar.core.throttling import Budget, Spent
 from sidecar.stores import scripts
 from sidecar.stores.connection import Server
+from sidecar.stores.feed import name_of
 from sidecar.stores.revocations import STREAM_LENGTH, RedisRevocations
 
 
@@ -60,6 +63,8 @@ class RedisStore:
         self._rotate = self._server.script(scripts.ROTATE)
         self._spend = self._server.script(scripts.SPEND)
         self._end_family = self._server.script(scripts.END_FAMILY)
+        self._forget_unused = self._server.script(scripts.FORGET_UNUSED)
+        self._clock = clock
         self._view: RevocationView | None = None
 
     def __repr__(self) -> str:
@@ -121,54 +126,73 @@ class RedisStore:
         return f"{self._prefix}:{key}"
 
     async def open_family(self, key: str, family: Family, current: str, access: Access, idle: int) -> bool:
-        said: list[str | int] = [
+        args: list[str | int | float] = [
+            *self._beginning(key, ended=self._cut_off(family)),
             family.client_id,
             family.subject,
             ",".join(family.roles),
             " ".join(family.scope),
             family.issued,
             family.ends,
+            family.ends - self._clock(),
+            idle,
+            current,
+            *access,
+            MOST_UNUSED if family.own and current else 0,
         ]
-        args = [STREAM_LENGTH, *said, idle, current, *access]
-        return bool(await self._run(lambda: self._open_family(keys=self._family_keys(key), args=args)))
+        keys = self._family_keys(key, family.client_id)
+        opened, *unused = await self._run(lambda: self._open_family(keys=keys, args=args))
+        if unused:
+            names = [name for each in unused for name in (each, each + b":live")]
+            with suppress(StoreUnavailable):  # they end by themselves, in a while
+                await self._run(lambda: self._forget_unused(keys=names), again=True)
+        return bool(opened)
 
     async def rotate(self, key: str, asked: Rotation) -> Rotated:
         args: list[str | int | float] = [
-            STREAM_LENGTH,
+            *self._beginning(key),
             asked.client_id,
             asked.presented,
             asked.successor,
-            asked.grace,
+            int(asked.repeats),
             asked.idle,
             *asked.access,
             *asked.scope,
         ]
-        word, rest = await self._run(lambda: self._rotate(keys=self._family_keys(key), args=args))
+        keys = self._family_keys(key, asked.client_id)
+        word, rest = await self._run(lambda: self._rotate(keys=keys, args=args))
         outcome = Outcome(word.decode())
         if outcome not in (Outcome.ROTATED, Outcome.REPEATED):
             return Rotated(outcome, revoked=self._ended(rest))
         subject, roles, scope, issued, ends, current = [value.decode() for value in rest]
-        return Rotated(outcome, _family(asked.client_id, subject, roles, scope, issued, ends), current)
+        family = _family(asked.client_id, subject, roles, scope, issued, ends)
+        if self._cut_off(family):  # the server does not know it, or not any more
+            return Rotated(Outcome.ENDED, revoked=(await self.end_family(key)).revoked)
+        return Rotated(outcome, family, current)
 
     async def end_family(self, key: str, client_id: str | None = None, *, forbid: int = 0) -> Ended:
-        args: list[str | int] = [STREAM_LENGTH, client_id or "", forbid]
-        word, revoked = await self._run(lambda: self._end_family(keys=self._family_keys(key), args=args))
+        args: list[str | int | float] = [*self._beginning(key), client_id or "", forbid]
+        keys = self._family_keys(key, client_id or "")
+        word, revoked = await self._run(lambda: self._end_family(keys=keys, args=args))
         return Ended(Outcome(word.decode()), self._ended(revoked))
 
     async def read_family(self, key: str) -> FamilyState | None:
         fields = ("client", "subject", "roles", "scope", "issued", "ends", "idle_end", "current", "previous", "rotated",
-                  "repeated", "ended")  # fmt: skip
-        answer = await self._run(lambda: self._redis.hmget(self._family_keys(key)[0], fields), again=True)
+                  "ended")  # fmt: skip
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hmget(self._family_keys(key, "")[0], fields)
+            pipe.time()
+            answer, (seconds, microseconds) = await self._run(pipe.execute)
+        ahead = seconds + microseconds / 1e6 - self._clock()
         said = {name: value.decode() if value is not None else "" for name, value in zip(fields, answer, strict=True)}
         if not said["client"]:
             return None
         return FamilyState(
             _family(*(said[name] for name in ("client", "subject", "roles", "scope", "issued", "ends"))),
             said["current"],
-            float(said["idle_end"]),
+            float(said["idle_end"]) - ahead,
             said["previous"],
-            float(said["rotated"] or 0),
-            bool(said["repeated"]),
+            float(said["rotated"]) - ahead if said["rotated"] else 0.0,
             bool(said["ended"]),
         )
 
@@ -178,15 +202,25 @@ class RedisStore:
         said = await self._run(lambda: self._spend(keys=keys, args=rates))
         return [Spent(bool(taken), float(wait), bool(fresh)) for taken, wait, fresh in said]
 
-    def _family_keys(self, key: str) -> list[str]:
+    def _family_keys(self, key: str, client_id: str) -> list[str]:
         family = self._key(f"family:{key}")
-        return [family, f"{family}:live", *self.revocations.keys]
+        return [family, f"{family}:live", *self.revocations.keys, self._key(f"unused:{client_id}")]
+
+    def _beginning(self, key: str, *, ended: bool = False) -> list[str | int | float]:
+        """What each script about a family is told first. This process may remember an end that the server lost."""
+        entry = family_end(key)
+        known = ended or (self._view is not None and entry in self._view)
+        return [self._clock(), STREAM_LENGTH, entry, int(known)]
+
+    def _cut_off(self, family: Family) -> bool:
+        """Whether this process knows a cutoff that ended the family."""
+        return self._view is not None and self._view.cut_off(family.client_id, family.subject, family.issued)
 
     def _ended(self, revoked: list[bytes]) -> tuple[str, ...]:
-        """The ids of what a script revoked: pairs of id and end."""
-        ids = [jti.decode() for jti in revoked[::2]]
-        self._note(list(zip(ids, map(int, revoked[1::2]), strict=True)))
-        return tuple(ids)
+        """The ids of the access tokens that a script revoked: it gives pairs of entry and end."""
+        entries = [name_of(entry) for entry in revoked[::2]]
+        self._note(list(zip(entries, map(self.revocations.feed.end_of, revoked[1::2]), strict=True)))
+        return tuple(entry for entry in entries if not entry.startswith(" "))
 
     async def _run(self, command: Callable[[], Awaitable[Any]], *, again: bool = False) -> Any:
         return await self._server.run(command, again=again)

@@ -80,13 +80,13 @@ local function try(...)
 end
 local key = KEYS[1]
 for _, call in ipairs({
-  {'GET', key}, {'SET', key, '1', 'XX', 'EX', 1}, {'GETDEL', key}, {'DEL', key}, {'EXISTS', key}, {'TTL', key},
+  {'GET', key}, {'SET', key, '1', 'XX', 'EX', 1}, {'GETDEL', key}, {'DEL', key}, {'UNLINK', key}, {'EXISTS', key}, {'TTL', key},
   {'EXPIRE', key, 1}, {'EXPIREAT', key, 1}, {'PEXPIRE', key, 1},
   {'HGET', key, 'a'}, {'HMGET', key, 'a'}, {'HEXISTS', key, 'a'}, {'HDEL', key, 'a'},
-  {'ZADD', key, 'XX', 1, 'a'}, {'ZREM', key, 'a'}, {'ZCARD', key}, {'ZSCORE', key, 'a'}, {'ZMSCORE', key, 'a'},
-  {'ZSCAN', key, 0}, {'ZRANGEBYSCORE', key, 1, 2}, {'ZREVRANGE', key, 0, 0}, {'ZREMRANGEBYSCORE', key, 1, 2},
-  {'XADD', key, 'NOMKSTREAM', '*', 'a', 'b'}, {'XRANGE', key, '-', '+'}, {'XREVRANGE', key, '+', '-'},
-  {'XREAD', 'STREAMS', key, '0'}, {'TIME'},
+  {'ZADD', key, 'XX', 1, 'a'}, {'ZREM', key, 'a'}, {'ZPOPMIN', key}, {'ZCARD', key}, {'ZSCORE', key, 'a'}, {'ZMSCORE', key,
+  'a'}, {'ZSCAN', key, 0}, {'ZRANGEBYSCORE', key, 1, 2}, {'ZRANGE', key, 0, 0}, {'ZREVRANGE', key, 0, 0},
+  {'ZREMRANGEBYSCORE', key, 1, 2}, {'XADD', key, 'NOMKSTREAM', '*', 'a', 'b'}, {'XRANGE', key, '-', '+'}, {'XREVRANGE', key,
+  '+', '-'}, {'XREAD', 'STREAMS', key, '0'}, {'TIME'},
 }) do try(unpack(call)) end
 try('HSET', key, 'a', 'b')
 try('HSETNX', key, 'a', 'b')
@@ -145,31 +145,54 @@ end
 
 # A family is a hash, and a sorted set of its access tokens (`jti` by when a revocation of it may be forgotten). Both go when
 # neither a refresh token nor an access token of it can be valid.
+#
+# When its refresh tokens end is kept in Redis' time (`over`, `idle_end`), which is the same for all: the caller says how many
+# seconds are left by its own clock. `issued`, `ends` and the ends of access tokens are of the callers' clocks, for they are
+# compared with what tokens say; so access tokens are forgotten two hours late, as in the set of revocations, and whatever is
+# left of them is revoked. Families of an older version have no `over`.
+#
+# KEYS: the family, its access tokens, what REVOKE has, the grants that the client gave itself and did not use. ARGV of each
+# begins with the caller's clock, the stream length, the entry of the family's end (`core.revocations`), and whether the caller
+# knows that end, which the server may have lost.
 _FAMILY: Final = (
     _REMEMBER
     + """
-local FAMILY, LIVE, REVOKED, STREAM, CUTOFFS, STATE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local LENGTH = ARGV[1]
+local FAMILY, LIVE, REVOKED, STREAM, CUTOFFS, STATE, UNUSED = unpack(KEYS)
+local CLOCK, LENGTH, END, KNOWN = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4] == '1'
+local MARGIN = 7200
 
-local function keep(till)
-  local last = redis.call('ZREVRANGE', LIVE, 0, 0, 'WITHSCORES')[2]
-  if last and tonumber(last) > till then till = tonumber(last) end
-  redis.call('EXPIREAT', FAMILY, math.ceil(till))
-  redis.call('EXPIREAT', LIVE, math.ceil(till))
+local function has_ended()
+  return KNOWN or redis.call('ZSCORE', REVOKED, END)
+end
+
+local function earliest(over, ends, idle_end)
+  return math.min(tonumber(over or ends), tonumber(idle_end))
+end
+
+local function add(jti, till, over)
+  local late = math.min(now, CLOCK) - MARGIN
+  redis.call('ZREMRANGEBYSCORE', LIVE, '-inf', string.format('(%.0f', late))
+  redis.call('ZADD', LIVE, till, jti)
+  local gone = now + tonumber(redis.call('ZREVRANGE', LIVE, 0, 0, 'WITHSCORES')[2]) - late
+  redis.call('EXPIREAT', LIVE, math.ceil(gone))
+  redis.call('EXPIREAT', FAMILY, math.ceil(math.max(over, gone)))
+end
+
+local function revoke(gone)
+  arrive(REVOKED, STATE)
+  for i = 1, #gone, 2 do remember(REVOKED, STREAM, CUTOFFS, LENGTH, gone[i], gone[i + 1]) end
+  leave(REVOKED, STATE, CLOCK)
 end
 
 local function finish()
-  local live = redis.call('ZRANGEBYSCORE', LIVE, now, '+inf', 'WITHSCORES')
-  local gone = {}
-  arrive(REVOKED, STATE)
-  for i = 1, #live, 2 do
-    remember(REVOKED, STREAM, CUTOFFS, LENGTH, live[i], live[i + 1])
-    gone[#gone + 1] = live[i]
-    gone[#gone + 1] = live[i + 1]
-  end
-  leave(REVOKED, STATE, now)
+  local over = earliest(unpack(redis.call('HMGET', FAMILY, 'over', 'ends', 'idle_end')))
+  local gone = redis.call('ZRANGE', LIVE, 0, -1, 'WITHSCORES')
+  gone[#gone + 1] = END
+  gone[#gone + 1] = string.format('%.0f', math.ceil(CLOCK + over - now))
+  revoke(gone)
   redis.call('HDEL', FAMILY, 'current', 'previous')
   redis.call('HSET', FAMILY, 'ended', '1')
+  redis.call('EXPIREAT', FAMILY, math.ceil(over))
   redis.call('DEL', LIVE)
   return gone
 end
@@ -183,72 +206,90 @@ end
 """
 )
 
-# ARGV: stream length, client, subject, roles, scope, issued, ends, idle, current, jti, until. Gives 1, or 0 when
-# nothing was kept.
+# ARGV: client, subject, roles, scope, issued, ends, seconds left, idle, current, jti, until, how many grants a client may give
+# itself and not use (0 for a grant of another kind). Gives 1, or 0 when nothing was kept; then the families that are too many.
 OPEN_FAMILY: Final = (
     _FAMILY
     + """
-if redis.call('EXISTS', FAMILY) == 1 or cut_off(ARGV[2], ARGV[3], ARGV[6]) then return 0 end
-local idle_end = now + tonumber(ARGV[8])
-redis.call('HSET', FAMILY, 'client', ARGV[2], 'subject', ARGV[3], 'roles', ARGV[4], 'scope', ARGV[5], 'issued', ARGV[6],
-  'ends', ARGV[7], 'idle_end', string.format('%.6f', idle_end), 'current', ARGV[9])
-redis.call('ZADD', LIVE, ARGV[11], ARGV[10])
-keep(math.min(tonumber(ARGV[7]), idle_end))
-return 1
+local client, subject, roles, scope, issued, ends, left, idle, current, jti, till, most = unpack(ARGV, 5)
+if has_ended() or cut_off(client, subject, issued) then return {0} end
+local over = math.min(now + left, now + idle)
+if redis.call('EXISTS', FAMILY) == 1 then
+  local f = redis.call('HMGET', FAMILY, 'client', 'current', 'previous', 'ended', 'over', 'ends', 'idle_end')
+  if f[1] ~= client or f[2] ~= current or f[3] or f[4] then return {0} end
+  over = earliest(f[5], f[6], f[7])
+  if now >= over then return {0} end
+else
+  redis.call('HSET', FAMILY, 'client', client, 'subject', subject, 'roles', roles, 'scope', scope, 'issued', issued,
+    'ends', ends, 'over', string.format('%.6f', now + left), 'idle_end', string.format('%.6f', now + idle), 'current', current)
+end
+add(jti, till, over)
+local said = {1}
+if tonumber(most) > 0 then
+  redis.call('ZADD', UNUSED, string.format('%.6f', now), FAMILY)
+  redis.call('EXPIRE', UNUSED, math.ceil(idle))
+  local many = redis.call('ZCARD', UNUSED) - most
+  local oldest = many > 0 and redis.call('ZPOPMIN', UNUSED, many) or {}
+  for i = 1, #oldest, 2 do said[#said + 1] = oldest[i] end
+end
+return said
 """
 )
 
-# ARGV: stream length, client, presented, successor, grace, idle, jti, until, then each scope that was asked for. Gives the
-# outcome; then, when a token is to be given, subject, roles, scope, issued, ends, current; else what was revoked.
+# KEYS: families with their access tokens, in pairs. Those that were used meanwhile stay.
+FORGET_UNUSED: Final = """
+for i = 1, #KEYS, 2 do
+  if redis.call('HEXISTS', KEYS[i], 'previous') == 0 then redis.call('UNLINK', KEYS[i], KEYS[i + 1]) end
+end
+"""
+
+# ARGV: client, presented, successor, 1 when a token repeats what it gave, idle, jti, until, then each scope that was asked for.
+# Gives the outcome; then, when a token is to be given, subject, roles, scope, issued, ends, current; else what was revoked.
 ROTATE: Final = (
     _FAMILY
     + """
-local f = redis.call('HMGET', FAMILY, 'client', 'subject', 'roles', 'scope', 'issued', 'ends', 'idle_end', 'current',
-  'previous', 'rotated', 'repeated', 'ended')
-local client, subject, roles, scope, issued, ends, idle_end = f[1], f[2], f[3], f[4], f[5], f[6], f[7]
-local current, previous, rotated, repeated, ended = f[8], f[9], f[10], f[11], f[12]
-local presented, successor = ARGV[3], ARGV[4]
+local asking, presented, successor, repeats, idle, jti, till = unpack(ARGV, 5, 11)
+local client, subject, roles, scope, issued, ends, over, idle_end, current, previous, ended = unpack(redis.call('HMGET', FAMILY,
+  'client', 'subject', 'roles', 'scope', 'issued', 'ends', 'over', 'idle_end', 'current', 'previous', 'ended'))
 if not client then return {'unknown', {}} end
-if client ~= ARGV[2] then return {'foreign', {}} end
+if client ~= asking then return {'foreign', {}} end
 if ended then return {'ended', {}} end
-if now >= math.min(tonumber(ends), tonumber(idle_end)) then return {'expired', {}} end
+if has_ended() then return {'ended', finish()} end
+if now >= earliest(over, ends, idle_end) then return {'expired', {}} end
 if cut_off(client, subject, issued) then return {'ended', finish()} end
-local again = presented == previous and now - tonumber(rotated) < tonumber(ARGV[5])
-if again and repeated then return {'replayed', {}} end
+local again = repeats == '1' and presented == previous
 if not again and presented ~= current then return {'reused', finish()} end
 local has = {}
 for word in string.gmatch(scope, '%S+') do has[word] = true end
-for i = 9, #ARGV do
+for i = 12, #ARGV do
   if not has[ARGV[i]] then return {'beyond_scope', {}} end
 end
-redis.call('ZREMRANGEBYSCORE', LIVE, '-inf', now)
-redis.call('ZADD', LIVE, ARGV[8], ARGV[7])
-if again then
-  redis.call('HSET', FAMILY, 'repeated', '1')
-else
-  current, idle_end = successor, now + tonumber(ARGV[6])
+if not again then
+  current, idle_end = successor, now + idle
   redis.call('HSET', FAMILY, 'current', current, 'previous', presented, 'rotated', string.format('%.6f', now),
     'idle_end', string.format('%.6f', idle_end))
-  redis.call('HDEL', FAMILY, 'repeated')
+  if not previous then redis.call('ZREM', UNUSED, FAMILY) end
 end
-keep(math.min(tonumber(ends), tonumber(idle_end)))
+add(jti, till, earliest(over, ends, idle_end))
 return {again and 'repeated' or 'rotated', {subject, roles, scope, issued, ends, current}}
 """
 )
 
-# ARGV: stream length, client ('' for any), seconds to forbid. Gives the outcome and what was revoked.
+# ARGV: client ('' for any), seconds to forbid. Gives the outcome and what was revoked.
 END_FAMILY: Final = (
     _FAMILY
     + """
+local asking, forbid = ARGV[5], tonumber(ARGV[6])
 local client, ended = unpack(redis.call('HMGET', FAMILY, 'client', 'ended'))
 if not client then
-  if tonumber(ARGV[3]) > 0 then
-    redis.call('HSET', FAMILY, 'ended', '1')
-    redis.call('EXPIRE', FAMILY, ARGV[3])
-  end
-  return {'unknown', {}}
+  if forbid == 0 then return {'unknown', {}} end
+  local gone = {END, string.format('%.0f', math.ceil(CLOCK + forbid))}
+  revoke(gone)
+  redis.call('HSET', FAMILY, 'ended', '1')
+  redis.call('EXPIRE', FAMILY, forbid)
+  return {'unknown', gone}
 end
-if ARGV[2] ~= '' and client ~= ARGV[2] then return {'foreign', {}} end
+if asking ~= '' and client ~= asking then return {'foreign', {}} end
 if ended then return {'ended', {}} end
 return {'ended', finish()}
 """

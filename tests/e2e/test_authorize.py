@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from tests.support.link import Link
 from tests.support.people import (
     CLIENT_SECRET,
     PASSWORD,
@@ -387,7 +388,7 @@ REFUSED: dict[str, tuple[dict[str, str | None], str]] = {
 
 
 def test_a_code_is_bound_and_good_once(browser: Browser, served: Sidecar) -> None:
-    """What does not fit does not use it up; the first use does, and a second ends what the first gave."""
+    """What does not fit does not use it up; the first use does, and a second without the verifier ends what the first gave."""
     given = code(logged_in(browser))
     for name, (changes, error) in REFUSED.items():
         status, body = redeem(served, **{"code": given, **changes})
@@ -395,10 +396,11 @@ def test_a_code_is_bound_and_good_once(browser: Browser, served: Sidecar) -> Non
     status, first = redeem(served, code=given)
     assert (status, call(served, first["access_token"])) == (200, 200)
     before = served.metric("sidecar_auth_failures_total", reason="code_replayed")
-    status, body = redeem(served, code=given)
+    status, body = redeem(served, code=given, code_verifier="w" * 43)
     assert (status, body["error"], body["reason"]) == (400, "invalid_grant", "code_replayed")
     assert served.metric("sidecar_auth_failures_total", reason="code_replayed") == before + 1
     assert call(served, first["access_token"]) == 401
+    assert redeem(served, code=given)[0] == 400
     refresh = {
         "grant_type": "refresh_token",
         "refresh_token": first["refresh_token"],
@@ -408,15 +410,115 @@ def test_a_code_is_bound_and_good_once(browser: Browser, served: Sidecar) -> Non
     assert redeem(served, **refresh)[0] == 400
 
 
-def test_of_many_uses_at_once_at_most_one_succeeds_and_its_token_ends(browser: Browser, served: Sidecar) -> None:
+def test_many_uses_at_once_give_one_grant(browser: Browser, served: Sidecar) -> None:
+    """To whoever has the verifier. When its refresh token was used, another use of the code ends it all."""
     given = code(logged_in(browser))
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda _: redeem(served, code=given), range(20)))
-    assert [status for status, _ in answers].count(200) <= 1
+    assert [status for status, _ in answers] == [200] * 20
+    (token,) = {body["refresh_token"] for _, body in answers}
+    assert len({body["access_token"] for _, body in answers}) == 20
+    status, refreshed = redeem(
+        served, grant_type="refresh_token", refresh_token=token, redirect_uri=None, code_verifier=None
+    )
+    assert status == 200
+    status, body = redeem(served, code=given)
+    assert (status, body["reason"]) == (400, "code_replayed")
+    assert {call(served, body["access_token"]) for body in [refreshed, *(body for _, body in answers)]} == {401}
+
+
+def test_of_many_uses_at_once_one_without_the_verifier_ends_them_all(browser: Browser, served: Sidecar) -> None:
+    given = code(logged_in(browser))
+    assert redeem(served, code=given)[0] == 200
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda n: redeem(served, code=given, code_verifier="vw"[n == 9] * 43), range(20)))
     assert {status for status, _ in answers} <= {200, 400}
     for status, body in answers:
         if status == 200:
             assert call(served, body["access_token"]) == 401
+
+
+LOST = {"nothing was done": b":code:", "the code was used": b'"spent": true', "all was done": b":family:"}
+
+
+@pytest.mark.parametrize("case", LOST)
+def test_a_code_whose_answer_was_lost_is_answered_by_any_process(
+    tmp_path: Any, shared_upstream: Upstream, case: str
+) -> None:
+    with RedisServer() as redis, Link(("127.0.0.1", redis.port)) as link:
+        url = redis.url.replace(str(redis.port), str(link.port))
+        sections: dict[str, Any] = {"users": users(), "clients": clients(CALLBACK)}
+        for name in ("first", "second"):
+            (tmp_path / name).mkdir()
+        with (
+            running(
+                tmp_path / "first", shared_upstream.url, store={"url": url, "timeout": "500ms"}, **sections
+            ) as first,
+            running(tmp_path / "second", shared_upstream.url, store={"url": redis.url}, **sections) as second,
+        ):
+            browser = logged_in(Browser(first.public))
+            redeem(first, code=code(browser))  # Redis has the scripts now
+            given = code(browser)
+            link.lose(LOST[case])
+            assert redeem(first, code=given)[0] == 503
+            assert link.lost.is_set()
+            answers = [redeem(sidecar, code=given) for sidecar in (second, first, second)]
+            assert [status for status, _ in answers] == [200] * 3
+            (token,) = {body["refresh_token"] for _, body in answers}
+            assert {call(sidecar, body["access_token"]) for sidecar in (first, second) for _, body in answers} == {200}
+            refresh = {"grant_type": "refresh_token", "redirect_uri": None, "code_verifier": None}
+            status, refreshed = redeem(second, refresh_token=token, **refresh)
+            assert status == 200
+            status, body = redeem(first, code=given)
+            assert (status, body["reason"]) == (400, "code_replayed"), "what it gave was used"
+            assert redeem(second, refresh_token=refreshed["refresh_token"], **refresh)[0] == 400
+
+
+def test_in_a_stall_every_try_of_a_code_gives_the_same(tmp_path: Any, shared_upstream: Upstream) -> None:
+    """What was sent to Redis meanwhile is done when it goes on."""
+    with RedisServer() as redis:
+        sections: dict[str, Any] = {"users": users(), "clients": clients(CALLBACK)}
+        store = {"url": redis.url, "timeout": "500ms"}
+        for name in ("first", "second"):
+            (tmp_path / name).mkdir()
+        with (
+            running(tmp_path / "first", shared_upstream.url, store=store, **sections) as first,
+            running(tmp_path / "second", shared_upstream.url, store=store, **sections) as second,
+        ):
+            browser = logged_in(Browser(first.public))
+            given = code(browser)
+            redis.pause()
+            assert [redeem(sidecar, code=given)[0] for sidecar in (first, second, first, second)] == [503] * 4
+            redis.resume()
+            answers = [redeem(sidecar, code=given) for sidecar in (second, first, second)]
+            assert [status for status, _ in answers] == [200] * 3
+            (token,) = {body["refresh_token"] for _, body in answers}
+            asked = {"grant_type": "refresh_token", "redirect_uri": None, "code_verifier": None}
+            assert redeem(first, refresh_token=token, **asked)[0] == 200
+
+
+def test_a_used_code_is_forgotten_in_seconds_and_still_ends_what_it_gave(
+    tmp_path: Any, shared_upstream: Upstream
+) -> None:
+    with RedisServer() as redis:
+        sections: dict[str, Any] = {"users": users(), "clients": clients(CALLBACK), "throttling": UNTHROTTLED}
+        with running(tmp_path, shared_upstream.url, store={"url": redis.url}, **sections) as served:
+            given = code(logged_in(Browser(served.public)))
+            (kept,) = redis.command("KEYS", "{sidecar}:code:*")
+            assert 0 < redis.command("TTL", kept) <= 60
+            status, first = redeem(served, code=given)
+            assert (status, call(served, first["access_token"])) == (200, 200)
+            assert redis.command("KEYS", "{sidecar}:code:*") == [kept]
+            assert 0 < redis.command("TTL", kept) <= 60
+            redis.command("DEL", kept)  # which Redis does then
+            for changes in ({"client_id": "other"}, {"code": "x" * 43}):
+                status, body = redeem(served, **{"code": given, **changes})
+                assert (status, body["reason"]) == (400, "code_invalid")
+            assert call(served, first["access_token"]) == 200
+            for _ in range(2):
+                status, body = redeem(served, code=given)
+                assert (status, body["reason"]) == (400, "code_replayed")
+            assert call(served, first["access_token"]) == 401
 
 
 # Implicit.

@@ -89,15 +89,11 @@ class Served:
             rules=token_rules(settings.tokens),
             store=MemoryStore(clock=time.time, emit=self.issued.append),
             ended=lambda *_: False,
-            end_grant=self._end_grant,
             throttle=Patient(),
             emit=self.issued.append,
             clock=time.time,
             new_id=secrets.token_hex,
         )
-
-    async def _end_grant(self, grant_id: str, client_id: str) -> tuple[str, ...]:
-        return ()
 
     def send(self, method: str, query: str, body: bytes = b"", path: str = AUTHORIZE_PATH, **headers: str) -> Reply:
         fields = {"Content-Type": "application/x-www-form-urlencoded", **headers}

@@ -229,6 +229,22 @@ def test_implicit_is_warned_of_and_is_no_fault(registered: Path) -> None:
     assert "RFC 9700 section 2.1.2" in result.output
 
 
+def test_refresh_tokens_for_client_credentials_are_warned_of(tmp_path: Path) -> None:
+    both = {"client_secret": "s" * 40, "grant_types": ["client_credentials", "refresh_token"]}
+    clients = [
+        {"client_id": "plain", "client_secret": "s" * 40, "grant_types": ["client_credentials"]},
+        {"client_id": "both", **both},
+        {"client_id": "app", **both, "grant_types": ["authorization_code", "refresh_token"], "redirect_uris": ["https://a/"]},
+    ]  # fmt: skip
+    path = tmp_path / "sidecar.yaml"
+    path.write_text(yaml.safe_dump(configuration("http://127.0.0.1:1", clients=clients)))
+    result = run("check-config", str(path))
+    assert result.exit_code == 0
+    (warning,) = [line for line in result.output.splitlines() if line.startswith("warning: ")]
+    assert warning.startswith("warning: clients[1].grant_types: ")
+    assert 'RFC 6749 section 4.4.3: "A refresh token SHOULD NOT be included"' in warning
+
+
 def test_a_password_is_hashed_and_fits() -> None:
     result = run("hash-password", stdin="correct horse\n")
     assert result.exit_code == 0

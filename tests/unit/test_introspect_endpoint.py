@@ -71,7 +71,7 @@ class Served:
         asyncio.run(self.store.open_family(FAMILY_KEY, family, digest(OLD), Access("j", LATER), 3000))
         asyncio.run(
             self.store.rotate(
-                FAMILY_KEY, Rotation("app", digest(OLD), digest(REFRESH), (), Access("k", LATER), 10, 3000)
+                FAMILY_KEY, Rotation("app", digest(OLD), digest(REFRESH), (), Access("k", LATER), True, 3000)
             )
         )
 
@@ -84,7 +84,8 @@ class Served:
                 clock=lambda: self.now, monotonic=lambda: 0.0,
             ),
             "revoke": RevokeEndpoint(
-                authenticator=authenticator, rules=RULES, store=self.store, emit=self.events.append, clock=lambda: self.now
+                authenticator=authenticator, rules=RULES, store=self.store, keys=lambda: [bytes(32)], emit=self.events.append,
+                clock=lambda: self.now,
             ),
         }[path]  # fmt: skip
         basic = base64.b64encode(f"{who}:secret".encode()).decode()

@@ -15,8 +15,15 @@ from sidecar.core.refresh import (
     derived_key,
     digest,
     family_key,
+    first_access,
+    first_access_id,
+    first_token,
     given_successor,
+    grant_of_code,
     new_token,
+    of_client,
+    of_code,
+    open_again,
     rotate,
     successor,
 )
@@ -63,9 +70,33 @@ def test_the_successor_that_was_given_is_found_after_the_keys_were_rotated() -> 
     assert given_successor(TOKEN, current, [OTHER]) is None
 
 
+def test_a_first_token_follows_from_its_code_and_its_grant() -> None:
+    """And is nothing that a successor could be."""
+    grant_id = grant_of_code("code")
+    token = first_token(grant_id, of_code("code"), KEY)
+    assert family_key(token) == digest(grant_id)
+    assert token == first_token(grant_of_code("code"), of_code("code"), KEY)
+    others = [
+        first_token(grant_id, of_code("cod3"), KEY), first_token(grant_id, of_code("code"), OTHER),
+        first_token(grant_id, of_client("code"), KEY), first_token(grant_of_code("cod3"), of_code("code"), KEY),
+        successor(token, KEY),
+    ]  # fmt: skip
+    assert len({token, *others}) == 6
+    assert grant_of_code("\ud800") != grant_of_code("\ud801"), "whatever a form held"
+
+
+def test_only_the_first_token_of_a_clients_own_grant_tells_of_its_access_token() -> None:
+    token = first_token(GRANT_ID, of_client("app"), KEY)
+    assert first_access(token, "app", [OTHER, KEY]) == first_access_id(GRANT_ID) != GRANT_ID
+    for made in (successor(token, KEY), new_token(GRANT_ID, bytes(32)), first_token(GRANT_ID, of_code("app"), KEY)):
+        assert first_access(made, "app", [OTHER, KEY]) is None
+    assert first_access(token, "other", [OTHER, KEY]) is None
+    assert first_access(token, "app", [OTHER]) is None
+
+
 FAMILY = Family("app", "alice", (), ("a",), 0, 1000)
 STATE = FamilyState(FAMILY, "t1", 500, "t0", rotated=100, live=(Access("j0", 110), Access("j1", 900)))
-ASKED = Rotation("app", "t1", "t2", (), Access("j2", 900), 10, 500)
+ASKED = Rotation("app", "t1", "t2", (), Access("j2", 900), True, 500)
 
 
 @pytest.mark.parametrize(
@@ -75,11 +106,12 @@ ASKED = Rotation("app", "t1", "t2", (), Access("j2", 900), 10, 500)
         ({"client_id": "x"}, 120, Outcome.FOREIGN),
         ({}, 499.9, Outcome.ROTATED),
         ({}, 500, Outcome.EXPIRED),
-        ({"presented": "t0"}, 109.9, Outcome.REPEATED),
-        ({"presented": "t0"}, 110, Outcome.REUSED),
-        ({"presented": "t0"}, 95, Outcome.REPEATED),
+        ({"presented": "t0"}, 100, Outcome.REPEATED),
+        ({"presented": "t0"}, 499.9, Outcome.REPEATED),
+        ({"presented": "t0"}, 500, Outcome.EXPIRED),
         ({"presented": "x"}, 105, Outcome.REUSED),
-        ({"presented": "t0", "grace": 0}, 100, Outcome.REUSED),
+        ({"presented": "t0", "repeats": False}, 100, Outcome.REUSED),
+        ({"presented": ""}, 105, Outcome.REUSED),
         ({"scope": ("a",)}, 120, Outcome.ROTATED),
         ({"scope": ("b",)}, 120, Outcome.BEYOND_SCOPE),
         ({"scope": ("b",), "presented": "t0"}, 105, Outcome.BEYOND_SCOPE),
@@ -92,7 +124,8 @@ def test_rules(changes: dict[str, object], now: float, outcome: Outcome) -> None
     if outcome is Outcome.ROTATED:
         assert after == FamilyState(FAMILY, "t2", now + 500, "t1", now, live=(Access("j1", 900), Access("j2", 900)))
     elif outcome is Outcome.REPEATED:
-        assert (after.current, after.previous, after.repeated, after.live[-1].jti) == ("t1", "t0", True, "j2")
+        assert after._replace(live=STATE.live) == STATE
+        assert after.live[-1].jti == "j2"
     elif outcome is Outcome.REUSED:
         assert (after.ended, after.live, after.current) == (True, (), "")
     else:
@@ -102,6 +135,29 @@ def test_rules(changes: dict[str, object], now: float, outcome: Outcome) -> None
 def test_a_family_that_was_cut_off_ends() -> None:
     said, after = rotate(STATE, ASKED, cut_off=True, now=120)
     assert (said, after.ended) == (Outcome.ENDED, True)
+
+
+OPENED = FamilyState(FAMILY, "t0", 500, live=(Access("j0", 110),))
+
+
+def test_a_first_answer_is_given_again_while_nothing_of_it_was_used() -> None:
+    again = open_again(OPENED, FAMILY._replace(ends=2000, issued=7), "t0", Access("j1", 120), now=30)
+    assert again == OPENED._replace(live=(Access("j0", 110), Access("j1", 120))), "nothing else changes"
+
+
+@pytest.mark.parametrize(
+    ("state", "family", "current", "now"),
+    [
+        (OPENED, FAMILY, "t0", 500),
+        (OPENED, FAMILY, "t1", 30),
+        (OPENED, FAMILY._replace(client_id="other"), "t0", 30),
+        (OPENED._replace(ended=True, current=""), FAMILY, "", 30),
+        (STATE, FAMILY, "t0", 30),
+        (STATE, FAMILY, "t1", 30),
+    ],
+)
+def test_a_first_answer_is_not_given_again(state: FamilyState, family: Family, current: str, now: float) -> None:
+    assert open_again(state, family, current, Access("j1", 120), now=now) is None
 
 
 def test_a_family_has_a_last_moment_however_often_it_is_used() -> None:
@@ -127,12 +183,12 @@ def test_every_refusal_has_a_reason() -> None:
     assert REFUSALS[Outcome.REUSED] is Reason.REFRESH_REUSED
 
 
-@given(st.lists(st.sampled_from(["t0", "t1", "t2", "t3", "t4"]), max_size=12), st.sampled_from([0.0, 10.0]))
-def test_a_token_never_gives_two_different_successors(presented: list[str], grace: float) -> None:
+@given(st.lists(st.sampled_from(["t0", "t1", "t2", "t3", "t4"]), max_size=12), st.booleans())
+def test_a_token_never_gives_two_different_successors(presented: list[str], repeats: bool) -> None:
     state = FamilyState(FAMILY, "t0", 500)
     given: dict[str, str] = {}
     for now, token in enumerate(presented):
-        asked = Rotation("app", token, f"t{int(token[1:]) + 1}", (), Access("j", 900), grace, 500)
+        asked = Rotation("app", token, f"t{int(token[1:]) + 1}", (), Access("j", 900), repeats, 500)
         said, state = rotate(state, asked, cut_off=False, now=now)
         if said in (Outcome.ROTATED, Outcome.REPEATED):
             assert given.setdefault(token, state.current) == state.current

@@ -16,7 +16,7 @@ from sidecar.core.grants import Granted
 from sidecar.core.keys import KeyRing, SigningKey
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.reasons import Reason
-from sidecar.core.refresh import Rotated, Rotation, digest, family_key
+from sidecar.core.refresh import MOST_UNUSED, Rotated, Rotation, digest, family_key
 from sidecar.core.replies import EndpointRequest, Reply
 from sidecar.core.revocations import Cutoff, RevocationView
 from sidecar.core.secrets import hash_secret, parse_secret_hash
@@ -78,7 +78,8 @@ class Answered(dict[str, Any]):
 class Served:
     """The token endpoint; time stands still unless `now` is set."""
 
-    def __init__(self, store: type[MemoryStore] = MemoryStore) -> None:
+    def __init__(self, store: type[MemoryStore] = MemoryStore, *, repeats: bool = True) -> None:
+        self.repeats = repeats
         self.events: list[Event] = []
         self.now = NOW
         self.keys = [b"1" * 32]
@@ -92,13 +93,12 @@ class Served:
         self.refresh = RefreshTokens(
             store=self.store,
             rules=RULES,
-            times=RefreshTimes(1000, 300, 10),
+            times=RefreshTimes(1000, 300, repeats=self.repeats),
             find_user=self.users.get,
             keys=lambda: self.keys,
             emit=self.events.append,
             clock=lambda: self.now,
             new_id=lambda: next(ids),
-            new_secret=lambda: bytes(32),
         )
         self.ids = ids
 
@@ -192,13 +192,15 @@ def test_a_scope_that_the_client_lost_is_lost(served: Served) -> None:
     assert served.again(token, "narrowed")["scope"] == "orders:read"
 
 
-def test_a_lost_answer_is_given_again_once(served: Served) -> None:
+def test_a_lost_answer_is_given_again_however_late_and_however_often(served: Served) -> None:
     token = served.begin()
-    lost, again, third = (served.again(token) for _ in range(3))
-    assert again["refresh_token"] == lost["refresh_token"]
-    assert jti(again) != jti(lost)
-    assert (third.status, third["error"], third.reason) == (400, "invalid_grant", Reason.REFRESH_REUSED)
-    assert served.again(again["refresh_token"]).status == 200
+    lost = served.again(token)
+    for _ in range(4):
+        served.now += 70
+        again = served.again(token)
+        assert again["refresh_token"] == lost["refresh_token"]
+        assert jti(again) != jti(lost)
+    assert served.again(lost["refresh_token"]).status == 200
     assert served.revoked == set()
 
 
@@ -210,17 +212,20 @@ def test_a_lost_answer_is_given_again_after_the_keys_were_rotated(served: Served
     assert served.again(lost["refresh_token"]).status == 200
 
 
-def test_a_replay_after_the_grace_ends_everything(served: Served) -> None:
-    first = served.post(grant_type="authorization_code")
-    second = served.again(first["refresh_token"])
-    served.now += 10
-    answer = served.again(first["refresh_token"])
+@pytest.mark.parametrize("repeats", [True, False])
+def test_a_replay_ends_everything(repeats: bool) -> None:
+    """It is one when what came of the token was used; in any case where no token may repeat what it gave."""
+    served = Served(repeats=repeats)
+    given = [served.post(grant_type="authorization_code")]
+    for _ in range(1 + repeats):
+        given.append(served.again(given[-1]["refresh_token"]))
+    answer = served.again(given[0]["refresh_token"])
     assert (answer.status, answer["error"], answer.reason) == (400, "invalid_grant", Reason.REFRESH_REUSED)
-    assert served.revoked == {jti(first), jti(second)}
+    assert served.revoked == {jti(each) for each in given}
     assert [event for event in served.events if isinstance(event, TokenRevoked)] == [
-        TokenRevoked("app", jti(first)), TokenRevoked("app", jti(second)),
-    ]  # fmt: skip
-    answer = served.again(second["refresh_token"])
+        TokenRevoked("app", jti(each)) for each in given
+    ]
+    answer = served.again(given[-1]["refresh_token"])
     assert (answer.status, answer.reason) == (400, Reason.REFRESH_REVOKED)
 
 
@@ -282,6 +287,32 @@ def test_without_the_store_it_is_503_and_nothing_is_issued() -> None:
 
 
 GRANT_ID = "A" * 22
+
+
+def test_a_grant_with_a_seed_gives_the_same_answer_until_its_refresh_token_is_used(served: Served) -> None:
+    served.granted = served.granted._replace(grant_id=GRANT_ID, seed="code x")
+    first, second = (served.post(grant_type="authorization_code") for _ in range(2))
+    assert first["refresh_token"] == second["refresh_token"]
+    assert jti(first) != jti(second)
+    served.keys.insert(0, b"2" * 32)
+    assert served.post(grant_type="authorization_code")["refresh_token"] == first["refresh_token"], "by another process"
+    used = served.again(first["refresh_token"])
+    late = served.post(grant_type="authorization_code")
+    assert (late.status, late["error"], late.reason) == (400, "invalid_grant", Reason.CODE_REPLAYED)
+    assert {jti(first), jti(second), jti(used)} < served.revoked
+    assert served.again(used["refresh_token"]).reason is Reason.REFRESH_REVOKED
+
+
+def test_a_client_that_never_uses_its_refresh_tokens_keeps_some(served: Served) -> None:
+    """The newest that were not used, and all that were; the store stays small."""
+    used = served.post(grant_type="client_credentials")
+    followed = served.again(used["refresh_token"])
+    given = [served.post(grant_type="client_credentials") for _ in range(MOST_UNUSED + 1)]
+    assert len(served.store._families) == MOST_UNUSED + 1
+    assert served.again(given[0]["refresh_token"]).reason is Reason.REFRESH_EXPIRED
+    assert served.again(given[1]["refresh_token"]).status == 200
+    assert served.again(followed["refresh_token"]).status == 200
+    assert served.revoked == set(), "access tokens live on"
 
 
 @pytest.mark.parametrize("name", ["app", "plain"])

@@ -63,6 +63,7 @@ class Served:
             authenticator=ClientAuthenticator(ClientRegistry(CLIENTS.values(), bytes(32)), realm="https://issuer"),
             rules=RULES,
             store=self.store,
+            keys=lambda: [bytes(32)],
             emit=self.events.append,
             clock=lambda: self.now,
         )

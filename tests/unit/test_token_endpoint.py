@@ -66,13 +66,12 @@ class Served:
         refresh = RefreshTokens(
             store=MemoryStore(clock=lambda: NOW, emit=self.events.append),
             rules=RULES,
-            times=RefreshTimes(3600, 600, 10),
+            times=RefreshTimes(3600, 600, repeats=True),
             find_user=lambda _: None,
             keys=lambda: [bytes(32)],
             emit=self.events.append,
             clock=lambda: NOW,
             new_id=self.new_id,
-            new_secret=lambda: bytes(32),
         )
         self.endpoint = TokenEndpoint(
             authenticator=self.authenticator,
