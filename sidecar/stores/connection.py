@@ -63,6 +63,9 @@ class _Credentials(CredentialProvider):
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         return self._given  # redis-py sends none when it is empty
 
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        return self.get_credentials()
+
 
 class Server:
     """A Redis server at `url`. `timeout` in seconds. `redis` is the client, for `register_script` and the like. `renewed` gives

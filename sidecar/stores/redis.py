@@ -179,10 +179,14 @@ class RedisStore:
     async def read_family(self, key: str) -> FamilyState | None:
         fields = ("client", "subject", "roles", "scope", "issued", "ends", "idle_end", "current", "previous", "rotated",
                   "ended")  # fmt: skip
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.hmget(self._family_keys(key, "")[0], fields)
-            pipe.time()
-            answer, (seconds, microseconds) = await self._run(pipe.execute)
+
+        async def ask() -> Any:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.hmget(self._family_keys(key, "")[0], fields)
+                pipe.time()
+                return await pipe.execute()
+
+        answer, (seconds, microseconds) = await self._run(ask, again=True)
         ahead = seconds + microseconds / 1e6 - self._clock()
         said = {name: value.decode() if value is not None else "" for name, value in zip(fields, answer, strict=True)}
         if not said["client"]:
