@@ -22,6 +22,7 @@ from sidecar.proxy.listener import Listener
 
 _AT_A_TIME: Final = 64  # then other events have their turn
 _PAUSE: Final = 1.0  # seconds until a new try when accepting fails
+_GOODBYE: Final = 2.0  # seconds for the client's part of the end of TLS; a mute one keeps its place no longer
 
 
 class Acceptor:
@@ -95,7 +96,11 @@ class Acceptor:
         tls = self.tls
         try:
             await self._loop.connect_accepted_socket(
-                lambda: connection, sock, ssl=tls, ssl_handshake_timeout=self._handshake if tls else None
+                lambda: connection,
+                sock,
+                ssl=tls,
+                ssl_handshake_timeout=self._handshake if tls else None,
+                ssl_shutdown_timeout=_GOODBYE if tls else None,
             )
         except OSError:
             pass  # the handshake failed, or the client left: there is nobody to tell

@@ -101,6 +101,7 @@ class ClientConnection(BaseProtocol):
         "_head_bytes",
         "_head_end",
         "_head_since",
+        "_held",
         "_incomplete",
         "_line",
         "_linger_until",
@@ -151,6 +152,7 @@ class ClientConnection(BaseProtocol):
         self._emptied_by = 0.0  # when the rest of a body, whose request was answered, has to be there
         self.active_at = self._head_since = listener.monotonic()
         self._line = RequestLineWatch()
+        self._held = (b"", 0)  # a read of which the parser holds back a part, and what its body had before
         self._head_bytes = 0  # of a head that is not whole yet
         self._head_end = b""  # the last three of them
         self._undelivered = 0
@@ -261,7 +263,8 @@ class ClientConnection(BaseProtocol):
         if in_head and not self._line.head(data):
             self._broken(Reason.MALFORMED_REQUEST)
             return
-        before = 0 if in_head else body.total_bytes
+        # What the parser had held back is the end of a read that was seen before.
+        read, before = (data, 0 if in_head else body.total_bytes) if data else self._held
         clean, self._clean = self._clean, False
         try:
             messages, _, _ = self._parser.feed_data(data)  # type: ignore[union-attr]  # set until connection_lost
@@ -270,12 +273,12 @@ class ClientConnection(BaseProtocol):
             return
         finished = self._finish_message()
         if messages or finished:
-            alone = self._alone(data, messages) if not finished else not messages and self._ends(data, body, before)
-            if not self._line.ended(data, alone=alone):
+            alone = self._alone(read, messages) if not finished else not messages and self._ends(read, body, before)
+            if not self._line.ended(read, alone=alone):
                 self._broken(Reason.MALFORMED_REQUEST)
                 return
         if messages:
-            self._accept(messages, data, now, finished, clean=clean)
+            self._accept(messages, read, now, finished, clean=clean)
         elif finished:
             self._pump()
         elif in_head and data:
@@ -284,6 +287,7 @@ class ClientConnection(BaseProtocol):
             self._head_since = self._head_since or now
             if self._head_bytes > self.listener.limits.headers + self.listener.limits.request_line:
                 self._broken(Reason.HEADERS_TOO_LARGE)
+        self._held = (read, before) if self._full or self._reading_paused else (b"", 0)
 
     def _finish_message(self) -> int:
         # The parser counts a message when it is whole, and only then can be told that it left the queue.
@@ -401,6 +405,9 @@ class ClientConnection(BaseProtocol):
                         self._parser.message_consumed()  # type: ignore[union-attr]  # set until connection_lost
                     else:
                         self._incomplete = payload
+                        if self._full:  # the rest of it was held back, too
+                            self._full = False
+                            self._resume_reading_for_buffer()
                     now = self.listener.monotonic()
                     self.exchange = self.listener.start_exchange(self, message, payload, now)
                 elif self._fault is not None:

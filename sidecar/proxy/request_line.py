@@ -28,7 +28,7 @@ class RequestLineWatch:
         """Take a read that begins a head or goes on with one. Whether its request line, so far, may be HTTP's."""
         if self._line is None:
             return True
-        if not self._line and data.endswith(b" HTTP/1.1", 0, data.find(b"\r\n")):
+        if not self._line and (end := data.find(b"\r\n")) > 0 and data.endswith(b" HTTP/1.1", 0, end):
             self._line = None
             return True
         text = self._line + data if self._line else data

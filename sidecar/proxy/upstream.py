@@ -60,6 +60,7 @@ class Receiver(Protocol):
     resendable: bool
     expects_continue: bool  # the client may hold its body back until it gets 100
     wanted: bool  # somebody still waits for the answer
+    upgrade: bytes  # the protocol that the upstream was asked to switch to, or empty
     sent_at: float  # monotonic seconds
 
     @property
@@ -307,7 +308,7 @@ class UpstreamConnection(asyncio.Protocol):
         if now - self._active_at > (timeouts.stream if self._final else timeouts.response):
             unread = self._reading_paused
             self.abandon()
-            if not clients_turn and not unread:
+            if not clients_turn and not unread and not held_back:  # else the client may have kept it waiting
                 self._pool.failed(self)
             receiver.on_failure(Reason.UPSTREAM_TIMEOUT)
 
@@ -430,7 +431,10 @@ class UpstreamConnection(asyncio.Protocol):
         if self._complete:
             self._pool.unasked(self)  # more came than the answer
         self.abandon()
-        self._pool.failed(self)
+        if not (
+            self._parser.get_status_code() == 101 and receiver.upgrade
+        ):  # a client that spoke too early is no fault of it
+            self._pool.failed(self)
         receiver.on_failure(Reason.UPSTREAM_INVALID)
 
     def _start_tunnel(self, receiver: Receiver, data: bytes, now: float) -> None:

@@ -62,6 +62,7 @@ class Asker:
 
     head_request = resendable = expects_continue = awaits_switch = sending = False
     wanted = True
+    upgrade = b""
 
     def __init__(self) -> None:
         self.sent_at = 0.0

@@ -63,6 +63,7 @@ class Answer:
 
     resendable = False
     wanted = True
+    upgrade = b""
     sending = False
     sent_at = 0.0
     awaits_switch = False
