@@ -1,12 +1,15 @@
 """What outlives a request: `memory://` for one process, Redis for many. Both fulfil `core.ports.Store`."""
 
 from collections.abc import Callable
+from typing import Final
 from urllib.parse import urlsplit
 
 from sidecar.core.events import Listener
 from sidecar.core.ports import Store
 from sidecar.stores.memory import MemoryStore
 from sidecar.stores.redis import RedisStore
+
+_LONGEST_INTERVAL: Final = 1.0  # seconds between two beats: for a multiple of it a process waits after a loss
 
 
 def open_store(
@@ -33,7 +36,7 @@ def open_store(
             url,
             prefix=prefix,
             timeout=timeout,
-            interval=max_staleness / 5,
+            interval=min(max_staleness / 5, _LONGEST_INTERVAL),
             clock=clock,
             monotonic=monotonic,
             emit=emit,

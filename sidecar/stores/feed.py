@@ -14,13 +14,13 @@ How what a server lost comes back. Each process remembers what it knows, and giv
 
 - What this process wrote itself, and has not read in the stream by the next beat, is looked for and written again: whoever took
   it was perhaps no longer the server that the others read from.
-- After a change of server (its run id), after a loss that the server noticed itself (`stores.scripts`), and after a load, what
-  this process wrote lately is looked for first, since perhaps nobody else knows it. Then, by one process at a time, what became
-  known lately, and then everything, in slices.
-- Until that is done the server keeps a mark, `lost`. A process that remembers nothing yet does not believe such a server,
-  unless nobody came to give anything back for so long that there can be nobody.
-- For a little more than the time of a beat after it noticed a change, a process takes nothing for confirmed: so long the others
-  may take to notice it as well, and to give back what they know.
+- After a loss that the server noticed (`stores.scripts`: fewer entries, no state, another server), and after what was read last
+  had gone, what this process wrote or read lately is looked for at once, since perhaps nobody else knows it. Then everything,
+  in slices, by one process at a time.
+- The loss is over when a process that remembers everything has given that back, and every process had the time to notice and
+  give back what it knows lately. While it is open, a process that remembers nothing yet does not believe the server, unless
+  nobody has given anything back for so long that there can be nobody.
+- For that time, too, a process takes nothing for confirmed after it noticed a loss or another server.
 """
 
 import asyncio
@@ -39,23 +39,30 @@ _SWEPT: Final = 500  # entries that are looked for at a time
 _MOST_RECENT: Final = 50_000
 _FOR_GOOD: Final = 2**53
 _SKEW: Final = 2.0  # seconds by which clocks may differ before the operator is told
-_NOTICED: Final = 1.25  # times the interval, until every process has noticed a change of server
-_NOBODY: Final = 10  # times the interval, without anybody who gives back what was lost
+_NOTICED: Final = 2.25  # times the interval, until every process that reaches the server has noticed a loss
+_LATELY: Final = 10  # times the interval
+_TURN: Final = 3  # times the interval, for which a turn is kept by one who may have died
+_MOST_PAUSE: Final = 30.0  # seconds between two tries to give back
+_TOLD_EVERY: Final = 60.0  # seconds between two words about entries that cannot be read
+_STABLE: Final = 2  # times the interval, after which a session was a good one
 
 Entries = list[tuple[bytes, dict[bytes, bytes]]]
 Revocations = list[tuple[str, int]]
 
 
 class Beat(NamedTuple):
-    """The answer to a heartbeat: is the entry asked for still in the stream, and which entry is the newest; the mark of a loss,
-    or empty; which server said so, or empty; how many seconds its clock is ahead of ours; how old, in seconds, the answer may
-    be, for a replica's; and whether the server takes writes."""
+    """The answer to a heartbeat: is the entry asked for still in the stream, and which entry is the newest; which server said
+    so, or empty; how many seconds its clock is ahead of ours; the number of the loss that is open, or empty, whether entries
+    were `counted` as missing, and for how many seconds nobody has given anything back; how old, in seconds, the answer may be,
+    for a replica's; and whether the server takes writes."""
 
     present: bool
     newest: bytes
-    lost: str = ""
     server: str = ""
     skew: float = 0.0
+    loss: str = ""
+    counted: bool = False
+    quiet: float = 0.0
     age: float = 0.0
     writable: bool = True
 
@@ -84,11 +91,9 @@ class Source(Protocol):
     def entries(self, last_read: bytes) -> AsyncGenerator[Entries, None]:
         """The entries after `last_read`, as they come; ends only by raising."""
 
-    async def mark_lost(self) -> str:
-        """Say that something may be missing, unless that is said already; the mark."""
-
-    async def make_whole(self, mark: str) -> None:
-        """Take the mark away, if it is still that one."""
+    async def make_whole(self, loss: str, window: float) -> bool | None:
+        """Say that what was missing after this loss was given back: whether it is over; `None` when it is not `window` seconds
+        old yet. False: there was another."""
 
     async def take_turn(self, seconds: float) -> bool:
         """Begin, or go on, to give back, for so long; whether nobody else does."""
@@ -130,6 +135,9 @@ class RevocationFeed:
         self._remembers = False  # the view was complete once
         self._believed_from = -float("inf")  # monotonic
         self._due = asyncio.Event()  # something may have to be given back
+        self._loss = ""  # the one that is open, as far as we know
+        self._given_for = ""  # the one after which we gave back everything
+        self._owed = False  # a process that did not remember everything has given back what it knew
         self._ours: dict[
             str, tuple[int, float]
         ] = {}  # what we wrote and have not read: its end, and when it was written
@@ -138,6 +146,7 @@ class RevocationFeed:
         self._skewed = False
         self.skew = 0.0
         self._unreadable_told = 0
+        self._told_at = -float("inf")  # monotonic
         self.unreadable = 0  # entries that named no token, or no time
 
     def __repr__(self) -> str:
@@ -147,7 +156,7 @@ class RevocationFeed:
     def wrote(self, revocations: Revocations) -> None:
         """This process has written these, just now; they should come back in the stream."""
         self._expect(revocations)
-        _note(self._written, revocations, self._monotonic(), _NOBODY * self._interval)
+        _note(self._written, revocations, self._monotonic(), _LATELY * self._interval)
 
     def _expect(self, revocations: Revocations) -> None:
         now = self._monotonic()
@@ -157,6 +166,7 @@ class RevocationFeed:
         """Keep the view current until cancelled, through every fault of the server."""
         failures = 0
         while True:
+            begun = self._monotonic()
             try:
                 await self._session(view)
             except Discontinuous:
@@ -166,8 +176,8 @@ class RevocationFeed:
                 self._say(up=False, detail=str(exc))
                 if not self._server:  # it does not say which it is: it may be another one now
                     self._distrust()
-            # A session that had shown continuity begins the pauses anew.
-            failures = 0 if view.staleness(self._monotonic()) < 2 * self._interval else min(failures + 1, 10)
+            lasted = self._monotonic() - begun
+            failures = 0 if lasted > _STABLE * self._interval else min(failures + 1, 10)
             pause = min(self._interval, _FIRST_PAUSE * 2**failures)
             await asyncio.sleep(pause * (0.5 + 0.5 * self._jitter()))
 
@@ -195,7 +205,7 @@ class RevocationFeed:
             async for entries in stream:
                 revocations = self._revocations(entries)
                 view.add(revocations)
-                _note(self._heard, revocations, self._monotonic(), _NOBODY * self._interval)
+                _note(self._heard, revocations, self._monotonic(), _LATELY * self._interval)
                 for entry, _ in revocations:
                     self._ours.pop(entry, None)
                 self._follow(entries)
@@ -231,7 +241,6 @@ class RevocationFeed:
         if not self._loaded:
             await self._load(view)
             self._loaded = True
-        alone_since = self._monotonic()
         while True:
             asked = self._monotonic()
             beat = await self._source.beat(self._position)
@@ -240,23 +249,27 @@ class RevocationFeed:
             await self._reach(beat.newest)
             self._notice(beat)
             await self._look_for_ours(asked)
-            if not self._remembers and beat.lost and asked - alone_since < _NOBODY * self._interval:
-                self._say(up=False, detail="revocations were lost, and are being given back")
-            elif asked >= self._believed_from:
-                self._believe(view, asked - beat.age, lost=bool(beat.lost))
+            waits = not self._remembers and beat.loss and beat.quiet < _NOTICED * self._interval
+            if asked >= self._believed_from and not waits:
+                self._believe(view, asked - beat.age, beat)
             while not view.purge(self._clock(), _SLICE):  # noqa: ASYNC110  it works, and does not wait
                 await asyncio.sleep(0)  # others have their turn
-            await asyncio.sleep(self._interval)
+            await asyncio.sleep(self._until_next())
 
-    def _believe(self, view: RevocationView, moment: float, *, lost: bool) -> None:
+    def _until_next(self) -> float:
+        """Seconds until the next beat: as soon as one can be believed, if none can be for now."""
+        left = self._believed_from - self._monotonic()
+        return min(self._interval, left) if left > 0 else self._interval
+
+    def _believe(self, view: RevocationView, moment: float, beat: Beat) -> None:
         view.confirm(moment)
-        if not self._remembers and lost:
-            self._emit(
-                StoreNoted("revocations_lost", "the store lost revocations, and no process was there to remember them")
-            )
-        self._remembers = True
-        if lost:
-            self._due.set()
+        if not self._remembers:
+            if beat.loss and beat.counted:
+                text = "the store lost revocations, and no process was there to remember them"
+                self._emit(StoreNoted("revocations_lost", text))
+            self._remembers = True
+            if beat.loss or self._owed:
+                self._due.set()
         self._say(up=True, detail="the revocation feed is continuous")
 
     async def _reach(self, entry: bytes) -> None:
@@ -273,14 +286,21 @@ class RevocationFeed:
         if beat.server and self._server and beat.server != self._server:
             self._distrust()
         self._server = beat.server or self._server
+        if beat.loss and beat.loss not in (self._loss, self._given_for):
+            self._distrust()
+        self._loss = beat.loss
         self._writable = beat.writable
-        if self.unreadable > self._unreadable_told:
-            self._unreadable_told = self.unreadable
-            self._emit(StoreNoted("store_entries_unreadable", f"{self.unreadable} so far; what they name is refused"))
         self.skew = beat.skew
         if (abs(beat.skew) > _SKEW) is not self._skewed:
             self._skewed = not self._skewed
             self._emit(StoreNoted("clock_differs", f"the store's clock is ahead of ours by {beat.skew:.1f} s"))
+        self._tell_unreadable()
+
+    def _tell_unreadable(self) -> None:
+        now = self._monotonic()
+        if self.unreadable > self._unreadable_told and now - self._told_at > _TOLD_EVERY:
+            self._unreadable_told, self._told_at = self.unreadable, now
+            self._emit(StoreNoted("store_entries_unreadable", f"{self.unreadable} so far; what they name is refused"))
 
     def _distrust(self) -> None:
         """This server may have less than the one before, and others may have noticed later."""
@@ -307,32 +327,38 @@ class RevocationFeed:
                 self._expect(missing)
 
     async def _give_back(self, view: RevocationView) -> None:
-        """Whenever it is due: first what became known lately, then everything, when it is our turn."""
+        """Whenever it is due: at once what became known lately, then everything, when it is our turn. Its faults end no
+        session: the beat finds out a server that is gone."""
+        pause = self._interval
         while True:
             await self._due.wait()
             self._due.clear()
-            if not self._remembers:
-                continue
             try:
                 await self._give_all(view)
+                pause = self._interval
             except StoreUnavailable:
                 self._due.set()
-                if self._writable:
-                    raise
-                await asyncio.sleep(self._interval)  # it can be read, and that goes on
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _MOST_PAUSE)
             except BaseException:
                 self._due.set()  # the next session does it
                 raise
 
     async def _give_all(self, view: RevocationView) -> None:
-        mark = await self._source.mark_lost()
-        await self._give([(entry, until) for _, entry, until in list(self._written)])
-        while not await self._source.take_turn(_NOBODY * self._interval):  # noqa: ASYNC110  the others are elsewhere
-            await asyncio.sleep(self._interval * (0.5 + self._jitter()))
-        await self._give([(entry, until) for _, entry, until in list(self._heard)])
+        loss = self._loss
+        await self._give(
+            [(entry, until) for lately in (self._written, self._heard) for _, entry, until in list(lately)]
+        )
+        if not self._remembers:
+            self._owed = True
+            return
+        while not await self._source.take_turn(_TURN * self._interval):  # noqa: ASYNC110  the others are elsewhere
+            await asyncio.sleep(self._interval * (0.5 + self._jitter()) / 2)
         await self._sweep(view)
-        await self._source.make_whole(mark)
+        self._given_for, self._owed = loss, False
         await self._source.end_turn()
+        while loss and await self._source.make_whole(loss, _NOTICED * self._interval) is None:  # noqa: ASYNC110  see above
+            await asyncio.sleep(self._interval / 2)
 
     async def _sweep(self, view: RevocationView) -> None:
         now, until = self._clock(), self._monotonic()
@@ -342,7 +368,7 @@ class RevocationFeed:
             await self._give(revocations)
             if self._monotonic() > until:
                 until = self._monotonic() + self._interval
-                await self._source.take_turn(_NOBODY * self._interval)
+                await self._source.take_turn(_TURN * self._interval)
 
     def _say(self, *, up: bool, detail: str) -> None:
         if up is not self._up:

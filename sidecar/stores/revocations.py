@@ -47,7 +47,8 @@ class RedisRevocations:
         self._probe = self._server.script(scripts.PROBE)
         self._revoke = self._server.script(scripts.REVOKE)
         self._beat = self._server.script(scripts.BEAT)
-        self._mark_lost = self._server.script(scripts.MARK_LOST)
+        self._take_turn = self._server.script(scripts.TURN)
+        self._end_turn = self._server.script(scripts.END_TURN)
         self._make_whole = self._server.script(scripts.MAKE_WHOLE)
         self._fault_of_writes = ""  # why nothing can be written, although it can be read
         self.feed = RevocationFeed(self, interval=interval, clock=clock, monotonic=monotonic, emit=emit, jitter=jitter)
@@ -96,9 +97,17 @@ class RedisRevocations:
             return await self._beat_by_reading(last_read)
         self._note_writable("")
         with _readable():
-            present, newest, lost, now, server = said
+            present, newest, now, server, loss, why, quiet = said
             skew = float(now) - self._between(before)
-            return Beat(bool(present), bytes(newest), name_of(lost), name_of(server), skew)
+            return Beat(
+                bool(present),
+                bytes(newest),
+                name_of(server),
+                skew,
+                name_of(loss),
+                counted=why == b"count",
+                quiet=float(quiet),
+            )
 
     async def _beat_by_reading(self, last_read: bytes) -> Beat:
         """What a server that takes no writes can show: the newest entry that there is. A replica shows it as of the last
@@ -109,14 +118,16 @@ class RedisRevocations:
             ask: Pipeline = pipe
             ask.xrange(self._stream, last_read or b"-", last_read or b"+", count=1)
             ask.xrevrange(self._stream, count=1)
-            ask.hget(self._state, "lost")
+            ask.hmget(self._state, "open", "loss", "since", "sign")
             ask.time()
             ask.info("everything")
             said = await self._server.run(ask.execute)
         with _readable():
-            found, newest, lost, (seconds, microseconds), info = said
-            skew = seconds + microseconds / 1e6 - self._between(before)
-            return _seen(bool(found), newest, name_of(lost or b""), info, skew)
+            found, newest, (is_open, loss, *moments), (seconds, microseconds), info = said
+            now = seconds + microseconds / 1e6
+            quiet = now - max(float(moment or 0) for moment in moments)
+            number = name_of(loss or b"0") if is_open else ""
+            return _seen(bool(found), newest, info)._replace(skew=now - self._between(before), loss=number, quiet=quiet)
 
     def _between(self, before: float) -> float:
         """Our time in the middle of a command that was begun at `before`."""
@@ -149,28 +160,18 @@ class RedisRevocations:
             yield found
             start = b"(" + found[-1][0]
 
-    async def mark_lost(self) -> str:
-        mark = await self._server.run(lambda: self._mark_lost(keys=[self._state], args=[self._name]), again=True)
-        with _readable():
-            return name_of(mark)
-
-    async def make_whole(self, mark: str) -> None:
-        await self._server.run(
-            lambda: self._make_whole(keys=[self._revoked, self._state], args=[_bytes_of(mark)]), again=True
-        )
+    async def make_whole(self, loss: str, window: float) -> bool | None:
+        keys = [self._revoked, self._state]
+        said = await self._server.run(lambda: self._make_whole(keys=keys, args=[_bytes_of(loss), window]), again=True)
+        return {1: True, 0: None}.get(said, False)
 
     async def take_turn(self, seconds: float) -> bool:
-        milliseconds = max(1, int(seconds * 1000))
-        take = partial(self._redis.set, self._turn, self._name, px=milliseconds, nx=True)
-        if await self._server.run(take, again=True):
-            return True
-        if await self._server.run(lambda: self._redis.get(self._turn), again=True) != self._name:
-            return False
-        return bool(await self._server.run(lambda: self._redis.pexpire(self._turn, milliseconds), again=True))
+        args: list[bytes | int] = [self._name, max(1, int(seconds * 1000))]
+        keys = [self._turn, self._state]
+        return bool(await self._server.run(lambda: self._take_turn(keys=keys, args=args), again=True))
 
     async def end_turn(self) -> None:
-        if await self._server.run(lambda: self._redis.get(self._turn), again=True) == self._name:
-            await self._server.run(lambda: self._redis.delete(self._turn), again=True)
+        await self._server.run(lambda: self._end_turn(keys=[self._turn], args=[self._name]), again=True)
 
     async def entries(self, last_read: bytes) -> AsyncGenerator[Entries, None]:
         deadline = 2 * self._interval
@@ -184,15 +185,15 @@ class RedisRevocations:
                     yield page
 
 
-def _seen(present: bool, newest: Entries, lost: str, info: dict[str, Any], skew: float) -> Beat:  # noqa: FBT001  a field of it
+def _seen(present: bool, newest: Entries, info: dict[str, Any]) -> Beat:  # noqa: FBT001  a field of it
     age = 0.0
     if info.get("role") != "master":
         if info.get("master_link_status") != "up":
             raise StoreUnavailable("the server is a replica that is cut off from its primary")
-        age = float(info["master_last_io_seconds_ago"])
+        age = float(info["master_last_io_seconds_ago"]) + 1.0  # whole seconds are said
     if not newest:
         raise StoreUnavailable("the server holds no revocations, and takes no writes")
-    return Beat(present, newest[0][0], lost, str(info.get("run_id", "")), skew, age, writable=False)
+    return Beat(present, newest[0][0], str(info.get("run_id", "")), age=age, writable=False)
 
 
 @contextmanager

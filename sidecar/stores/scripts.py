@@ -6,18 +6,26 @@ families are those of `core.refresh`, and the contract tests hold both sides to 
 
 from typing import Final
 
-# Each entry of the stream names the one `after` which it came, '' for none: whoever has read that one has missed nothing.
+# Each entry of the stream names the one `after` which it came, '' for none: whoever has read that one has missed nothing. A
+# stream whose last id is the last that there can be, since somebody wrote it, begins anew.
 _APPEND: Final = """
 local function append(stream, length, ...)
   local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
-  return redis.call('XADD', stream, 'MAXLEN', '~', length, '*', 'after', last and last[1] or '', ...)
+  local id = redis.pcall('XADD', stream, 'MAXLEN', '~', length, '*', 'after', last and last[1] or '', ...)
+  if type(id) == 'table' and string.find(id.err, 'exhausted') then
+    redis.call('DEL', stream)
+    id = redis.call('XADD', stream, '*', 'after', '', ...)
+  end
+  if type(id) == 'table' then error(id.err) end
+  return id
 end
 """
 
 # The set of revocations, and a hash about it, the *state*. Each script counts the set when it comes and when it goes
 # (`card`), so that a set which somebody else has made smaller is noticed by whoever comes next: it was evicted, deleted or
-# restored on its own. Then the state says `lost`, a mark, until a process that remembers everything has given back what it
-# knows.
+# restored on its own. A beat also notices another server than before (`run`), and any script that there is no state. Each
+# time that is a *loss*: its number grows, also while an earlier one is `open`, and `since` says when. It stays open until a
+# process that remembers everything has given back what it knows, and everybody had the time to notice (`MAKE_WHOLE`).
 #
 # Entries leave the set when they have been over for two hours by the server's clock and by the caller's, whichever is behind:
 # clocks differ, and a process whose clock is late would admit again what is forgotten too early.
@@ -27,10 +35,18 @@ _SET: Final = (
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 
+local function lose(revoked, state, why)
+  if type(redis.pcall('HINCRBY', state, 'loss', 1)) == 'table' then redis.call('HSET', state, 'loss', time[1]) end
+  redis.call('HSET', state, 'open', '1', 'why', why, 'since', time[1], 'card', redis.call('ZCARD', revoked))
+end
+
 local function arrive(revoked, state)
-  local known = tonumber(redis.call('HGET', state, 'card') or 0)
-  if known and redis.call('ZCARD', revoked) < known and redis.call('HEXISTS', state, 'lost') == 0 then
-    redis.call('HSET', state, 'lost', time[1] .. '.' .. time[2])
+  local known = redis.call('HGET', state, 'card')
+  local card = tonumber(known or '')
+  if not known then
+    lose(revoked, state, 'server')
+  elseif not card or card < 0 or redis.call('ZCARD', revoked) < card then
+    lose(revoked, state, 'count')
   end
 end
 
@@ -60,6 +76,7 @@ local function remember(revoked, stream, cutoffs, length, entry, till)
     if not known or tonumber(before) > known then
       redis.call('HSET', cutoffs, kind .. ' ' .. name, before)
       local left = redis.call('TTL', cutoffs)
+      local till = string.format('%.0f', math.min(tonumber(till), 99999999999))
       if left < 0 or now + left < tonumber(till) then redis.call('EXPIREAT', cutoffs, till) end
     end
   end
@@ -81,15 +98,15 @@ end
 local key = KEYS[1]
 for _, call in ipairs({
   {'GET', key}, {'SET', key, '1', 'XX', 'EX', 1}, {'GETDEL', key}, {'DEL', key}, {'UNLINK', key}, {'EXISTS', key}, {'TTL', key},
-  {'EXPIRE', key, 1}, {'EXPIREAT', key, 1}, {'PEXPIRE', key, 1},
+  {'EXPIRE', key, 1}, {'EXPIREAT', key, 1}, {'PTTL', key}, {'TYPE', key},
   {'HGET', key, 'a'}, {'HMGET', key, 'a'}, {'HEXISTS', key, 'a'}, {'HDEL', key, 'a'},
   {'ZADD', key, 'XX', 1, 'a'}, {'ZREM', key, 'a'}, {'ZPOPMIN', key}, {'ZCARD', key}, {'ZSCORE', key, 'a'}, {'ZMSCORE', key,
   'a'}, {'ZSCAN', key, 0}, {'ZRANGEBYSCORE', key, 1, 2}, {'ZRANGE', key, 0, 0}, {'ZREVRANGE', key, 0, 0},
   {'ZREMRANGEBYSCORE', key, 1, 2}, {'XADD', key, 'NOMKSTREAM', '*', 'a', 'b'}, {'XRANGE', key, '-', '+'}, {'XREVRANGE', key,
   '+', '-'}, {'XREAD', 'STREAMS', key, '0'}, {'TIME'},
 }) do try(unpack(call)) end
-try('HSET', key, 'a', 'b')
-try('HSETNX', key, 'a', 'b')
+try('HSET', key, 'a', '1')
+try('HINCRBY', key, 'a', 1)
 redis.pcall('DEL', key)
 return refused
 """
@@ -105,14 +122,21 @@ leave(KEYS[1], KEYS[4], ARGV[1])
 )
 
 # KEYS: set, stream, cutoffs, state. ARGV: the caller's clock, stream length, the last entry that was read ('' at first),
-# milliseconds between heartbeats. Gives whether that entry is still there; the newest entry, which is a new heartbeat when the
-# last one is too old; the mark of a loss or ''; the server's time in seconds; and its run id, '' where INFO is not allowed.
-# It always writes something: a server that takes no writes says so at once, and a replica cannot be taken for its primary.
+# milliseconds between heartbeats. Gives whether that entry is still there; the newest entry, which is a new heartbeat when
+# the last one is too old; the server's time in seconds; its run id, '' where INFO is not allowed; the number of the loss that
+# is open, or ''; why there is one; and for how many seconds nobody has given anything back since. It always writes something:
+# a server that takes no writes says so at once, and a replica cannot be taken for its primary.
 BEAT: Final = (
     _SET
     + """
 redis.call('HSET', KEYS[4], 'beat', time[1])
 arrive(KEYS[1], KEYS[4])
+local info = redis.pcall('INFO', 'server')
+local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
+if run ~= '' and redis.call('HGET', KEYS[4], 'run') ~= run then
+  if redis.call('HEXISTS', KEYS[4], 'run') == 1 then lose(KEYS[1], KEYS[4], 'server') end
+  redis.call('HSET', KEYS[4], 'run', run)
+end
 local present = 1
 if ARGV[3] ~= '' then present = #redis.call('XRANGE', KEYS[2], ARGV[3], ARGV[3]) end
 local tail = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
@@ -121,27 +145,43 @@ if not newest or now * 1000 - tonumber(string.match(newest, '^%d+')) >= tonumber
   newest = append(KEYS[2], ARGV[2], 'beat', '1')
 end
 leave(KEYS[1], KEYS[4], ARGV[1])
-local info = redis.pcall('INFO', 'server')
-local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
-return {present, newest, redis.call('HGET', KEYS[4], 'lost') or '', string.format('%.6f', now), run}
+local open, loss, why, since, sign = unpack(redis.call('HMGET', KEYS[4], 'open', 'loss', 'why', 'since', 'sign'))
+local last = math.max(tonumber(since or '') or 0, tonumber(sign or '') or 0)
+return {present, newest, string.format('%.6f', now), run, open and (loss or '0') or '', why or '',
+  string.format('%.6f', math.max(0, now - last))}
 """
 )
 
-# KEYS: state. ARGV: a process. Says, for who starts now, that the set may lack something. Gives the mark, which is there
-# already or is made of the process and the time.
-MARK_LOST: Final = """
-local time = redis.call('TIME')
-redis.call('HSETNX', KEYS[1], 'lost', ARGV[1] .. ' ' .. time[1] .. '.' .. time[2])
-return redis.call('HGET', KEYS[1], 'lost')
+# KEYS: the key of the turn, state. ARGV: a process, milliseconds. Whether it may give back for so long: nobody else does.
+TURN: Final = """
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'string' then redis.call('DEL', KEYS[1]) end
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] and redis.call('PTTL', KEYS[1]) >= 0 then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('HSET', KEYS[2], 'sign', redis.call('TIME')[1])
+return 1
 """
 
-# KEYS: set, state. ARGV: the mark of a loss, after which everything was given back. A later loss stays.
-MAKE_WHOLE: Final = """
-if redis.call('HGET', KEYS[2], 'lost') == ARGV[1] then
-  redis.call('HDEL', KEYS[2], 'lost')
-  redis.call('HSET', KEYS[2], 'card', redis.call('ZCARD', KEYS[1]))
-end
+# KEYS: the key of the turn. ARGV: a process, whose turn is over.
+END_TURN: Final = """
+if redis.call('TYPE', KEYS[1]).ok == 'string' and redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 """
+
+# KEYS: set, state. ARGV: the number of the loss after which everything was given back, and the seconds in which everybody
+# notices one. Gives 1 when the loss is over, 0 when it is too early to say so, -1 when there was another.
+MAKE_WHOLE: Final = (
+    _SET
+    + """
+arrive(KEYS[1], KEYS[2])
+local open, loss, since = unpack(redis.call('HMGET', KEYS[2], 'open', 'loss', 'since'))
+if not open then return 1 end
+if loss ~= ARGV[1] then return -1 end
+if now - (tonumber(since or '') or 0) < tonumber(ARGV[2]) then return 0 end
+redis.call('HDEL', KEYS[2], 'open')
+return 1
+"""
+)
 
 # A family is a hash, and a sorted set of its access tokens (`jti` by when a revocation of it may be forgotten). Both go when
 # neither a refresh token nor an access token of it can be valid.

@@ -39,7 +39,7 @@ class Node:
             url,
             prefix="{test}",
             timeout=0.5,
-            interval=staleness / 5,
+            interval=min(staleness / 5, 1.0),
             clock=clock,
             monotonic=time.monotonic,
             emit=self.events.append,
