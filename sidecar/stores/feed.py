@@ -52,7 +52,7 @@ Revocations = list[tuple[str, int]]
 
 class Beat(NamedTuple):
     """The answer to a heartbeat: is the entry asked for still in the stream, and which entry is the newest; which server said
-    so, or empty; how many seconds its clock is ahead of ours; the number of the loss that is open, or empty, whether entries
+    so, or empty; how many seconds its clock is ahead of ours; the name of the loss that is open, or empty, whether entries
     were `counted` as missing, and for how many seconds nobody has given anything back; how old, in seconds, the answer may be,
     for a replica's; and whether the server takes writes."""
 
@@ -90,6 +90,9 @@ class Source(Protocol):
 
     def entries(self, last_read: bytes) -> AsyncGenerator[Entries, None]:
         """The entries after `last_read`, as they come; ends only by raising."""
+
+    async def sign(self) -> None:
+        """Show those who wait that something is being given back."""
 
     async def make_whole(self, loss: str, window: float) -> bool | None:
         """Say that what was missing after this loss was given back: whether it is over; `None` when it is not `window` seconds
@@ -233,7 +236,7 @@ class RevocationFeed:
         """The second of an entry's end; never, when that cannot be read."""
         readable = 0 <= until < _FOR_GOOD if isinstance(until, float) else until.isdigit() and len(until) < 17
         self.unreadable += not readable
-        return int(until) if readable else _FOR_GOOD
+        return min(int(until), _FOR_GOOD) if readable else _FOR_GOOD
 
     # Showing continuity.
 
@@ -323,6 +326,7 @@ class RevocationFeed:
         for start in range(0, len(revocations), _SWEPT):
             missing = await self._source.missing(revocations[start : start + _SWEPT])
             if missing:
+                await self._source.sign()
                 await self._source.remember(missing)
                 self._expect(missing)
 

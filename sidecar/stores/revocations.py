@@ -49,6 +49,7 @@ class RedisRevocations:
         self._beat = self._server.script(scripts.BEAT)
         self._take_turn = self._server.script(scripts.TURN)
         self._end_turn = self._server.script(scripts.END_TURN)
+        self._sign = self._server.script(scripts.SIGN)
         self._make_whole = self._server.script(scripts.MAKE_WHOLE)
         self._fault_of_writes = ""  # why nothing can be written, although it can be read
         self.feed = RevocationFeed(self, interval=interval, clock=clock, monotonic=monotonic, emit=emit, jitter=jitter)
@@ -159,6 +160,9 @@ class RedisRevocations:
                 return
             yield found
             start = b"(" + found[-1][0]
+
+    async def sign(self) -> None:
+        await self._server.run(lambda: self._sign(keys=[self._state]), again=True)
 
     async def make_whole(self, loss: str, window: float) -> bool | None:
         keys = [self._revoked, self._state]

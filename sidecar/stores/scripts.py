@@ -24,7 +24,7 @@ end
 # The set of revocations, and a hash about it, the *state*. Each script counts the set when it comes and when it goes
 # (`card`), so that a set which somebody else has made smaller is noticed by whoever comes next: it was evicted, deleted or
 # restored on its own. A beat also notices another server than before (`run`), and any script that there is no state. Each
-# time that is a *loss*: its number grows, also while an earlier one is `open`, and `since` says when. It stays open until a
+# time that is a *loss*: it gets a name of its own, its moment, also while an earlier one is `open`. It stays open until a
 # process that remembers everything has given back what it knows, and everybody had the time to notice (`MAKE_WHOLE`).
 #
 # Entries leave the set when they have been over for two hours by the server's clock and by the caller's, whichever is behind:
@@ -36,8 +36,8 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 
 local function lose(revoked, state, why)
-  if type(redis.pcall('HINCRBY', state, 'loss', 1)) == 'table' then redis.call('HSET', state, 'loss', time[1]) end
-  redis.call('HSET', state, 'open', '1', 'why', why, 'since', time[1], 'card', redis.call('ZCARD', revoked))
+  local moment = string.format('%.6f', now)
+  redis.call('HSET', state, 'open', '1', 'loss', moment, 'why', why, 'since', moment, 'card', redis.call('ZCARD', revoked))
 end
 
 local function arrive(revoked, state)
@@ -106,7 +106,6 @@ for _, call in ipairs({
   '+', '-'}, {'XREAD', 'STREAMS', key, '0'}, {'TIME'},
 }) do try(unpack(call)) end
 try('HSET', key, 'a', '1')
-try('HINCRBY', key, 'a', 1)
 redis.pcall('DEL', key)
 return refused
 """
@@ -123,7 +122,7 @@ leave(KEYS[1], KEYS[4], ARGV[1])
 
 # KEYS: set, stream, cutoffs, state. ARGV: the caller's clock, stream length, the last entry that was read ('' at first),
 # milliseconds between heartbeats. Gives whether that entry is still there; the newest entry, which is a new heartbeat when
-# the last one is too old; the server's time in seconds; its run id, '' where INFO is not allowed; the number of the loss that
+# the last one is too old; the server's time in seconds; its run id, '' where INFO is not allowed; the name of the loss that
 # is open, or ''; why there is one; and for how many seconds nobody has given anything back since. It always writes something:
 # a server that takes no writes says so at once, and a replica cannot be taken for its primary.
 BEAT: Final = (
@@ -152,6 +151,12 @@ return {present, newest, string.format('%.6f', now), run, open and (loss or '0')
 """
 )
 
+# KEYS: state. Shows those who wait that something is being given back.
+SIGN: Final = """
+local time = redis.call('TIME')
+redis.call('HSET', KEYS[1], 'sign', string.format('%d.%06d', time[1], time[2]))
+"""
+
 # KEYS: the key of the turn, state. ARGV: a process, milliseconds. Whether it may give back for so long: nobody else does.
 TURN: Final = """
 local kind = redis.call('TYPE', KEYS[1]).ok
@@ -159,7 +164,8 @@ if kind ~= 'string' then redis.call('DEL', KEYS[1]) end
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] and redis.call('PTTL', KEYS[1]) >= 0 then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-redis.call('HSET', KEYS[2], 'sign', redis.call('TIME')[1])
+local time = redis.call('TIME')
+redis.call('HSET', KEYS[2], 'sign', string.format('%d.%06d', time[1], time[2]))
 return 1
 """
 
@@ -168,7 +174,7 @@ END_TURN: Final = """
 if redis.call('TYPE', KEYS[1]).ok == 'string' and redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 """
 
-# KEYS: set, state. ARGV: the number of the loss after which everything was given back, and the seconds in which everybody
+# KEYS: set, state. ARGV: the name of the loss after which everything was given back, and the seconds in which everybody
 # notices one. Gives 1 when the loss is over, 0 when it is too early to say so, -1 when there was another.
 MAKE_WHOLE: Final = (
     _SET

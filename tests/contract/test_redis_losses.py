@@ -309,3 +309,116 @@ async def test_a_cancellation_in_the_moment_in_which_the_server_goes_is_not_lost
                 done, _ = await asyncio.wait([node.task], timeout=5)
                 assert done, "the cancellation was lost"
                 assert node.task.cancelled()
+
+
+TURN = "{test}:turn"
+
+
+async def test_a_process_that_starts_right_after_everything_was_lost_waits_for_those_who_remember(
+    redis_server: RedisServer,
+) -> None:
+    """Before any of them has noticed; they are far away, and giving back takes a while."""
+    with Switch(redis_server.port, delay=0.01) as far:
+        async with nodes(far.url, 2, staleness=1) as (first, _):
+            names = [f"t{number}" for number in range(10_000)]
+            await first.store.remember([(name, FUTURE) for name in names])
+            await eventually(lambda: first.knows(*names), within=30)
+            redis_server.command("FLUSHALL")
+            async with one(redis_server.url, 1) as newcomer:
+                await always(lambda: not newcomer.usable or newcomer.knows(*names), lambda: newcomer.usable, within=30)
+                assert noted(newcomer) == []
+
+
+async def test_a_second_loss_while_the_first_is_given_back_is_made_good_too(redis_server: RedisServer) -> None:
+    with Switch(redis_server.port, delay=0.005) as far:
+        async with nodes(far.url, 1, staleness=2) as (node,):
+            names = [f"t{number}" for number in range(10_000)]
+            await node.store.remember([(name, FUTURE) for name in names])
+            await eventually(lambda: node.knows(*names), within=30)
+            node.store.revocations.feed._heard.clear()
+            redis_server.command("ZREM", REVOKED, "t1")
+            await eventually(lambda: redis_server.command("EXISTS", TURN) == 1)
+            await asyncio.sleep(0.03)  # somewhere in the sweep
+            redis_server.command("DEL", REVOKED)
+            redis_server.command("XTRIM", STREAM, "MAXLEN", 1)
+            await eventually(lambda: redis_server.command("ZCARD", REVOKED) == 10_000, within=30)
+            await eventually(lambda: not redis_server.command("HEXISTS", STATE, "open"), within=30)
+            async with one(redis_server.url, 2) as newcomer:
+                await eventually(lambda: newcomer.usable)
+                assert newcomer.knows(*names)
+
+
+async def test_when_everything_is_back_nobody_looks_for_it_any_more(redis_server: RedisServer) -> None:
+    """Also when giving back takes longer than a beat."""
+    with Switch(redis_server.port, delay=0.003) as far:
+        async with nodes(far.url, 2, staleness=1) as (first, second):
+            await first.store.remember([(f"t{number}", FUTURE) for number in range(15_000)])
+            await eventually(lambda: len(second.view) == 15_000, within=30)
+            redis_server.command("DEL", REVOKED)
+            await eventually(lambda: redis_server.command("ZCARD", REVOKED) == 15_000, within=30)
+            seen = -1
+            while seen != (seen := redis_server.calls().get("zmscore", 0)):  # noqa: ASYNC110  the server is elsewhere
+                await asyncio.sleep(1.5)  # seven beats
+            assert not redis_server.command("HEXISTS", STATE, "open")
+            assert not redis_server.command("EXISTS", TURN)
+
+
+async def test_what_is_known_lately_is_given_back_whoever_has_the_turn(redis_server: RedisServer) -> None:
+    async with nodes(redis_server.url, 2) as (first, second):
+        await first.store.revoke("ours", FUTURE)
+        await eventually(lambda: second.knows("ours"))
+        redis_server.command("SET", TURN, "somebody", "PX", 60_000)
+        redis_server.command("FLUSHALL")
+        redis_server.command("SET", TURN, "somebody", "PX", 60_000)
+        await eventually(lambda: redis_server.command("ZSCORE", REVOKED, "ours") == FUTURE)
+        assert redis_server.command("GET", TURN) == b"somebody"
+
+
+async def test_a_process_that_waits_gives_back_what_it_wrote_meanwhile(redis_server: RedisServer) -> None:
+    redis_server.command("HSET", STATE, "card", 5)
+    redis_server.command("HSET", STATE, "sign", FUTURE)  # somebody gives back, and goes on
+    async with one(redis_server.url) as waiting:
+        await eventually(lambda: redis_server.command("HEXISTS", STATE, "open") == 1)
+        await waiting.store.revoke("x", FUTURE)
+        redis_server.command("DEL", REVOKED)
+        await eventually(lambda: redis_server.command("ZSCORE", REVOKED, "x") == FUTURE)
+        assert not waiting.usable
+        redis_server.command("HSET", STATE, "sign", 0)
+        await eventually(lambda: waiting.usable)
+        await eventually(lambda: not redis_server.command("HEXISTS", STATE, "open"))
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        ("RPUSH", TURN, "a"), ("SET", TURN, "without an end"), ("HSET", STATE, "card", "abc"), ("HSET", STATE, "card", "-5"),
+        ("HSET", STATE, "open", "", "loss", "x"), ("HSET", STATE, "since", "x", "sign", "y"), ("DEL", STATE),
+        ("XADD", STREAM, "18446744073709551615-18446744073709551615", "a", "b"),
+    ],
+)  # fmt: skip
+async def test_poison_in_what_is_known_about_the_set_hides_no_loss(
+    redis_server: RedisServer, poison: tuple[str, ...]
+) -> None:
+    """Nor does it fill the log, or make anybody wait for ever."""
+    async with nodes(redis_server.url, 2) as (first, second):
+        await first.store.revoke("a", FUTURE)
+        await eventually(lambda: second.knows("a"))
+        redis_server.command(*poison)
+        redis_server.command("DEL", REVOKED)
+        await eventually(lambda: redis_server.command("ZSCORE", REVOKED, "a") == FUTURE)
+        await eventually(lambda: not redis_server.command("HEXISTS", STATE, "open"))
+        await first.store.revoke("b", FUTURE)
+        await eventually(lambda: second.knows("b") and first.usable and second.usable)
+        async with one(redis_server.url) as newcomer:
+            await eventually(lambda: newcomer.usable)
+            assert newcomer.knows("a", "b")
+        assert len(first.events) + len(second.events) < 20
+
+
+async def test_an_end_that_is_too_far_away_is_kept_as_never(redis_server: RedisServer) -> None:
+    async with nodes(redis_server.url, 2) as (first, second):
+        redis_server.command("XADD", STREAM, "*", "jti", " subject 5 bob", "until", "9999999999999999")
+        redis_server.command("DEL", REVOKED)
+        await eventually(lambda: first.usable and second.usable and first.view.cut_off("c", "bob", 5))
+        await first.store.revoke("b", FUTURE)
+        await eventually(lambda: second.knows("b"))
