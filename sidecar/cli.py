@@ -26,8 +26,9 @@ from sidecar.core.secrets import Scheme, choose_scheme, hash_secret
 from sidecar.core.tokens import explain
 from sidecar.core.users import LONGEST_PASSWORD, hash_password
 from sidecar.demo import demo as run_demo
+from sidecar.listening import StartError
 from sidecar.ops.logs import configure
-from sidecar.server import BackgroundFailed, StartError
+from sidecar.server import BackgroundFailed
 from sidecar.server import serve as serve_one
 from sidecar.settings import Settings, SettingsError, advice, load
 from sidecar.stores import open_store

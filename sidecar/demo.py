@@ -19,9 +19,10 @@ import click
 from aiohttp import web
 
 from sidecar.demo_api import orders_api
+from sidecar.listening import bind, url_of
 from sidecar.ops.admin import admin_app
 from sidecar.ops.metrics import render
-from sidecar.server import BackgroundFailed, Worker, assert_c_parser, bind, run, start_admin, stop_on_signals, url_of
+from sidecar.server import BackgroundFailed, Worker, assert_c_parser, run, start_admin, stop_on_signals
 from sidecar.settings import Address, Settings
 
 CLIENT_ID: Final = "demo"

@@ -1,7 +1,8 @@
 """One worker: its listeners, its background work, and how it goes away.
 
 A worker starts to accept only after everything was wired, and on SIGTERM stops to accept, lets requests finish within
-`timeouts.drain`, and closes what is left.
+`timeouts.drain`, and closes what is left. The one that owns the listening socket ends it (`listening`); one of several goes on
+to accept until its parent has done that.
 
 What it does in the background (the revocation feed, the clock) is started again when it fails. While the feed does not run
 the view grows stale, so requests get 503. When it keeps failing (`core.restarts`) the worker ends as on SIGTERM, and fails.
@@ -26,39 +27,17 @@ from aiohttp import http_parser, web
 from sidecar.app import App, log_failure
 from sidecar.core.capacity import affordable
 from sidecar.core.restarts import Restarts
+from sidecar.listening import StartError, bind, stop_listening, url_of
 from sidecar.ops.admin import admin_app
 from sidecar.ops.metrics import render
-from sidecar.settings import Address, Settings
+from sidecar.settings import Settings
 from sidecar.tls import CertificateWatch, server_context
 
 log: Final = logging.getLogger("sidecar")
 
-_BACKLOG: Final = 4096
 _DESCRIPTORS_KEPT: Final = 32  # for all that is no client's and no upstream's connection
+_OWNER_WITHIN: Final = 1.0  # seconds for the owner of a shared socket to end it, when it was told to stop as well
 _CERTIFICATE_INTERVAL: Final = 2.0  # seconds between two looks at the files
-
-
-class StartError(Exception):
-    """The worker cannot start; the text says why and what to change."""
-
-
-def bind(address: Address) -> socket.socket:
-    """A listening socket. Raises `StartError` that names the address."""
-    try:
-        infos = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, where = infos[0]
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(where)
-            sock.listen(_BACKLOG)
-        except BaseException:
-            sock.close()
-            raise
-    except OSError as exc:
-        raise StartError(f"cannot listen on {address}: {exc.strerror or exc}") from None
-    sock.setblocking(False)  # noqa: FBT003  the signature of the standard library
-    return sock
 
 
 def assert_c_parser() -> None:
@@ -72,12 +51,20 @@ class BackgroundFailed(Exception):
 
 
 class Worker:
-    """Runs one `App` until it is told to stop. `jitter` gives a random part of 1, for the pauses before restarts."""
+    """Runs one `App` until it is told to stop. `shared`: other processes accept from the socket, and who started us ends it.
+    `jitter` gives a random part of 1, for the pauses before restarts."""
 
     def __init__(
-        self, settings: Settings, public: socket.socket, *, jitter: Callable[[], float] = random.random
+        self,
+        settings: Settings,
+        public: socket.socket,
+        *,
+        shared: bool = False,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         settings = self._settings = within_descriptors(settings)
+        self._public = public
+        self.shared = shared
         self._jitter = jitter
         self._failed = False
         self._stop = asyncio.Event()
@@ -110,16 +97,25 @@ class Worker:
         started()
         try:
             await self._stop.wait()
-            log.info("draining", extra={"in_flight": app.listener.in_flight})
+            deadline = app.monotonic() + self._settings.timeouts.drain
             app.listener.draining = True
-            self._acceptor.close()
-            cut = await app.listener.drain(self._settings.timeouts.drain)
+            await self._stop_accepting()
+            log.info("draining", extra={"in_flight": app.listener.in_flight})
+            cut = await app.listener.drain(deadline - app.monotonic())
             log.info("stopped", extra={"requests_cut": cut})
         finally:
             self._acceptor.close()
             await self._close()
         if self._failed:
             raise BackgroundFailed
+
+    async def _stop_accepting(self) -> None:
+        if not self.shared:
+            await stop_listening(self._public)
+        elif not self._failed:
+            await self._acceptor.ended(_OWNER_WITHIN)
+        # One of several that has failed leaves who waits to the others.
+        self._acceptor.close(leave=self.shared and self._failed)
 
     def _keep(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         task = asyncio.get_running_loop().create_task(self._keep_running(name, work))
@@ -213,14 +209,6 @@ def stop_on_signals(stop: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-
-
-def url_of(sock: socket.socket, *, secure: bool = False) -> str:
-    """Where a listening socket is reached; a wildcard address as loopback."""
-    scheme = "https" if secure else "http"
-    host, port = sock.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def log_certificate(fault: str | None) -> None:

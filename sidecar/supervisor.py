@@ -3,6 +3,8 @@
 Each worker is a fresh process (`spawn`: nothing of the parent's memory or event loop goes along) that accepts from the
 shared public socket and answers questions of the parent over a socket pair: one line `snapshot` or `ready` in, one line
 of JSON out. When the parent is gone the pair closes, and the worker drains.
+
+On SIGTERM the parent first ends the socket, while its workers go on to accept from it, and then tells them to go.
 """
 
 import asyncio
@@ -17,6 +19,7 @@ from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
+from sidecar.listening import bind, stop_listening, url_of
 from sidecar.ops.admin import admin_app
 from sidecar.ops.logs import configure, lines_dropped
 from sidecar.ops.metrics import Accumulator, render
@@ -24,13 +27,11 @@ from sidecar.server import (
     BackgroundFailed,
     Worker,
     assert_c_parser,
-    bind,
     log_ready,
     raise_descriptor_limit,
     run,
     start_admin,
     stop_on_signals,
-    url_of,
 )
 from sidecar.settings import Settings
 
@@ -55,6 +56,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stopping = asyncio.Event()
+        self._leave = asyncio.Event()  # for the workers, once nobody can reach them any more
         self._children: dict[int, Child] = {}
         self._past = Accumulator()
 
@@ -67,11 +69,18 @@ class Supervisor:
         log_ready(url_of(public, secure=settings.tls is not None), url_of(admin))
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._stop_listening(public))
                 for slot in range(settings.workers):
                     group.create_task(self._keep_alive(slot, public))
         finally:
             public.close()
             await runner.cleanup()
+
+    async def _stop_listening(self, public: socket.socket) -> None:
+        await self._stopping.wait()
+        await stop_listening(public)
+        public.close()
+        self._leave.set()
 
     async def _keep_alive(self, slot: int, public: socket.socket) -> None:
         delay = _BACKOFF[0]
@@ -96,9 +105,9 @@ class Supervisor:
         """Wait for the child's end; tell it to stop when we stop, and end it when it does not."""
         loop = asyncio.get_running_loop()
         ended = loop.create_task(child.ended())
-        stopping = loop.create_task(self._stopping.wait())
-        await asyncio.wait([ended, stopping], return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
+        leave = loop.create_task(self._leave.wait())
+        await asyncio.wait([ended, leave], return_when=asyncio.FIRST_COMPLETED)
+        leave.cancel()
         if not ended.done():
             child.signal(signal.SIGTERM)
             _, late = await asyncio.wait([ended], timeout=self._settings.timeouts.drain + 5)
@@ -198,7 +207,7 @@ def work(settings: Settings, public: socket.socket, control: socket.socket) -> N
 
 async def _work(settings: Settings, public: socket.socket, control: socket.socket) -> None:
     public.setblocking(False)  # noqa: FBT003  the signature of the standard library
-    worker = Worker(settings, public)
+    worker = Worker(settings, public, shared=True)
     stop_on_signals(worker.stop)
     loop = asyncio.get_running_loop()
     answering = loop.create_task(_answer(worker, control))
@@ -219,4 +228,6 @@ async def _answer(worker: Worker, control: socket.socket) -> None:
             await writer.drain()
     finally:
         writer.close()
-        worker.stop()  # the parent is gone: by an end, or by an error when it had not read an answer
+        # The parent is gone: by an end, or by an error when it had not read an answer. The socket is ours to end, then.
+        worker.shared = False
+        worker.stop()

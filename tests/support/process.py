@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import queue
 import signal
 import subprocess
@@ -160,6 +161,20 @@ class Sidecar:
             if head.partition("{")[0] == name and all(f'{key}="{wanted}"' in head for key, wanted in labels.items()):
                 total += float(value)
         return total
+
+    def workers(self) -> list[int]:
+        """The ids of its worker processes; none when it serves alone."""
+        found = []
+        for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(int(pid))
+        return found
+
+    def signal_workers(self, number: signal.Signals) -> None:
+        """Send a signal to every process that serves."""
+        for pid in self.workers() or [self.process.pid]:
+            os.kill(pid, number)
 
     def kill(self) -> None:
         """`kill -9`; `stop` expects that end then."""
