@@ -13,15 +13,22 @@ the owner of a socket ends it in this order:
 import asyncio
 import contextlib
 import ctypes
+import errno
+import logging
 import select
 import socket
 import struct
 import sys
+import time
 from typing import Final
 
 from sidecar.settings import Address
 
+log: Final = logging.getLogger("sidecar")
+
 _BACKLOG: Final = 4096
+_CLAIMED_WITHIN: Final = 10.0  # seconds; a worker whose parent was killed has left by then, unless it hangs
+_CLAIMED_EVERY: Final = 0.1
 _SETTLING: Final = 0.1  # seconds for handshakes that had begun
 _ACCEPTED_WITHIN: Final = 1.0  # seconds for what is in the queue
 _LOOK_EVERY: Final = 0.01
@@ -48,7 +55,27 @@ def bind(address: Address) -> socket.socket:
     try:
         return _bind(address)
     except OSError as exc:
-        raise StartError(f"cannot listen on {address}: {exc.strerror or exc}") from None
+        raise _cannot(address, exc) from None
+
+
+def claim(address: Address) -> socket.socket:
+    """`bind`, at a start that may come a little early: who has the address gets some seconds to leave it."""
+    deadline = time.monotonic() + _CLAIMED_WITHIN
+    waited = False
+    while True:
+        try:
+            return _bind(address)
+        except OSError as exc:
+            if exc.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise _cannot(address, exc) from None
+        if not waited:
+            waited = True
+            log.warning("address_in_use", extra={"address": str(address), "tried_for": _CLAIMED_WITHIN})
+        time.sleep(_CLAIMED_EVERY)
+
+
+def _cannot(address: Address, exc: OSError) -> StartError:
+    return StartError(f"cannot listen on {address}: {exc.strerror or exc}")
 
 
 def _bind(address: Address) -> socket.socket:

@@ -188,7 +188,7 @@ class Sidecar:
             self.process.send_signal(signal.SIGTERM)
         try:
             code = self.process.wait(30)
-        except subprocess.TimeoutExpired:
+        except BaseException:  # late, or the time of the test is over
             self.process.kill()
             self.process.wait()
             raise
@@ -204,6 +204,14 @@ class Sidecar:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop(expect=self.expected_code if kind is None else None)
+
+
+def events(process: "subprocess.Popen[bytes]") -> Iterator[dict[str, Any]]:
+    """The log records as they come."""
+    assert process.stderr
+    for line in process.stderr:
+        with contextlib.suppress(ValueError):
+            yield json.loads(line)
 
 
 def get(url: str, form: Mapping[str, str] | None = None, **headers: str) -> tuple[int, str]:
