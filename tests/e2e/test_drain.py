@@ -3,7 +3,6 @@
 import contextlib
 import signal
 import socket
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -100,7 +99,7 @@ def test_who_had_connected_is_served(
         sidecar.process.send_signal(signal.SIGTERM)
         sidecar.signal_workers(signal.SIGCONT)
         if secure:
-            context = ssl.create_default_context(cafile=authority.ca)
+            context = authority.trusting()
             visitors = [
                 stack.enter_context(context.wrap_socket(each, server_hostname="localhost")) for each in visitors
             ]

@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import ssl
 import subprocess
 from collections.abc import Iterator
 from itertools import filterfalse
@@ -42,14 +41,14 @@ util.spawnv_passfds = full
 NO_THREAD: Final = """
 import pathlib, threading
 
-start = threading._start_new_thread
+start = threading.Thread.start
 
-def full(*arguments):
+def full(self):
     if pathlib.Path(__file__).with_name("full").exists():
         raise RuntimeError("can't start new thread")
-    return start(*arguments)
+    start(self)
 
-threading._start_new_thread = full
+threading.Thread.start = full
 """
 # A worker that is asked whether it is ready never comes back.
 BUSY: Final = """
@@ -137,7 +136,7 @@ def test_a_certificate_that_is_gone_keeps_nobody_who_runs(
     """A worker that cannot start for it says so once, and starts when it is back."""
     authority = Authority(tmp_path / "ca")
     pair = authority.issue("server", "localhost")
-    context = ssl.create_default_context(cafile=authority.ca)
+    context = authority.trusting()
     tls = {"certificate": str(pair.certificate), "key": str(pair.key)}
 
     def status(sidecar: Sidecar) -> int:
