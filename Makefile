@@ -4,16 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test test-nightly lint format bench clean
+.PHONY: run test test-faults test-nightly lint format bench clean
 
 run: $(STAMP)  ## the demo: a token in, an admitted request through, a revoked one refused
 	$(BIN)/sidecar demo
 
-test: $(STAMP) system  ## every test, with the coverage gate
+test: $(STAMP) system  ## every test but the slow faults, with the coverage gate
 	rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+test-faults: $(STAMP) system  ## the slow ones: processes that are killed, frozen and restarted again and again
+	$(BIN)/pytest -m faults
 
 test-nightly: $(STAMP) system  ## the property tests and the fuzzers, for longer
 	HYPOTHESIS_PROFILE=nightly $(BIN)/pytest tests/e2e/test_fidelity.py tests/fuzz tests/unit

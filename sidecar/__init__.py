@@ -15,6 +15,8 @@ The map. A request enters at the top and the arrows are the only imports allowed
 - `settings`  the YAML file as frozen models; `yamlfile` reads it, `references` tells what nothing filled in, `tls` makes the
               contexts that it asks for, `templates` looks at the operator's pages.
 - `app`       the composition root: settings in, wired parts out; `people` is the part of it for users and their pages.
+- `listening` the sockets that listen: how one begins and ends.
+- `signals`   what signals do; `ending` sees to it that a process which was told to go is gone in time.
 - `server`    one worker process: listeners, readiness, drain.
 - `supervisor` the parent of several workers.
 - `cli`, `demo` what a person runs.

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
-from sidecar import __version__
+from sidecar import __version__, signals
 from sidecar.app import client_registry, key_ring, successor_keys, token_rules
 from sidecar.core.keys import ASYMMETRIC, SECRET_BYTES, SYMMETRIC, generate_pem
 from sidecar.core.ports import Store, StoreUnavailable
@@ -26,9 +26,11 @@ from sidecar.core.secrets import Scheme, choose_scheme, hash_secret
 from sidecar.core.tokens import explain
 from sidecar.core.users import LONGEST_PASSWORD, hash_password
 from sidecar.demo import demo as run_demo
+from sidecar.ending import EndedBadly
+from sidecar.listening import StartError
 from sidecar.ops.logs import configure
-from sidecar.server import BackgroundFailed, StartError
 from sidecar.server import serve as serve_one
+from sidecar.server import start_logging
 from sidecar.settings import Settings, SettingsError, advice, load
 from sidecar.stores import open_store
 from sidecar.supervisor import serve as serve_many
@@ -80,15 +82,17 @@ def _fail(message: str, code: int = 1) -> NoReturn:
 def serve(config: Path) -> None:
     """Run the sidecar until SIGTERM or Ctrl-C.
 
-    Logs go to stderr, one JSON object a line. Exit code 2: the configuration has faults; 1: it cannot start, or cannot go on.
+    Logs go to stderr, one JSON object a line. Exit code 2: the configuration has faults; 1: it cannot start, cannot go on, or
+    did not end in order. SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are logged and ignored: a new configuration needs a restart.
     """
+    signals.begin()
     settings = _load(config, now=time.time())
-    configure(settings.logging.level, settings.logging.format, alone=settings.workers == 1)
     try:
+        start_logging(settings, alone=settings.workers == 1)
         (serve_many if settings.workers > 1 else serve_one)(settings)
     except StartError as exc:
         _fail(str(exc))
-    except BackgroundFailed:
+    except EndedBadly:
         sys.exit(1)
 
 
@@ -143,6 +147,7 @@ def demo(*, check: bool, store: str, port: int | None, admin_port: int | None) -
 
     Prints commands to paste. With --check it runs them itself: the smoke test of an installation.
     """
+    signals.begin()
     configure("error" if check else "warning", "auto")
     try:
         code = run_demo(

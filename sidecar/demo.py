@@ -18,10 +18,13 @@ import aiohttp
 import click
 from aiohttp import web
 
+from sidecar import signals
 from sidecar.demo_api import orders_api
+from sidecar.ending import EndedBadly
+from sidecar.listening import bind, url_of
 from sidecar.ops.admin import admin_app
 from sidecar.ops.metrics import render
-from sidecar.server import BackgroundFailed, Worker, assert_c_parser, bind, run, start_admin, stop_on_signals, url_of
+from sidecar.server import Worker, assert_c_parser, run, start_admin
 from sidecar.settings import Address, Settings
 
 CLIENT_ID: Final = "demo"
@@ -195,6 +198,7 @@ async def _demo(outcome: list[int], *, check: bool, store: str, port: int, admin
         stack.push_async_callback(upstream.cleanup)
         await web.SockSite(upstream, api).start()
         worker = Worker(settings, public)
+        signals.heed(worker.stop)
         app = worker.app
 
         async def metrics() -> bytes:
@@ -203,7 +207,6 @@ async def _demo(outcome: list[int], *, check: bool, store: str, port: int, admin
         runner = await start_admin(admin_app(metrics=metrics, ready=app.readiness), admin)
         stack.push_async_callback(runner.cleanup)
         tour = steps(url_of(public), url_of(admin), secret)
-        stop_on_signals(worker.stop)
 
         async def guide() -> None:
             if await _ready(url_of(admin)):
@@ -217,12 +220,13 @@ async def _demo(outcome: list[int], *, check: bool, store: str, port: int, admin
         async def work() -> None:
             try:
                 await worker.run()
-            except BackgroundFailed:
+            except EndedBadly:
                 outcome[:] = [1]
+            guiding.cancel()
 
         async with asyncio.TaskGroup() as group:
+            guiding = group.create_task(guide())
             group.create_task(work())
-            group.create_task(guide())
 
 
 async def _ready(admin: str) -> bool:

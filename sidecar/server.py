@@ -1,7 +1,10 @@
 """One worker: its listeners, its background work, and how it goes away.
 
 A worker starts to accept only after everything was wired, and on SIGTERM stops to accept, lets requests finish within
-`timeouts.drain`, and closes what is left.
+`timeouts.drain`, and closes what is left. The one that owns the listening socket ends it (`listening`); one of several goes on
+to accept until its parent has done that.
+
+Everything after SIGTERM has its time, `timeouts.drain` and a few seconds; then the process ends, whatever hangs (`ending`).
 
 What it does in the background (the revocation feed, the clock) is started again when it fails. While the feed does not run
 the view grows stale, so requests get 503. When it keeps failing (`core.restarts`) the worker ends as on SIGTERM, and fails.
@@ -13,7 +16,6 @@ import gc
 import logging
 import random
 import resource
-import signal
 import socket
 import ssl
 from collections.abc import Callable, Coroutine
@@ -23,42 +25,32 @@ from typing import Any, Final
 import uvloop
 from aiohttp import http_parser, web
 
+from sidecar import signals
 from sidecar.app import App, log_failure
 from sidecar.core.capacity import affordable
 from sidecar.core.restarts import Restarts
+from sidecar.ending import GRACE, NO_THREAD, EndedBadly, Ending
+from sidecar.listening import StartError, claim, stop_listening, url_of
 from sidecar.ops.admin import admin_app
+from sidecar.ops.logs import configure
 from sidecar.ops.metrics import render
-from sidecar.settings import Address, Settings
-from sidecar.tls import CertificateWatch, server_context
+from sidecar.settings import Settings
+from sidecar.tls import CertificateWatch, InvalidTls, server_context
 
 log: Final = logging.getLogger("sidecar")
 
-_BACKLOG: Final = 4096
 _DESCRIPTORS_KEPT: Final = 32  # for all that is no client's and no upstream's connection
+_OWNER_WITHIN: Final = 1.0  # seconds for the owner of a shared socket to end it, when it was told to stop as well
+_STEP: Final = 1.0  # seconds for each step of the end
 _CERTIFICATE_INTERVAL: Final = 2.0  # seconds between two looks at the files
 
 
-class StartError(Exception):
-    """The worker cannot start; the text says why and what to change."""
-
-
-def bind(address: Address) -> socket.socket:
-    """A listening socket. Raises `StartError` that names the address."""
+def start_logging(settings: Settings, *, alone: bool) -> None:
+    """`alone`: no other process of ours writes there. Raises `StartError`."""
     try:
-        infos = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, where = infos[0]
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(where)
-            sock.listen(_BACKLOG)
-        except BaseException:
-            sock.close()
-            raise
-    except OSError as exc:
-        raise StartError(f"cannot listen on {address}: {exc.strerror or exc}") from None
-    sock.setblocking(False)  # noqa: FBT003  the signature of the standard library
-    return sock
+        configure(settings.logging.level, settings.logging.format, alone=alone)
+    except RuntimeError:
+        raise StartError(NO_THREAD) from None
 
 
 def assert_c_parser() -> None:
@@ -67,24 +59,32 @@ def assert_c_parser() -> None:
         raise StartError("aiohttp came without its C parser: install a wheel, and unset AIOHTTP_NO_EXTENSIONS")
 
 
-class BackgroundFailed(Exception):
-    """The worker has ended because its background work kept failing, as the log says: exit code 1."""
-
-
 class Worker:
-    """Runs one `App` until it is told to stop. `jitter` gives a random part of 1, for the pauses before restarts."""
+    """Runs one `App` until it is told to stop. `shared`: other processes accept from the socket, and who started us ends it.
+    `jitter` gives a random part of 1, for the pauses before restarts. Raises `StartError`."""
 
     def __init__(
-        self, settings: Settings, public: socket.socket, *, jitter: Callable[[], float] = random.random
+        self,
+        settings: Settings,
+        public: socket.socket,
+        *,
+        shared: bool = False,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         settings = self._settings = within_descriptors(settings)
+        self._public = public
+        self.shared = shared
+        self.ending = Ending()
         self._jitter = jitter
         self._failed = False
         self._stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        self.app = App(settings, loop)
+        loop = self._loop = asyncio.get_running_loop()
         tls = settings.tls
-        context = server_context(tls.certificate, tls.key, tls.client_ca) if tls else None
+        try:
+            self.app = App(settings, loop)
+            context = server_context(tls.certificate, tls.key, tls.client_ca) if tls else None
+        except InvalidTls as exc:
+            raise StartError(f"TLS: {exc}") from None
         self._acceptor = self.app.acceptor(public, context)
         self._certificates = (
             CertificateWatch(tls.certificate, tls.key, tls.client_ca, apply=self._use_tls, report=log_certificate)
@@ -95,11 +95,13 @@ class Worker:
         self._background: list[asyncio.Task[None]] = []
 
     def stop(self) -> None:
-        """Begin to go away; a second call changes nothing."""
-        self._stop.set()
+        """Begin to go away; a second call changes nothing. Signal handlers and other threads may call it."""
+        self.ending.within(self._settings.timeouts.drain + GRACE)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stop.set)
 
     async def run(self, started: Callable[[], None] = lambda: None) -> None:
-        """Serve until `stop`, then drain. Raises `BackgroundFailed` after that, when it was not `stop` that ended it."""
+        """Serve until `stop`, then drain. Raises `EndedBadly` after that, when it was not `stop` that ended it."""
         app = self.app
         self._keep("feed", lambda: app.store.follow(app.view))
         self._keep("clock", self._tick)
@@ -110,19 +112,29 @@ class Worker:
         started()
         try:
             await self._stop.wait()
-            log.info("draining", extra={"in_flight": app.listener.in_flight})
+            deadline = app.monotonic() + self._settings.timeouts.drain
             app.listener.draining = True
-            self._acceptor.close()
-            cut = await app.listener.drain(self._settings.timeouts.drain)
+            await self._stop_accepting()
+            log.info("draining", extra={"in_flight": app.listener.in_flight})
+            cut = await app.listener.drain(deadline - app.monotonic())
             log.info("stopped", extra={"requests_cut": cut})
+            self.ending.code = int(self._failed)
         finally:
             self._acceptor.close()
             await self._close()
         if self._failed:
-            raise BackgroundFailed
+            raise EndedBadly
+
+    async def _stop_accepting(self) -> None:
+        if not self.shared:
+            await stop_listening(self._public)
+        elif not self._failed:
+            await self._acceptor.ended(_OWNER_WITHIN)
+        # One of several that has failed leaves who waits to the others.
+        self._acceptor.close(leave=self.shared and self._failed)
 
     def _keep(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        task = asyncio.get_running_loop().create_task(self._keep_running(name, work))
+        task = self._loop.create_task(self._keep_running(name, work), name=name)
         task.add_done_callback(self._background_ended)
         self._background.append(task)
 
@@ -169,10 +181,19 @@ class Worker:
         self._acceptor.tls = context
 
     async def _close(self) -> None:
+        """Each step has a second. What hangs then is left behind, for `ending` to tell."""
+        self.ending.within(GRACE)
+        self.ending.doing = "ending the background tasks"
         for task in self._background:
             task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
-        await self.app.close()
+        await asyncio.wait(self._background, timeout=_STEP)
+        self.ending.doing = "closing the connections to API and store"
+        closing = self._loop.create_task(_outcome(self.app.close()), name="closing")
+        await asyncio.wait([closing], timeout=_STEP)
+        defect = closing.result() if closing.done() else None
+        if defect is not None:
+            log_failure("close", defect)
+        self.ending.doing = "ending the process"
 
 
 async def _outcome(work: Coroutine[Any, Any, None]) -> Exception | None:
@@ -186,41 +207,27 @@ async def _outcome(work: Coroutine[Any, Any, None]) -> Exception | None:
 
 async def start_admin(application: web.Application, sock: socket.socket) -> web.AppRunner:
     """Serve the admin endpoints on a socket that listens already."""
-    runner = web.AppRunner(application, access_log=None, handle_signals=False, keepalive_timeout=75)
+    runner = web.AppRunner(
+        application, access_log=None, handle_signals=False, keepalive_timeout=75, shutdown_timeout=_STEP
+    )
     await runner.setup()
     await web.SockSite(runner, sock).start()
     return runner
 
 
-async def _serve_one(settings: Settings, ready: Callable[[str, str], None]) -> None:
-    public, admin = bind(settings.listen), bind(settings.admin.listen)
+async def _serve_one(settings: Settings, public: socket.socket, admin: socket.socket) -> None:
     worker = Worker(settings, public)
+    signals.heed(worker.stop)
     app = worker.app
 
     async def metrics() -> bytes:
         return render([app.metrics.snapshot()])
 
     runner = await start_admin(admin_app(metrics=metrics, ready=app.readiness), admin)
-    stop_on_signals(worker.stop)
     try:
-        await worker.run(lambda: ready(url_of(public, secure=settings.tls is not None), url_of(admin)))
+        await worker.run(lambda: log_ready(url_of(public, secure=settings.tls is not None), url_of(admin)))
     finally:
         await runner.cleanup()
-
-
-def stop_on_signals(stop: Callable[[], None]) -> None:
-    """As process 1 of a container Python would ignore SIGTERM unless it is handled."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-
-
-def url_of(sock: socket.socket, *, secure: bool = False) -> str:
-    """Where a listening socket is reached; a wildcard address as loopback."""
-    scheme = "https" if secure else "http"
-    host, port = sock.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def log_certificate(fault: str | None) -> None:
@@ -237,9 +244,12 @@ def log_ready(public: str, admin: str) -> None:
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine on uvloop."""
-    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main)
+    """Run a coroutine on uvloop, as the last thing that the process does."""
+    try:
+        with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main)
+    finally:
+        signals.end()
 
 
 def raise_descriptor_limit() -> None:
@@ -266,7 +276,8 @@ def within_descriptors(settings: Settings) -> Settings:
 
 
 def serve(settings: Settings) -> None:
-    """Run one worker in this process until SIGTERM or SIGINT. Raises `StartError` and `BackgroundFailed`."""
+    """Run one worker in this process until SIGTERM or SIGINT. Raises `StartError` and `EndedBadly`."""
     assert_c_parser()
     raise_descriptor_limit()
-    run(_serve_one(settings, log_ready))
+    admin, public = claim(settings.admin.listen), claim(settings.listen)
+    run(_serve_one(settings, public, admin))

@@ -71,24 +71,36 @@ class CertificateWatch:
         self._apply = apply
         self._report = report
         self._seen = self._contents()
+        self._unreadable = False
 
-    def _contents(self) -> tuple[bytes, ...]:
+    def _contents(self) -> tuple[bytes, ...] | None:
+        """`None` when one of the files cannot be read."""
         try:
             return tuple(file.read_bytes() for file in self._files if file is not None)
         except OSError:
-            return ()
+            return None
 
     def check(self) -> None:
-        """To be called now and then. `report` is told `None` after a change, or why the new files cannot be used: then the
-        old context stays."""
+        """To be called now and then. `report` is told `None` when the files were read again, or why they cannot be used: then
+        the old context stays."""
         contents = self._contents()
-        if not contents or contents == self._seen:
-            return
-        self._seen = contents
+        before, self._unreadable = self._unreadable, contents is None
+        if contents is None:
+            if not before:
+                self._report("one of the files cannot be read")
+        elif contents != self._seen:
+            self._seen = contents
+            self._change()
+        elif before:
+            self._report(None)
+
+    def _change(self) -> None:
         try:
             context = server_context(*self._files)
         except InvalidTls as exc:
             self._report(str(exc))
+            if self._contents() != self._seen:
+                self._seen = None  # they changed at that moment: what was read may be right all the same
         else:
             self._apply(context)
             self._report(None)

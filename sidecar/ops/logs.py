@@ -75,6 +75,14 @@ def lines_dropped() -> int:
     return sum(stream.dropped for stream in streams if isinstance(stream, LogWriter))
 
 
+def last_words() -> None:
+    """Write what waits, as far as who reads it takes it soon: for an end that comes without `atexit`."""
+    for handler in logging.getLogger().handlers:
+        stream = getattr(handler, "stream", None)
+        if isinstance(stream, LogWriter):
+            stream.drain(_LAST_WORDS)
+
+
 class JsonFormatter(logging.Formatter):
     """`{"time", "level", "event", …}`: the message is the event's name, what came with it are fields."""
 

@@ -9,9 +9,13 @@ Rules:
 - One for which there is no room at all is closed at once: so no more descriptors are in use than were planned.
 - Nothing that goes wrong with one connection ends the accepting. When descriptors run out all the same, it pauses and tries
   again: who is connected goes on, and who waits stays in the kernel's queue.
+- It ends when the socket's owner has ended that, in this process or in another, or by `close`, which first takes in who waits:
+  they were told that they are connected.
 """
 
 import asyncio
+import contextlib
+import errno
 import socket
 import ssl
 from collections.abc import Callable
@@ -51,6 +55,7 @@ class Acceptor:
         self._log_failure = log_failure
         self._arrivals: set[asyncio.Task[None]] = set()
         self._retry: asyncio.TimerHandle | None = None
+        self._over = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<Acceptor {len(self._arrivals)} arriving{' paused' if self._retry else ''}>"
@@ -60,32 +65,52 @@ class Acceptor:
         self._retry = None
         self._loop.add_reader(self._socket, self._ready)
 
-    def close(self) -> None:
-        """Accept no more. Connections that were accepted live on."""
-        if self._socket.fileno() >= 0:
-            if self._retry is not None:
-                self._retry.cancel()
-            self._loop.remove_reader(self._socket)
-            self._socket.close()
+    async def ended(self, within: float) -> None:
+        """Go on until the socket's owner has ended it, for so many seconds at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._over.wait()
+
+    def close(self, *, leave: bool = False) -> None:
+        """Accept no more. Who waits is taken in, or left to other processes. Connections that were accepted live on."""
+        if self._socket.fileno() < 0:
+            return
+        while not leave and self._accept():
+            pass
+        if self._retry is not None:
+            self._retry.cancel()
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+        self._over.set()
 
     def _ready(self) -> None:
         for _ in range(_AT_A_TIME):
-            try:
-                sock, _ = self._socket.accept()
-            except (BlockingIOError, InterruptedError):
+            if not self._accept():
                 return
-            except ConnectionError:
-                continue  # it left before its turn
-            except OSError as exc:
-                self._pause(exc)
-                return
-            connection = self._listener.expect(secure=self.tls is not None)
-            if connection is None:
-                sock.close()
+
+    def _accept(self) -> bool:
+        """Take in one; whether another may wait."""
+        try:
+            sock, _ = self._socket.accept()
+        except (BlockingIOError, InterruptedError):
+            return False
+        except ConnectionError:
+            return True  # it left before its turn
+        except OSError as exc:
+            if exc.errno == errno.EINVAL:  # it does not listen any more
+                self._loop.remove_reader(self._socket)
+                self._over.set()
             else:
-                task = self._loop.create_task(self._take(sock, connection))
-                self._arrivals.add(task)
-                task.add_done_callback(self._arrivals.discard)
+                self._pause(exc)
+            return False
+        connection = self._listener.expect(secure=self.tls is not None)
+        if connection is None:
+            sock.close()
+        else:
+            task = self._loop.create_task(self._take(sock, connection))
+            self._arrivals.add(task)
+            task.add_done_callback(self._arrivals.discard)
+        return True
 
     def _pause(self, exc: OSError) -> None:
         self._loop.remove_reader(self._socket)

@@ -17,6 +17,8 @@ States of a connection, and what ends each:
               Closing at once would make the kernel reset the connection, and the client could lose the answer
               (RFC 9112 section 9.6).
 
+When the worker goes away, an idle connection closes once its client has been silent for a second.
+
 In every state but the tunnel, a client that takes nothing of what waits for it for `timeouts.idle` is cut. While one does not
 read its answers, no further request of its is begun; and after a queue full of them, the others have their turn.
 
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from sidecar.proxy.listener import Listener
 
 _LINGER: Final = 2.0
+_QUIET: Final = 1.0  # seconds; who was silent for as long is not expected to ask just now
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 _HALF_CLOSED: Final = 1.0
 _MAX_PIPELINED: Final = 32
@@ -195,6 +198,7 @@ class ClientConnection(BaseProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.listener.opened(self)
+        self.active_at = self.listener.monotonic()
         peer = transport.get_extra_info("peername")
         self.peer = str(peer[0]) if isinstance(peer, tuple) else "unix"
         self.trusted = self.listener.trusts(self.peer)
@@ -500,19 +504,27 @@ class ClientConnection(BaseProtocol):
             return False
         return self.exchange is not None or bool(self._queue) or self._full or self._unsent(self.transport) > 0
 
-    def close_if_idle(self) -> None:
-        """The worker is going away: close unless a response is due."""
-        if self.exchange is None and not self._queue and not self._full and self.transport is not None:
-            if self._emptied_by:
-                self._close()
-            else:
-                self.transport.close()
+    def stays(self, now: float) -> bool:
+        """The worker is going away: whether a request is being answered, or is or may be on its way. Else it closes.
+
+        To close at the moment when a client sends its next request would lose that (RFC 9112 section 9.6). So a client that
+        has just been heard, or has just come, has a second to ask again: then the answer says that the connection closes.
+        """
+        transport = self.transport
+        if transport is None or self.unfinished:
+            return transport is not None
+        if self._linger_until or transport.is_closing():
+            return False
+        if not self._emptied_by and (self._head_bytes or now - self.active_at < _QUIET or _unread(transport)):
+            return True
+        self._close()
+        return False
 
     def _unsent(self, transport: asyncio.Transport) -> int:
         """How many bytes the client has yet to take. TLS hides some of ours, but not what the kernel holds of them."""
         size = transport.get_write_buffer_size()
         if size or self._paused or self._linger_until or self.draining:
-            size += _kernel_holds(transport.get_extra_info("socket"))
+            size += _kernel_holds(transport, termios.TIOCOUTQ)
         return size
 
     def _close(self) -> None:
@@ -612,10 +624,16 @@ def _reason_of(exc: Exception, request_line: int) -> Reason:
     return Reason.MALFORMED_REQUEST
 
 
-def _kernel_holds(sock: socket.socket | None) -> int:
-    """How many bytes of a connection the peer has not acknowledged; 0 where the system does not tell."""
+def _unread(transport: asyncio.Transport) -> int:
+    """How many bytes of the client wait in the kernel."""
+    return _kernel_holds(transport, termios.FIONREAD)
+
+
+def _kernel_holds(transport: asyncio.Transport, which: int) -> int:
+    """How many bytes of a connection the peer has not acknowledged, or we have not read; 0 where the system does not tell."""
+    sock = transport.get_extra_info("socket")
     try:
-        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, _INT) if sock is not None else _INT
+        answer = fcntl.ioctl(sock.fileno(), which, _INT) if sock is not None else _INT
     except OSError:
         return 0
     return int.from_bytes(answer, sys.byteorder)

@@ -188,23 +188,31 @@ class Listener:
             connection.abort()
 
     async def drain(self, seconds: float) -> int:
-        """Let requests finish and responses be delivered, at most for `seconds`; idle connections close now. Returns how
-        many were cut."""
+        """Let requests finish and responses be delivered, and let come what is on its way, at most for `seconds`; idle
+        connections close. Returns how many requests were cut."""
         self.draining = True
-        for connection in list(self.connections):
-            self._guard(connection, self._send_away)
         deadline = self.monotonic() + seconds
-        while (unfinished := self._unfinished()) and self.monotonic() < deadline:  # noqa: ASYNC110  once in a worker's life
+        for connection in list(self.connections):
+            self._guard(connection, self._leave_tunnel)
+        while (busy := self._busy()) and self.monotonic() < deadline:  # noqa: ASYNC110  once in a worker's life
             await asyncio.sleep(0.02)
+        unfinished = {connection for connection in busy if connection.unfinished}
         for connection in list(self.connections):
             self._guard(connection, partial(ClientConnection.abort, reset=connection in unfinished))
         return len(unfinished)
 
-    def _unfinished(self) -> set[ClientConnection]:
-        return {connection for connection in self.connections if connection.unfinished}
+    def _busy(self) -> set[ClientConnection]:
+        """Send away whoever is idle; gives who stays for now."""
+        now, staying = self.monotonic(), set(self.arriving)
 
-    def _send_away(self, connection: ClientConnection) -> None:
+        def look(connection: ClientConnection) -> None:
+            if connection.stays(now):
+                staying.add(connection)
+
+        for connection in list(self.connections):
+            self._guard(connection, look)
+        return staying
+
+    def _leave_tunnel(self, connection: ClientConnection) -> None:
         if connection.tunnel is not None:
             connection.tunnel.leave(self.monotonic())
-        else:
-            connection.close_if_idle()

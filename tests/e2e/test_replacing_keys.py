@@ -14,7 +14,7 @@ import yaml
 from sidecar.app import App
 from sidecar.core.keys import KeyRing, SigningKey, Window
 from sidecar.core.reasons import Reason
-from sidecar.server import bind, url_of
+from sidecar.listening import bind, url_of
 from sidecar.settings import Address, load
 from tests.support.keys import PEMS
 from tests.support.process import AUDIENCE, ISSUER, configuration

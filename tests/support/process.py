@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import queue
 import signal
 import subprocess
@@ -161,6 +162,20 @@ class Sidecar:
                 total += float(value)
         return total
 
+    def workers(self) -> list[int]:
+        """The ids of its worker processes; none when it serves alone."""
+        found = []
+        for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(int(pid))
+        return found
+
+    def signal_workers(self, number: signal.Signals) -> None:
+        """Send a signal to every process that serves."""
+        for pid in self.workers() or [self.process.pid]:
+            os.kill(pid, number)
+
     def kill(self) -> None:
         """`kill -9`; `stop` expects that end then."""
         self.process.kill()
@@ -173,7 +188,7 @@ class Sidecar:
             self.process.send_signal(signal.SIGTERM)
         try:
             code = self.process.wait(30)
-        except subprocess.TimeoutExpired:
+        except BaseException:  # late, or the time of the test is over
             self.process.kill()
             self.process.wait()
             raise
@@ -189,6 +204,14 @@ class Sidecar:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop(expect=self.expected_code if kind is None else None)
+
+
+def events(process: "subprocess.Popen[bytes]") -> Iterator[dict[str, Any]]:
+    """The log records as they come."""
+    assert process.stderr
+    for line in process.stderr:
+        with contextlib.suppress(ValueError):
+            yield json.loads(line)
 
 
 def get(url: str, form: Mapping[str, str] | None = None, **headers: str) -> tuple[int, str]:

@@ -11,6 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from sidecar.ending import GRACE
 from sidecar.settings import load
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +112,7 @@ def test_its_configuration_is_accepted_and_its_secrets_are_those_of_the_readme(t
     assert settings.upstream.url == (f"http://{listen}",)
     grace = of("Deployment", plain())["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
     assert grace > settings.timeouts.drain + the("api")["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert grace > settings.timeouts.drain + GRACE + the("api")["lifecycle"]["preStop"]["sleep"]["seconds"]
 
 
 def test_the_api_is_reachable_through_the_sidecar_only() -> None:

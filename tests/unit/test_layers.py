@@ -9,7 +9,7 @@ import sidecar
 
 ROOT = Path(sidecar.__file__).parent
 LAYERS = ("core", "oauth", "proxy", "stores", "ops")
-TOP = ("app", "server", "supervisor", "cli", "demo")
+TOP = ("app", "ending", "listening", "server", "signals", "supervisor", "cli", "demo")
 # What a part may import of ours, besides itself.
 ALLOWED = {
     "core": set(),
@@ -24,11 +24,26 @@ ALLOWED = {
     "settings": {"core", "references", "templates", "tls", "yamlfile"},
     "people": {"core", "oauth", "settings"},
     "app": {"people", "core", "oauth", "proxy", "stores", "ops", "settings", "tls"},
-    "server": {"app", "core", "ops", "settings", "tls"},
-    "supervisor": {"server", "ops", "settings"},
+    "listening": {"settings"},
+    "ending": {"listening", "ops"},
+    "signals": set(),
+    "server": {"app", "core", "ending", "listening", "ops", "settings", "signals", "tls"},
+    "supervisor": {"ending", "listening", "server", "ops", "settings", "signals"},
     "demo_api": set(),
-    "demo": {"server", "ops", "settings", "demo_api"},
-    "cli": {"app", "core", "demo", "ops", "server", "settings", "stores", "supervisor"},
+    "demo": {"ending", "listening", "server", "ops", "settings", "signals", "demo_api"},
+    "cli": {
+        "app",
+        "core",
+        "demo",
+        "ending",
+        "listening",
+        "ops",
+        "server",
+        "settings",
+        "signals",
+        "stores",
+        "supervisor",
+    },
     "__main__": {"cli"},
     "__init__": set(),
 }

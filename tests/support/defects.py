@@ -1,0 +1,39 @@
+"""A sidecar with a defect: lines of Python that run in each of its processes before anything else."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from tests.support.process import Sidecar, configuration
+from tests.support.upstream import Upstream
+
+# A worker imports the main module of its parent, so the defect has to come with that.
+_MAIN: Final = """
+import defect
+
+if __name__ == "__main__":
+    from sidecar.cli import main
+
+    main()
+"""
+
+
+def command_with(folder: Path, defect: str) -> list[str]:
+    """The command of a sidecar with that defect; its files are in the folder."""
+    (folder / "defect.py").write_text(defect)
+    main = folder / "main.py"
+    main.write_text(_MAIN)
+    return [sys.executable, str(main)]
+
+
+@contextlib.contextmanager
+def with_defect(folder: Path, upstream: Upstream, defect: str, **sections: Any) -> Iterator[Sidecar]:
+    """A sidecar that has begun to listen, with `configuration(upstream, **sections)`."""
+    config = folder / "sidecar.yaml"
+    config.write_text(yaml.safe_dump(configuration(upstream.url, **sections)))
+    with Sidecar(folder, config, command=command_with(folder, defect)) as sidecar:
+        yield sidecar
