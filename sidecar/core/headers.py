@@ -310,14 +310,15 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
         content_type,
         content_coded,
         expects,
-        _protocol(upgrades) if upgrades else b"",
+        may_switch(upgrades) if upgrades else b"",
         named_methods(overrides) if overrides else _NO_METHODS,
         b"".join(ordered),
     )
 
 
-def _protocol(upgrades: bytes) -> bytes:
-    """The one protocol asked for; empty when there are several, or none that may have a tunnel."""
+def may_switch(upgrades: bytes) -> bytes:
+    """The one protocol that is asked for, of `Upgrade` values, each with a comma before it; empty when there are several, or none
+    that may have a tunnel: such an upgrade is ignored (RFC 9110 section 7.8)."""
     protocol = upgrades[1:].strip(b" \t")
     known = _PROTOCOL.fullmatch(protocol) and protocol.partition(b"/")[0].lower() not in _CARRY_REQUESTS
     return protocol if known else b""
@@ -360,6 +361,7 @@ def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders
     memo = _response_kinds
     for name, value in raw:
         kind = memo[name]
+        value = value.strip(b" \t")  # noqa: PLW2901  white space is no part of it (RFC 9112 section 5)
         if kind is _KEEP:
             pass
         elif kind is _CONTENT_LENGTH:
@@ -390,7 +392,7 @@ def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders
 
 def trailer_pieces(raw: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
     """The fields after a response's body that go on, serialised; none that frame or control (RFC 9110 section 6.5.1)."""
-    kept = [(name, value) for name, value in raw if _response_kinds[name] is Kind.KEEP]
+    kept = [(name, value.strip(b" \t")) for name, value in raw if _response_kinds[name] is Kind.KEEP]
     return [piece for name, value in kept for piece in (name, b": ", value, b"\r\n")]
 
 
