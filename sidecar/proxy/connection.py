@@ -145,7 +145,9 @@ class ClientConnection(BaseProtocol):
         self._rest = b""  # of the last head, all after its request line; empty: none can be repeated
         self._repeatable: RawRequestMessage | None = None  # what the parser made of it
         self._deaf = False  # an upgrade was asked for: what follows the request is not ours to parse
-        self._swallows = False  # one was asked for that is ignored: the parser drops what follows the request in the same read
+        self._swallows = (
+            False  # one was asked for that is ignored: the parser drops what follows the request in the same read
+        )
         self._eof_at = 0.0
         self._full = False  # the parser holds back what follows a full queue
         self._incomplete: StreamReader | None = None  # the body, not yet whole, of a message that left the queue
@@ -196,7 +198,8 @@ class ClientConnection(BaseProtocol):
         super().connection_made(transport)
         self.listener.opened(self)
         peer = transport.get_extra_info("peername")
-        self.peer = str(peer[0]) if isinstance(peer, tuple) else "unix"
+        # Behind [::] an IPv4 client has an address of IPv6 (RFC 4291 section 2.5.5.2), under which nobody knows it.
+        self.peer = str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else "unix"
         self.trusted = self.listener.trusts(self.peer)
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
