@@ -6,8 +6,8 @@ STAMP := $(VENV)/.installed
 
 .PHONY: run test test-faults test-nightly lint format bench clean
 
-run: $(STAMP)  ## the demo: a token in, an admitted request through, a revoked one refused
-	$(BIN)/sidecar demo
+run: $(STAMP)  ## the demo: a token in, an admitted request through, a revoked one refused; ARGS="--check" and the like go on
+	$(BIN)/sidecar demo $(ARGS)
 
 test: $(STAMP) system  ## every test but the slow faults, with the coverage gate
 	rm -f .coverage .coverage.*
@@ -38,6 +38,7 @@ clean:
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV) || { $(MAKE) --no-print-directory python-venv && $(PYTHON) -m venv $(VENV); }
+	@echo "installing what the sidecar and its tests need; this takes a minute or two"
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	# Apart from the others, since on Python 3.11 it asks for a greenlet that Playwright cannot have; it imports none.
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'httpbin>=0.10.4'

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from sidecar import __version__, signals
+from sidecar.advice import advice
 from sidecar.app import client_registry, key_ring, successor_keys, token_rules
 from sidecar.core.keys import ASYMMETRIC, SECRET_BYTES, SYMMETRIC, generate_pem
 from sidecar.core.ports import Store, StoreUnavailable
@@ -31,9 +32,10 @@ from sidecar.listening import StartError
 from sidecar.ops.logs import configure
 from sidecar.server import serve as serve_one
 from sidecar.server import start_logging
-from sidecar.settings import Settings, SettingsError, advice, load
+from sidecar.settings import Settings, SettingsError, load
 from sidecar.stores import open_store
 from sidecar.supervisor import serve as serve_many
+from sidecar.yamlfile import secret_files
 
 CONFIG = click.Path(path_type=Path, dir_okay=False)
 
@@ -105,7 +107,7 @@ def check_config(file: Path) -> None:
     a warning is none.
     """
     settings = _load(file, now=time.time())
-    for each in advice(settings):
+    for each in advice(settings, now=time.time(), files=secret_files(file)):
         click.echo(f"warning: {each}", err=True)
     click.echo(f"{file}: ok ({len(settings.clients)} clients, {len(settings.routes)} routes)")
 

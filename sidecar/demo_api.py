@@ -1,6 +1,7 @@
 """The demo's API server: orders, and no idea of authentication. Every answer echoes what the server received."""
 
 import json
+import sys
 from typing import Final
 
 import click
@@ -68,7 +69,17 @@ async def _broken(request: web.Request) -> web.Response:
 def main(listen: str) -> None:
     """Run the API on its own: something to protect when there is nothing yet."""
     host, _, port = listen.rpartition(":")
-    web.run_app(orders_api(), host=host, port=int(port), access_log=None, print=None)
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise click.UsageError("write --listen as HOST:PORT, such as 127.0.0.1:3080")
+    try:
+        where = f"http://{host}:{port}"
+        shown = f"the orders API listens on {where}; try: curl {where}/orders (Ctrl-C ends it)"
+        web.run_app(
+            orders_api(), host=host.strip("[]"), port=int(port), access_log=None, print=lambda *_: click.echo(shown)
+        )
+    except OSError as exc:
+        click.echo(f"Error: cannot listen on {listen}: {exc.strerror or exc}", err=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -36,14 +36,13 @@ from sidecar.core.headers import proxy_header_fault
 from sidecar.core.issuer import InvalidIssuer, issuer_path
 from sidecar.core.policy import Access, InvalidPattern, compile_pattern
 from sidecar.core.redirect_uris import redirect_uri_fault
-from sidecar.core.route_advice import remarks
 from sidecar.core.secrets import InvalidSecretHash, parse_secret_hash
 from sidecar.core.throttling import Rate
 from sidecar.core.users import InvalidPasswordHash, check_password_hash
 from sidecar.references import placeholder_faults
 from sidecar.templates import template_fault
 from sidecar.tls import InvalidTls, server_context, upstream_context
-from sidecar.yamlfile import Fault, read_document
+from sidecar.yamlfile import Fault, read_document, with_name
 
 _T = TypeVar("_T")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
@@ -824,9 +823,25 @@ def load(path: Path, *, now: float | None = None) -> Settings:
     if settings is not None and now is not None:
         faults += _nobody_signs(settings.tokens.signing_keys, now)
     if faults or settings is None:
-        raise SettingsError(faults)
+        raise SettingsError([with_name(fault, _names(document)) for fault in faults])
     settings._path = path  # noqa: SLF001  its own
     return settings
+
+
+def _names(document: dict[str, Any]) -> dict[str, list[str | None]]:
+    """What the entries of each list are called, as far as they have a name."""
+    tokens = document.get("tokens")
+    lists = {
+        "clients": (document.get("clients"), "client_id"),
+        "users": (document.get("users"), "username"),
+        "tokens.signing_keys": (tokens.get("signing_keys") if isinstance(tokens, dict) else None, "kid"),
+    }
+    return {where: [_name(entry, key) for entry in _items(entries)] for where, (entries, key) in lists.items()}
+
+
+def _name(entry: object, key: str) -> str | None:
+    name = entry.get(key) if isinstance(entry, dict) else None
+    return name[:64] if isinstance(name, str) and name.isprintable() else None
 
 
 def current_store_url(settings: Settings) -> str:
@@ -840,33 +855,6 @@ def current_store_url(settings: Settings) -> str:
         return Store.model_validate((document or {}).get("store") or {}).url.get_secret_value()
     except ValidationError:
         return before
-
-
-def advice(settings: Settings) -> list[Fault]:
-    """What is not a fault, and still not how it is done today (RFC 9700), or surely not what was meant."""
-    implicit = (
-        "implicit shows tokens to the browser's history and to scripts: use authorization_code (RFC 9700 section 2.1.2)"
-    )
-    faults = [
-        Fault(f"clients[{index}].grant_types", implicit)
-        for index, client in enumerate(settings.clients)
-        if "implicit" in client.grant_types
-    ]
-    doors = [Fault(f"routes[{index}].path", text) for index, text in remarks([route.rule for route in settings.routes])]
-    return faults + _refreshed_credentials(settings) + doors
-
-
-def _refreshed_credentials(settings: Settings) -> list[Fault]:
-    """Who has credentials can ask for another token by them."""
-    text = (
-        "with client_credentials a client needs no refresh_token: leave that out, or give users a client of their own "
-        '(RFC 6749 section 4.4.3: "A refresh token SHOULD NOT be included")'
-    )
-    return [
-        Fault(f"clients[{index}].grant_types", text)
-        for index, client in enumerate(settings.clients)
-        if {"client_credentials", "refresh_token"} <= set(client.grant_types)
-    ]
 
 
 def cross_faults(document: dict[str, Any]) -> list[Fault]:

@@ -7,8 +7,9 @@ that begins neither of the two is a fault, since whoever wrote it meant a refere
 
 import os
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import yaml
 
@@ -30,6 +31,18 @@ class Fault(NamedTuple):
 
 class _Tagged:
     """A value with a tag that we do not know, such as `!env X` of other programs."""
+
+
+_ENTRY: Final = re.compile(r"(clients|users|tokens\.signing_keys)\[([0-9]+)\]")
+
+
+def with_name(fault: Fault, names: Mapping[str, Sequence[str | None]]) -> Fault:
+    """The fault, with the name of the entry that it is about: who looks for `clients[17]` would have to count. `names` are
+    those of the entries of each list, in order."""
+    match = _ENTRY.match(fault.path)
+    listed = names.get(match[1], ()) if match else ()
+    name = listed[int(match[2])] if match and int(match[2]) < len(listed) else None
+    return fault if name is None else Fault(fault.path, f"{fault.message} ({name})")
 
 
 class _Loader(yaml.SafeLoader):
@@ -81,6 +94,28 @@ def read_document(path: Path) -> tuple[dict[str, Any] | None, list[Fault]]:
         return resolver.resolve(document, "", 0), resolver.faults
     except _TooLarge:
         return None, [Fault("", f"{path}: holds too much, or an alias within what it stands for")]
+
+
+def secret_files(path: Path) -> list[Path]:
+    """The files that a valid document refers to by `${file:…}` for something secret."""
+    document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  a SafeLoader
+    return [
+        path.parent / match[2]
+        for text in _secrets(document)
+        for match in _REFERENCE.finditer(text)
+        if match[1] == "file"
+    ]
+
+
+def _secrets(value: Any, key: str = "") -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _secrets(item, str(name))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _secrets(item, key)
+    elif isinstance(value, str) and (key in ("secret", "private_key", "url") or "secret" in key or "password" in key):
+        yield value
 
 
 class _TooLarge(Exception):
@@ -142,7 +177,8 @@ def _look_up(kind: str, name: str, folder: Path) -> str:
     try:
         text = (folder / name).read_text(encoding="utf-8")
     except OSError as exc:
-        raise LookupError(f"the file {name} cannot be read: {exc.strerror}") from None
+        looked_in = "" if Path(name).is_absolute() else f"; it was looked for in {folder.resolve()}"
+        raise LookupError(f"the file {name} cannot be read: {exc.strerror}{looked_in}") from None
     except (UnicodeDecodeError, ValueError):
         raise LookupError(f"the file {name} is not UTF-8 text") from None
     return text.removesuffix("\n").removesuffix("\r")

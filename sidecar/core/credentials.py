@@ -19,6 +19,9 @@ FIELD: Final = "access_token"
 # The whole name of the scheme, and what comes after it unless that is a space (RFC 9110 section 5.6.2: a token ends here).
 _BEARER: Final = re.compile(r"bearer(?![!#$%&'*+.^_`|~0-9A-Za-z-])([^ ]?)", re.IGNORECASE | re.ASCII)
 _MOST_MEMBERS: Final = 1000
+_BOM: Final = (
+    "\xef\xbb\xbf"  # UTF-8 read as latin-1: some clients begin with it; a reader may skip it (RFC 8259 section 8.1)
+)
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _SPACES: Final = frozenset(" \t\n\r")
 _SCAN: Final = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # what raw_decode calls, without its cost
@@ -92,7 +95,7 @@ def _cut_members(text: str) -> Found:
     """Walk the object's members. Raises `ValueError`, `RecursionError` or `StopIteration` when it is none."""
     tokens: list[str] = []
     kept: list[str] = []  # the members that stay, each with the white space around it
-    position = _skip(text, 0)
+    position = _skip(text, len(_BOM) if text.startswith(_BOM) else 0)
     if text[position : position + 1] != "{":
         raise ValueError
     head = text[: position + 1]

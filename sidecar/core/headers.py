@@ -46,6 +46,7 @@ class Kind(IntEnum):
     AMBIGUOUS = 13
     COOKIE = 14
     METHOD = 15
+    DATE = 16
 
 
 # In Python 3.11 a member of an enumeration is looked up by a function, each time: too dear for each field of each request.
@@ -64,6 +65,7 @@ _CONTENT_ENCODING: Final = Kind.CONTENT_ENCODING
 _AMBIGUOUS: Final = Kind.AMBIGUOUS
 _COOKIE: Final = Kind.COOKIE
 _METHOD: Final = Kind.METHOD
+_DATE: Final = Kind.DATE
 _REQUEST_KINDS: Final = {
     b"connection": Kind.CONNECTION,
     b"keep-alive": Kind.DROP,
@@ -96,6 +98,7 @@ _RESPONSE_KINDS: Final = {
     b"upgrade": Kind.UPGRADE,
     b"transfer-encoding": Kind.TRANSFER_ENCODING,
     b"content-length": Kind.CONTENT_LENGTH,
+    b"date": Kind.DATE,
 }
 _NEVER_NAMED: Final = frozenset(
     b"host content-length transfer-encoding content-type content-encoding content-range".split()
@@ -252,6 +255,8 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
             framing, before = b"%b: chunked\r\n" % name, len(lines)
             continue
         elif kind is _AUTHORIZATION:
+            if not value:
+                continue  # it says nothing
             authorizations += 1
             token = bearer_token(value.decode("latin-1"))
             if token is not None:
@@ -285,7 +290,7 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
         elif kind is _AMBIGUOUS:
             raise Refused(Reason.MALFORMED_REQUEST, "A header could be taken for Content-Length or Transfer-Encoding.")
         else:
-            expects = value.lower() == b"100-continue"
+            expects = not http_1_0 and value.lower() == b"100-continue"  # RFC 9110 section 10.1.1
         lines.append(b"%b: %b\r\n" % (name, value))
         names.append(name)
     if authorizations > 1:
@@ -310,14 +315,15 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
         content_type,
         content_coded,
         expects,
-        _protocol(upgrades) if upgrades else b"",
+        may_switch(upgrades) if upgrades else b"",
         named_methods(overrides) if overrides else _NO_METHODS,
         b"".join(ordered),
     )
 
 
-def _protocol(upgrades: bytes) -> bytes:
-    """The one protocol asked for; empty when there are several, or none that may have a tunnel."""
+def may_switch(upgrades: bytes) -> bytes:
+    """The one protocol that is asked for, of `Upgrade` values, each with a comma before it; empty when there are several, or
+    none that may have a tunnel: such an upgrade is ignored (RFC 9110 section 7.8)."""
     protocol = upgrades[1:].strip(b" \t")
     known = _PROTOCOL.fullmatch(protocol) and protocol.partition(b"/")[0].lower() not in _CARRY_REQUESTS
     return protocol if known else b""
@@ -339,12 +345,13 @@ def _host(values: list[bytes], *, http_1_0: bool) -> str | None:
 
 class ResponseHeaders(NamedTuple):
     """The header section of an upstream's response: the fields that go on, serialised in `pieces`, and how the body is
-    framed."""
+    framed. `dated`: it says when it was made."""
 
     pieces: list[bytes]
     length: int | None
     chunked: bool
     upgrade: bytes
+    dated: bool = False
 
 
 class InvalidResponse(ValueError):
@@ -355,26 +362,31 @@ def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders
     """Read a response's fields. Raises `InvalidResponse` when the framing cannot be trusted."""
     pieces: list[bytes] = []
     length: int | None = None
-    chunked = False
+    chunked = dated = False
     options = upgrade = b""
     memo = _response_kinds
-    for name, value in raw:
+    for name, given in raw:
         kind = memo[name]
+        value = given.strip(b" \t")  # white space is no part of it (RFC 9112 section 5)
         if kind is _KEEP:
             pass
         elif kind is _CONTENT_LENGTH:
             if length is not None or not value.isdigit():
                 raise InvalidResponse("Content-Length")
-            value = _plain_length(value)  # noqa: PLW2901  the field keeps its place
+            value = _plain_length(value)
             length = int(value)
         elif kind is _TRANSFER_ENCODING:
-            if chunked or value.lower() != b"chunked":
+            if (
+                chunked or value.lower() != b"chunked" or b"\t" in given
+            ):  # with a tab the parser does not take it for chunked
                 raise InvalidResponse("Transfer-Encoding")
             chunked = True
             continue
         elif kind is _CONNECTION:
             options += b"," + value
             continue
+        elif kind is _DATE:
+            dated = True
         else:
             if kind is _UPGRADE:
                 upgrade = value
@@ -385,12 +397,12 @@ def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders
     if options not in PLAIN_OPTIONS:
         fields = [pieces[start : start + 4] for start in range(0, len(pieces), 4)]
         pieces = [piece for field in fields if not _named(field[0], options) for piece in field]
-    return ResponseHeaders(pieces, length, chunked, upgrade)
+    return ResponseHeaders(pieces, length, chunked, upgrade, dated)
 
 
 def trailer_pieces(raw: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
     """The fields after a response's body that go on, serialised; none that frame or control (RFC 9110 section 6.5.1)."""
-    kept = [(name, value) for name, value in raw if _response_kinds[name] is Kind.KEEP]
+    kept = [(name, value.strip(b" \t")) for name, value in raw if _response_kinds[name] is Kind.KEEP]
     return [piece for name, value in kept for piece in (name, b": ", value, b"\r\n")]
 
 

@@ -140,12 +140,13 @@ class TokenRules:
         return int(now) + self.access_token_ttl + REVOCATION_MARGIN
 
     def verify(self, token: str, now: float) -> AccessToken:
-        """The claims of a token that is valid at `now` (epoch seconds). Raises `Refused` with the reason."""
+        """The claims of a token that is valid at `now` (epoch seconds). Raises `Refused` with the reason, and with the client
+        when the signature was good."""
         access, nbf = self._read(token)
         if now >= access.exp + self.leeway:
-            raise Refused(Reason.EXPIRED)
+            raise Refused(Reason.EXPIRED, client_id=access.client_id)
         if max(nbf, access.iat) > now + max(self.leeway, FUTURE_TOLERANCE):
-            raise Refused(Reason.NOT_YET_VALID)
+            raise Refused(Reason.NOT_YET_VALID, client_id=access.client_id)
         return access
 
     def read_signed(self, token: str) -> AccessToken:
@@ -191,9 +192,9 @@ class TokenRules:
         claims.time("createdAt", default=0, latest=_LATEST * 1000)
         claims.time("expiredate", default=0, latest=_LATEST * 1000)
         if issuer != self.issuer:
-            raise Refused(Reason.WRONG_ISSUER)
+            raise Refused(Reason.WRONG_ISSUER, client_id=client_id)
         if self.audience not in audience:
-            raise Refused(Reason.WRONG_AUDIENCE)
+            raise Refused(Reason.WRONG_AUDIENCE, client_id=client_id)
         return access, claims.time("nbf", default=iat)
 
     def _open(self, token: str) -> tuple[str, object, bytes]:

@@ -67,7 +67,7 @@ class ClientAuthenticator:
         return recognised.client
 
     async def _recognise(self, request: EndpointRequest, parameters: Parameters) -> Recognised:
-        headers = request.header_values("authorization")
+        headers = [value for value in request.header_values("authorization") if value.strip()]
         if len(headers) > 1:
             raise Refused(Reason.INVALID_REQUEST, "More than one Authorization header was sent.")
         asserted = not parameters.keys().isdisjoint(_ASSERTION)

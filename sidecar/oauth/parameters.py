@@ -1,7 +1,8 @@
 """The parameters of a request to an endpoint: a form (RFC 6749 appendix B), or a JSON object as TapData's clients send it.
 
 Rules:
-- A parameter that comes twice is refused (RFC 6749 section 3.1), an unknown one ignored, an empty one counts as absent.
+- A parameter that comes twice is refused (RFC 6749 section 3.1), but for `resource` (RFC 8707 section 2); an unknown one is
+  ignored, an empty one counts as absent.
 - Parameters in the URL are refused: URLs are logged (RFC 6749 section 2.3.1).
 - What cannot be decoded without guessing is refused.
 """
@@ -87,7 +88,7 @@ def _pairs(text: str) -> Iterable[tuple[str, str]]:
 def _unique(pairs: Iterable[tuple[str, str]]) -> Parameters:
     parameters: Parameters = {}
     for name, value in pairs:
-        if name in parameters:
+        if name in parameters and name != "resource":
             raise _invalid("A parameter came more than once.")
         if _FORBIDDEN.search(name) or _FORBIDDEN.search(value):
             raise _invalid("A parameter holds a control character.")
@@ -96,6 +97,8 @@ def _unique(pairs: Iterable[tuple[str, str]]) -> Parameters:
 
 
 def _from_json(text: str) -> Parameters:
+    text = text.removeprefix("\ufeff")  # RFC 8259 section 8.1
+
     def pairs_of(pairs: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
         return pairs
 

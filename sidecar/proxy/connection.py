@@ -43,7 +43,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from sidecar.core.headers import RequestHeaders
+from sidecar.core.headers import RequestHeaders, may_switch
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import Reply, refusal
 from sidecar.proxy.certificate import forwarded_certificate
@@ -113,6 +113,7 @@ class ClientConnection(BaseProtocol):
         "_queue",
         "_repeatable",
         "_rest",
+        "_swallows",
         "_undelivered",
         "active_at",
         "certificate",
@@ -148,6 +149,9 @@ class ClientConnection(BaseProtocol):
         self._rest = b""  # of the last head, all after its request line; empty: none can be repeated
         self._repeatable: RawRequestMessage | None = None  # what the parser made of it
         self._deaf = False  # an upgrade was asked for: what follows the request is not ours to parse
+        self._swallows = (
+            False  # one was asked for that is ignored: the parser drops what follows the request in the same read
+        )
         self._eof_at = 0.0
         self._full = False  # the parser holds back what follows a full queue
         self._incomplete: StreamReader | None = None  # the body, not yet whole, of a message that left the queue
@@ -200,7 +204,8 @@ class ClientConnection(BaseProtocol):
         self.listener.opened(self)
         self.active_at = self.listener.monotonic()
         peer = transport.get_extra_info("peername")
-        self.peer = str(peer[0]) if isinstance(peer, tuple) else "unix"
+        # Behind [::] an IPv4 client has an address of IPv6 (RFC 4291 section 2.5.5.2), under which nobody knows it.
+        self.peer = str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else "unix"
         self.trusted = self.listener.trusts(self.peer)
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
@@ -276,11 +281,17 @@ class ClientConnection(BaseProtocol):
             self._broken(_reason_of(exc, self.listener.limits.request_line))
             return
         finished = self._finish_message()
+        if finished and self._swallows and not self._ends(read, body, before):
+            self._broken(Reason.MALFORMED_REQUEST)
+            return
         if messages or finished:
             alone = self._alone(read, messages) if not finished else not messages and self._ends(read, body, before)
             if not self._line.ended(read, alone=alone):
                 self._broken(Reason.MALFORMED_REQUEST)
                 return
+            self._swallows = False
+            if messages and messages[-1][0].upgrade and alone:
+                messages = [self._without_upgrade(read, *messages[-1])]
         if messages:
             self._accept(messages, read, now, finished, clean=clean)
         elif finished:
@@ -301,6 +312,20 @@ class ClientConnection(BaseProtocol):
         self._emptied_by = 0.0
         self._parser.message_consumed()  # type: ignore[union-attr]  # set until connection_lost
         return 1
+
+    def _without_upgrade(
+        self, data: bytes, message: RawRequestMessage, payload: StreamReader
+    ) -> tuple[RawRequestMessage, StreamReader]:
+        """A request that came alone, as if it had not asked for an upgrade that is never done, such as to h2c: its connection
+        goes on. Not when it cannot be told whether the parser has dropped something behind it."""
+        joined = self._head_end + data
+        if message.chunked or (payload is EMPTY_PAYLOAD and joined.find(_HEAD_END) != len(joined) - len(_HEAD_END)):
+            return message, payload
+        asked = "".join("," + value for value in message.headers.getall("Upgrade", ()))
+        if may_switch(asked.encode("latin-1", "replace")) or message.method == "CONNECT":
+            return message, payload
+        self._swallows = not payload.is_eof()
+        return message._replace(upgrade=False), payload
 
     @staticmethod
     def _ends(data: bytes, body: StreamReader, before: int) -> bool:

@@ -276,6 +276,8 @@ class Exchange:
         out = self._out
         out.append(b"HTTP/1.1 %d %b\r\n" % (status, reason))
         out += headers.pieces
+        if status == 426 and headers.upgrade:  # it has to name what it wants (RFC 9110 section 15.5.22)
+            out.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % headers.upgrade)
         out += (self._connection_line(), b"\r\n")
 
     def on_body(self, data: bytes) -> None:

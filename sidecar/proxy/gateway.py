@@ -120,7 +120,7 @@ class Gateway:
             if route.access is Access.LOCAL:
                 self._answer_locally(exchange, route, target, headers)
             elif route.access is Access.DENY:
-                raise Refused(Reason.DENIED_BY_ROUTE)
+                raise Refused(Reason.DENIED_BY_ROUTE, client_id=self._who(target, headers))
             elif route.access is Access.PUBLIC:
                 self._forward_public(exchange, target, headers)
             else:
@@ -187,7 +187,7 @@ class Gateway:
         if verified is not None:
             memo.again, memo.admitted, memo.refused = message.raw_headers, verified, None
         elif refused is not None and refused.reason in _FOR_GOOD:
-            reply = refusal(refused.reason, refused.detail, *self._challenge(refused))
+            reply = refusal(refused.reason, refused.detail, *self._challenge(refused), client_id=refused.client_id)
             memo.again, memo.admitted, memo.refused = message.raw_headers, None, reply
 
     # The phases.
@@ -274,19 +274,28 @@ class Gateway:
         if verified is None:
             access = self._rules.verify(token, now)
             if access.client_id in self._disabled:  # here alone, for it does not change while we run
-                raise Refused(Reason.PROTECTED_CLIENT_DISABLED)
+                raise Refused(Reason.PROTECTED_CLIENT_DISABLED, client_id=access.client_id)
             verified = Verified(access)
             self._cache.add(token, verified)
         elif now >= verified.exp + self._rules.leeway:
             self._cache.discard(token)
-            raise Refused(Reason.EXPIRED)
+            raise Refused(Reason.EXPIRED, client_id=verified.client_id)
         if verified.jti in self._view or (self._view.cutoffs and self._cut_off(verified)):
-            raise Refused(Reason.REVOKED)
+            raise Refused(Reason.REVOKED, client_id=verified.client_id)
         if not self._view.usable(self._monotonic()):
-            raise Refused(Reason.STORE_UNAVAILABLE)
+            raise Refused(Reason.STORE_UNAVAILABLE, client_id=verified.client_id)
         if not route.scope <= verified.scope:
-            raise Refused(Reason.INSUFFICIENT_SCOPE, f"This route needs the scope {' '.join(sorted(route.scope))}.")
+            detail = f"This route needs the scope {' '.join(sorted(route.scope))}."
+            raise Refused(Reason.INSUFFICIENT_SCOPE, detail, client_id=verified.client_id)
         return verified
+
+    def _who(self, target: Target, headers: RequestHeaders) -> str | None:
+        """Whose token it is, as far as the signature is good: for the log of a closed route."""
+        try:
+            token = self._find_credential(target, headers).token
+            return self._rules.verify(token, self._now()).client_id if token else None
+        except Refused as exc:
+            return exc.client_id
 
     def _forward(
         self,
@@ -455,6 +464,7 @@ class Gateway:
         reason = refused.reason
         if exchange.decision is not Decision.LOCAL and reason.plane is Plane.PROTECTED:
             exchange.decision = Decision.REFUSED
+        exchange.client_id = refused.client_id or exchange.client_id
         exchange.refuse(reason, refused.detail, *self._challenge(refused))
 
     def _challenge(self, refused: Refused) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ import re
 from typing import Final
 
 from sidecar.core.headers import PLAIN_OPTIONS, Kind, response_kind
+from sidecar.proxy.wire import date_line
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) [\t -~\x80-\xff]*")
 _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)")
@@ -29,9 +30,9 @@ cost twice as much as all the rest of `read`."""
 
 
 class _Shape:
-    __slots__ = ("_body", "_head", "_last", "kept", "length", "match", "pattern", "status")
+    __slots__ = ("_body", "_head", "_last", "dated", "kept", "length", "match", "pattern", "status")
 
-    def __init__(self, status: int, pattern: bytes, kept: tuple[int, ...], length: int) -> None:
+    def __init__(self, status: int, pattern: bytes, kept: tuple[int, ...], length: int, *, dated: bool) -> None:
         self._last = b"\r\n\r\n"  # the last head that matched; no response begins like this
         self._head = b""  # what of it goes on
         self._body = -1  # the length that it announced; no body has this one
@@ -40,6 +41,7 @@ class _Shape:
         self.match = re.compile(pattern).match
         self.kept = kept  # the groups that go on
         self.length = length  # the group of the length
+        self.dated = dated  # it says when it was made
 
     def read(self, data: bytes) -> Whole | None:
         if not data.startswith(self._last):
@@ -49,7 +51,9 @@ class _Shape:
             self._last, self._body = match[0], int(match[self.length])
             self._head = match[1] if len(self.kept) == 1 else b"".join(match.group(*self.kept))
         end = len(self._last)
-        return (self.status, self._head, data[end:]) if len(data) - end == self._body else None
+        if len(data) - end != self._body:
+            return None
+        return (self.status, self._head if self.dated else self._head + date_line(), data[end:])
 
 
 class Shapes:
@@ -90,7 +94,7 @@ def _shape(data: bytes) -> _Shape | None:
     if status_line is None or status_line[1] in _BODYLESS or len(lines) > _MOST_FIELDS:
         return None
     runs = [re.escape(first) + rb"\r\n"]  # of what goes on; between two of them is what does not
-    pattern, length = b"", 0
+    pattern, length, dated = b"", 0, False
     kept, groups = [1], 1
     for line in lines:
         field = _FIELD.fullmatch(line)
@@ -99,7 +103,8 @@ def _shape(data: bytes) -> _Shape | None:
         name, value = field.groups()
         kind = response_kind(name)
         begin = re.escape(name) + b": "
-        if kind is Kind.KEEP:
+        if kind is Kind.KEEP or (kind is Kind.DATE and not dated):
+            dated = dated or kind is Kind.DATE
             runs[-1] += begin + _VALUE + rb"\r\n"
         elif kind is Kind.CONTENT_LENGTH and not length:
             groups += 1
@@ -114,4 +119,4 @@ def _shape(data: bytes) -> _Shape | None:
         else:
             return None
     pattern += b"(" + runs[-1] + b")" + rb"\r\n"
-    return _Shape(int(status_line[1]), pattern, tuple(kept), length) if length else None
+    return _Shape(int(status_line[1]), pattern, tuple(kept), length, dated=dated) if length else None

@@ -36,13 +36,24 @@ import httptools
 from sidecar.core.headers import InvalidResponse, ResponseHeaders, read_response_headers, trailer_pieces
 from sidecar.core.reasons import Reason
 from sidecar.proxy.shapes import Shapes, Whole
+from sidecar.proxy.wire import date_line
 
 _MAX_HEAD = 256 * 1024  # a response head or trailers beyond this are no HTTP server's
 _BODYLESS = (204, 304)
 _READ = 256 * 1024
+_LINE_END: Final = re.compile(rb"[ \t]+\r\n")
 _PHRASE: Final = re.compile(rb"[\t -~\x80-\xff]*")  # RFC 9112 section 4
 _LATE: Final = (b"HTTP/1.1 408 ", b"HTTP/1.0 408 ")  # how some servers say that a connection was idle for too long
 _UNREAD: Final = select.POLLIN | getattr(select, "POLLRDHUP", 0)
+
+
+def without_tabs(data: bytes) -> bytes:
+    """A read that begins with a head, without the white space at the ends of its lines when a tab is among it: llhttp knows
+    `chunked` with a space behind it, and not with a tab."""
+    end = data.find(b"\r\n\r\n") + 2
+    if data.find(b"\t", 0, end) < 0:
+        return data
+    return _LINE_END.sub(b"\r\n", data[:end]) + data[end:]
 
 
 class UpstreamTimeouts(NamedTuple):
@@ -400,7 +411,7 @@ class UpstreamConnection(asyncio.Protocol):
                 return
         self._head_bytes += len(data)
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(without_tabs(data) if first else data)
         except httptools.HttpParserUpgrade as exc:
             if self._switch is not None and receiver.awaits_switch and not self._invalid:
                 self._start_tunnel(receiver, data[exc.args[0] :], now)
@@ -504,6 +515,8 @@ class UpstreamConnection(asyncio.Protocol):
         announced = headers.chunked or bool(headers.length)
         self._keep_alive = self._parser.should_keep_alive() and not (bodyless and announced)
         self._until_eof = not bodyless and headers.length is None and not headers.chunked
+        if not headers.dated:
+            headers.pieces.append(date_line())  # RFC 9110 section 6.6.1: a recipient with a clock adds it
         receiver.on_head(status, self._reason, headers)
         if status >= 300 and not self._keep_alive:
             receiver.stop_sending()

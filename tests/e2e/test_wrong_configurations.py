@@ -33,6 +33,11 @@ def run(folder: Path, text: str, command: str = "check-config", **environment: s
     return subprocess.run(arguments, capture_output=True, text=True, timeout=60, env=env, check=False)
 
 
+def warnings(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """All but those about the short secrets of the tests' own clients."""
+    return [line for line in done.stderr.splitlines() if ".client_secret: can be guessed" not in line]
+
+
 def dumped(**sections: Any) -> str:
     return yaml.safe_dump(configuration("http://127.0.0.1:1", **sections))
 
@@ -145,8 +150,9 @@ def test_what_is_no_secret_in_the_place_of_one_is_a_fault(tmp_path: Path) -> Non
 def test_secrets_with_odd_characters_are_taken_as_they_are(tmp_path: Path) -> None:
     secrets = ["pa$$word", "100%", "a{b}c", "<3 you", "$ecret", "{", "x@y", "#1", "s3cret", "0" * 32]
     (tmp_path / "secret").write_text("from ${a file\n")
+    (tmp_path / "secret").chmod(0o600)
     done = run(tmp_path, dumped(clients=clients([*secrets, "${env:GIVEN}", "${file:secret}"])), GIVEN="a ${b} $c {{d}}")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, warnings(done)) == (0, [])
 
 
 # Routes.
@@ -176,7 +182,7 @@ def test_a_door_beside_a_closed_one_is_a_warning(tmp_path: Path) -> None:
     ]
     done = run(tmp_path, dumped(routes=routes))
     assert done.returncode == 0
-    assert [line.partition(": ")[2].partition(":")[0] for line in done.stderr.splitlines()] == [
+    assert [line.partition(": ")[2].partition(":")[0] for line in warnings(done)] == [
         "routes[0].path",
         "routes[2].path",
     ]
@@ -188,7 +194,7 @@ def test_literal_paths_are_no_faults(tmp_path: Path) -> None:
     done = run(
         tmp_path, routed("/things/*:cancel", "/Orders(5)", "/odata/$metadata", "/users/@me", "/a:b", access="public")
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, warnings(done)) == (0, [])
 
 
 def test_what_it_says_to_write_closes_the_door(tmp_path: Path) -> None:

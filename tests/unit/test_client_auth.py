@@ -160,7 +160,7 @@ REFUSED: list[tuple[list[str], dict[str, str], Reason]] = [
     ([basic("c", "secret").replace(" ", "\t")], {}, Reason.UNKNOWN_CLIENT),
     ([basic("c", "secret").replace(" ", "")], {}, Reason.UNKNOWN_CLIENT),
     ([""], {}, Reason.UNKNOWN_CLIENT),
-    ([""], {"client_id": "c"}, Reason.UNKNOWN_CLIENT),
+    ([""], {"client_id": "c"}, Reason.WRONG_AUTH_METHOD),  # an empty header says nothing: as without it
     (["Bearer abc"], {}, Reason.UNKNOWN_CLIENT),
     (["Digest username=c"], {}, Reason.UNKNOWN_CLIENT),
     ([basic("c", "secret"), basic("c", "secret")], {}, Reason.INVALID_REQUEST),

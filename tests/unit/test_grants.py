@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.clients import Client
-from sidecar.core.grants import GRANT_TYPES, IMPLICIT, check_grant, narrow_scope
+from sidecar.core.clients import PUBLIC, Client
+from sidecar.core.grants import CLIENT_CREDENTIALS, GRANT_TYPES, IMPLICIT, check_grant, narrow_scope
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.secrets import SecretHash
 
@@ -30,6 +30,14 @@ def test_a_grant_is_for_the_clients_that_name_it(grant: str) -> None:
     assert check_grant(grant, client(), SUPPORTED) == grant
     others = client(grants=frozenset(["implicit"]))
     assert refused(lambda: check_grant(grant, others, SUPPORTED)) is Reason.UNAUTHORIZED_GRANT
+
+
+def test_a_public_client_gets_nothing_for_its_name_alone() -> None:
+    """RFC 6749 section 4.4: client credentials are for confidential clients, whatever the configuration names."""
+    public = client()._replace(secrets=(), token_endpoint_auth_method=PUBLIC)
+    assert refused(lambda: check_grant(CLIENT_CREDENTIALS, public, SUPPORTED)) is Reason.UNAUTHORIZED_GRANT
+    for grant in SUPPORTED - {CLIENT_CREDENTIALS}:
+        assert check_grant(grant, public, SUPPORTED) == grant
 
 
 @pytest.mark.parametrize(

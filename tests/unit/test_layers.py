@@ -22,6 +22,7 @@ ALLOWED = {
     "tls": set(),
     "references": {"core", "yamlfile"},
     "settings": {"core", "references", "templates", "tls", "yamlfile"},
+    "advice": {"core", "settings", "yamlfile"},
     "people": {"core", "oauth", "settings"},
     "app": {"people", "core", "oauth", "proxy", "stores", "ops", "settings", "tls"},
     "listening": {"settings"},
@@ -32,6 +33,7 @@ ALLOWED = {
     "demo_api": set(),
     "demo": {"ending", "listening", "server", "ops", "settings", "signals", "demo_api"},
     "cli": {
+        "advice",
         "app",
         "core",
         "demo",
@@ -43,6 +45,7 @@ ALLOWED = {
         "signals",
         "stores",
         "supervisor",
+        "yamlfile",
     },
     "__main__": {"cli"},
     "__init__": set(),

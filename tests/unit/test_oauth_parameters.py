@@ -102,7 +102,6 @@ BAD_JSON = [
     b'{"a": null, "\\u0061": "1"}',
     b'{"x": 1, "x": 1}',
     b'{"a": "\xff"}',
-    b'\xef\xbb\xbf{"a": "1"}',
     '{"a": "1"}'.encode("utf-16"),
     b'{"a": "\x00"}',
     b'{"a": "\\u0000"}',
@@ -287,3 +286,10 @@ def test_a_form_value_is_decoded(written: str, meant: str) -> None:
 def test_a_form_value_that_takes_guessing_is_refused(written: str) -> None:
     with pytest.raises(Refused):
         form_decoded(written)
+
+
+def test_a_mark_before_json_is_skipped_and_a_resource_may_come_twice() -> None:
+    """RFC 8259 section 8.1, RFC 8707 section 2."""
+    assert read(b'\xef\xbb\xbf{"a": "1"}', JSON) == {"a": "1"}
+    assert read(b"resource=x&resource=y&a=1", FORM)["a"] == "1"
+    assert refused(b"scope=x&scope=y", FORM)
