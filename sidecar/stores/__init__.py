@@ -9,6 +9,7 @@ from sidecar.core.ports import Store
 from sidecar.stores.memory import MemoryStore
 from sidecar.stores.redis import RedisStore
 
+_BEATS: Final = 8  # in the time for which a view may be used: after a loss it is not confirmed for some of them
 _LONGEST_INTERVAL: Final = 1.0  # seconds between two beats: for a multiple of it a process waits after a loss
 
 
@@ -36,7 +37,7 @@ def open_store(
             url,
             prefix=prefix,
             timeout=timeout,
-            interval=min(max_staleness / 5, _LONGEST_INTERVAL),
+            interval=min(max_staleness / _BEATS, _LONGEST_INTERVAL),
             clock=clock,
             monotonic=monotonic,
             emit=emit,

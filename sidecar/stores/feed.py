@@ -1,6 +1,6 @@
 """Keeping a local view as current as Redis, and knowing how current that is.
 
-How continuity is shown. A *reader* waits for entries of the stream on a connection of its own. About five times per
+How continuity is shown. A *reader* waits for entries of the stream on a connection of its own. Several times per
 `max_staleness` a *beat* on another connection asks the server for the newest entry; when none was made lately, it makes
 one. Once the reader has come to that entry, the view held everything that the server held when the beat was sent, and
 is confirmed for that moment. So a connection that only looks alive is found out, however it died.
