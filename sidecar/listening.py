@@ -1,13 +1,15 @@
 """Listening sockets: how one begins, and how it ends so that nobody is lost who had reached it.
 
-A connection is made by the kernel, which keeps it in the socket's queue until somebody accepts it. Whoever closes the last
-descriptor of the socket resets what is in the queue, and between the last `accept` and `close` there is always a moment. So
-the owner of a socket ends it in this order:
+A connection is made by the kernel, which keeps it in the socket's queue until somebody accepts it; when the socket ends, what
+is in the queue is reset. So its owner ends it in this order, for every process that has a descriptor of it, also for one that
+hangs:
 
-1. No connection begins any more: the kernel drops each SYN. A client repeats it after a second, and is refused then, or finds
-   whoever listens there next.
-2. What was beginning gets there, and all of it is accepted.
-3. With an empty queue the socket stops to listen, for every process that has a descriptor of it, also for one that hangs.
+1. It waits for a moment when the queue is empty.
+2. No connection begins any more: the kernel drops each SYN. If one has begun since that moment, it is accepted first.
+3. The socket stops to listen. Who connects is refused from then on, or finds whoever listens there next.
+
+The second step takes some microseconds, or milliseconds: a client whose SYN is dropped repeats it after a second, so that a
+longer one would hold up every balancer. What stays is a handshake across a network that is under way at that moment.
 """
 
 import asyncio
@@ -29,9 +31,8 @@ log: Final = logging.getLogger("sidecar")
 _BACKLOG: Final = 4096
 _CLAIMED_WITHIN: Final = 10.0  # seconds; a worker whose parent was killed has left by then, unless it hangs
 _CLAIMED_EVERY: Final = 0.1
-_SETTLING: Final = 0.1  # seconds for handshakes that had begun
 _ACCEPTED_WITHIN: Final = 1.0  # seconds for what is in the queue
-_LOOK_EVERY: Final = 0.01
+_LOOK_EVERY: Final = 0.001
 _SO_ATTACH_FILTER: Final = 26  # Linux; Python has no name for it
 # Classic BPF over the TCP header: 0 bytes of a segment with SYN and without ACK, all of any other.
 _NO_SYN: Final = b"".join(
@@ -94,30 +95,29 @@ def _bind(address: Address) -> socket.socket:
 
 
 async def stop_listening(sock: socket.socket) -> None:
-    """End a listening socket that others still accept from, in every process. It stays open, and goes on to listen when
+    """End a listening socket that others still accept from, in every process. It stays open; and it goes on to listen when
     nobody takes what is in its queue."""
-    if _begin_nothing(sock):
-        await asyncio.sleep(_SETTLING)
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + _ACCEPTED_WITHIN
-    while _waiting(sock) and loop.time() < deadline:  # noqa: ASYNC110  the acceptors take from it, in their processes
-        await asyncio.sleep(_LOOK_EVERY)
+    deadline = time.monotonic() + _ACCEPTED_WITHIN
+    await _accepted(sock, deadline)
+    _begin_nothing(sock)
+    await _accepted(sock, deadline)
     if not _waiting(sock):
         with contextlib.suppress(OSError):  # no Linux: it ends when the last process has closed it
             sock.shutdown(socket.SHUT_RD)
 
 
-def _begin_nothing(sock: socket.socket) -> bool:
-    """Let no connection begin any more; whether the system can do that."""
-    if sys.platform != "linux":
-        return False
+async def _accepted(sock: socket.socket, deadline: float) -> None:
+    while _waiting(sock) and time.monotonic() < deadline:  # noqa: ASYNC110  others accept, in their processes
+        await asyncio.sleep(_LOOK_EVERY)
+
+
+def _begin_nothing(sock: socket.socket) -> None:
+    """Let no connection begin any more, where the system can do that."""
     program = ctypes.create_string_buffer(_NO_SYN)
     steps = len(_NO_SYN) // struct.calcsize("HBBI")
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", steps, ctypes.addressof(program)))
-    except OSError:
-        return False
-    return True
+    with contextlib.suppress(OSError):
+        if sys.platform == "linux":
+            sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", steps, ctypes.addressof(program)))
 
 
 def _waiting(sock: socket.socket) -> bool:
