@@ -281,7 +281,7 @@ class ClientConnection(BaseProtocol):
             self._broken(_reason_of(exc, self.listener.limits.request_line))
             return
         finished = self._finish_message()
-        if finished and self._swallows and not self._ends(read, body, before):
+        if finished and self._swallows and body.total_bytes - before != len(read):
             self._broken(Reason.MALFORMED_REQUEST)
             return
         if messages or finished:
