@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sidecar.core.headers import ResponseHeaders
 from sidecar.core.reasons import Reason
+from sidecar.proxy import shapes, upstream
 from sidecar.proxy.shapes import Shapes, Whole
 from sidecar.proxy.upstream import UpstreamConnection, UpstreamTimeouts
 
@@ -19,6 +20,15 @@ FIRST = (
     b"Content-Length: 5\r\nConnection: keep-alive\r\nSet-Cookie: a=1\r\nKeep-Alive: timeout=5\r\nSet-Cookie: b=2\r\n\r\nhello"
 )
 PLAIN = b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\nX: y\r\n\r\nno"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_moment() -> Iterator[None]:
+    """Both ways add the same `Date`, whenever they do."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (shapes, upstream):
+            patch.setattr(module, "date_line", lambda: b"Date: Thu, 26 Nov 2026 10:00:00 GMT\r\n")
+        yield
 
 
 class NoShapes(Shapes):
