@@ -23,6 +23,9 @@ _WHOLE: Final = re.compile(
     | @Microsoft\.KeyVault\(.* | https://[\w-]+\.vault\.azure\.net/.* | projects/[^/\s]+/secrets/\S+
     | ENC\[.*\] | ENC\(.*\) | \{cipher\}.* | \$ANSIBLE_VAULT;.*         # SOPS, Jasypt, Spring, Ansible: never decrypted
     | !(?:env|ENV|vault|secret|file|Ref|Sub|include)\b.*                # a tag of YAML within quotes
+    | \(\([\w./:-]+\)\) | secretref:.* | %\{[\w:.]+\} | %\([A-Za-z_]\w*\)s | %env\(.*\)%  # Concourse, Azure, Log4j …
+    | \[\[[\w\ .-]+\]\] | <<[\w\ .-]+>> | \#\#\w+\#\# | \$\([a-z]+\ .*\) | `[a-z]+\ .*` | \{(?:env|ENV):.*\} | \{resolve:.*\}
+    | (?:sm|berglas|awsssm|kv)://.* | @?/(?:var/)?run/secrets/\S+
     | __[A-Za-z_][\w.-]*?__ | <[A-Za-z][\w\ .,:'/-]*> | \[[A-Za-z][A-Za-z\ _-]*\]    # to be filled in
     """,
     re.DOTALL | re.VERBOSE,

@@ -103,3 +103,14 @@ def test_what_nobody_writes_is_a_reference_in_any_text(text: str) -> None:
 )  # fmt: skip
 def test_what_somebody_may_mean_is_a_text(text: str) -> None:
     assert not holds_reference(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "((x))", "secretref:x", "%{ENV:X}", "%(ENV_X)s", "%env(X)%", "[[X]]", "<<X>>", "##X##", "$(cat /run/secrets/x)", "`cat x`",
+        "{env:CLIENT_SECRET}", "{resolve:ssm:x}", "sm://x", "berglas://x", "/run/secrets/client_secret", "@/run/secrets/x",
+    ],
+)  # fmt: skip
+def test_references_of_further_tools_are_none_of_ours(text: str) -> None:
+    assert secret_fault(text) is not None
