@@ -92,7 +92,7 @@ def _tokens(settings: Settings, now: float) -> Iterator[Fault]:
 
 
 def _listeners(settings: Settings, now: float) -> Iterator[Fault]:
-    if settings.listen == settings.admin.listen and settings.listen.port:
+    if settings.listen.address == settings.admin.listen and settings.admin.listen.port:
         yield Fault("admin.listen", "is the same as listen, so it cannot start: give it a port of its own")
     for index, network in enumerate(settings.trusted_proxies):
         if network.prefixlen == 0:

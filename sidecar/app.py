@@ -44,10 +44,10 @@ from sidecar.proxy.acceptor import Acceptor
 from sidecar.proxy.exchange import Exchange, Services
 from sidecar.proxy.gateway import CredentialRules, Gateway
 from sidecar.proxy.listener import ClientLimits, ClientTimeouts, Listener
-from sidecar.proxy.pool import PoolLimits, UpstreamPool
+from sidecar.proxy.pool import UpstreamPool, authority_of
 from sidecar.proxy.token_cache import TokenCache
 from sidecar.proxy.tunnel import Tunnel
-from sidecar.proxy.upstream import UpstreamTimeouts
+from sidecar.proxy.upstream import UPSTREAM_HOST, PoolLimits, UpstreamTimeouts
 from sidecar.stores import open_store
 from sidecar.tls import upstream_context
 
@@ -93,11 +93,12 @@ class App:
             upstream.url,
             loop=loop,
             timeouts=UpstreamTimeouts(times.connect, times.response, times.stream),
-            limits=PoolLimits(upstream.max_connections, upstream.idle),
+            limits=PoolLimits(upstream.max_connections, upstream.idle, upstream.max_age),
             monotonic=monotonic,
             on_unasked=log_unasked,
             tls=upstream_context(upstream.tls.ca, upstream.tls.certificate, upstream.tls.key),
             server_name=upstream.tls.server_name,
+            each_its_host=upstream.host == "upstream",
         )
         self.tunnels: set[Tunnel] = set()
         switching: set[Exchange] = set()
@@ -120,7 +121,8 @@ class App:
             credential_rules=CredentialRules(frozenset(settings.credentials.places), settings.credentials.body_limit),
             kinds=request_kinds(settings.proxy_headers),
             realm=settings.tokens.issuer,
-            default_host=self.pool.authority,
+            default_host=authority_of(upstream.url[0]),
+            host=host_sent(upstream),
             switching=switching,
             most_tunnels=settings.limits.tunnels,
             now=now,
@@ -297,6 +299,7 @@ class App:
             sock,
             tls=tls,
             handshake=self.settings.timeouts.request_header,  # it is part of what comes before a request
+            introduced=self.settings.listen.proxy_protocol,
             on_pause=self._accept_paused,
             log_failure=log_failure,
         )
@@ -325,6 +328,13 @@ class App:
         self.people.close()
         await self.pool.close()
         await self.store.close()
+
+
+def host_sent(upstream: config.Upstream) -> bytes | None:
+    """What the API gets as `Host` instead of what the client sent, if anything."""
+    if upstream.host == "keep":
+        return None
+    return UPSTREAM_HOST if upstream.host == "upstream" else upstream.host.encode()
 
 
 def token_rules(tokens: config.Tokens, *, tapdata: bool = True) -> TokenRules:

@@ -279,5 +279,5 @@ def serve(settings: Settings) -> None:
     """Run one worker in this process until SIGTERM or SIGINT. Raises `StartError` and `EndedBadly`."""
     assert_c_parser()
     raise_descriptor_limit()
-    admin, public = claim(settings.admin.listen), claim(settings.listen)
+    admin, public = claim(settings.admin.listen), claim(settings.listen.address)
     run(_serve_one(settings, public, admin))

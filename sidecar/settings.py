@@ -34,6 +34,7 @@ from sidecar.core.client_keys import InvalidClientKey, from_secret, read_jwk, re
 from sidecar.core.clients import PUBLIC, AuthMethod
 from sidecar.core.headers import proxy_header_fault
 from sidecar.core.issuer import InvalidIssuer, issuer_path
+from sidecar.core.paths import valid_authority
 from sidecar.core.policy import Access, InvalidPattern, compile_pattern
 from sidecar.core.redirect_uris import redirect_uri_fault
 from sidecar.core.secrets import InvalidSecretHash, parse_secret_hash
@@ -107,7 +108,7 @@ def parse_moment(value: object) -> float:
 
 
 class Address(NamedTuple):
-    """Where to listen: an IP address (or name) and a port; port 0 lets the system choose one."""
+    """An IP address (or name) and a port to listen on; port 0 lets the system choose one."""
 
     host: str
     port: int
@@ -118,6 +119,8 @@ class Address(NamedTuple):
 
 def parse_address(value: object) -> Address:
     """`0.0.0.0:3030`, `127.0.0.1:0` or `[::1]:3030`. Raises a fault that says how to write one."""
+    if isinstance(value, Address):  # a default of ours
+        return value
     text = value if isinstance(value, str) else ""
     host, _, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
@@ -216,6 +219,17 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
 
+class Listen(Model):
+    """The public listener. With `proxy_protocol` each of the `trusted_proxies` begins a connection by saying whose it is."""
+
+    address: ListenAddress = Address("0.0.0.0", 3030)  # noqa: S104  the public listener
+    proxy_protocol: bool = False
+
+
+def _listen(value: object) -> object:
+    return Listen(address=parse_address(value)) if isinstance(value, str) else value
+
+
 class Admin(Model):
     """The listener of `/metrics`, `/healthz` and `/readyz`; keep it off the public network."""
 
@@ -291,13 +305,23 @@ def _upstream_urls(value: object) -> tuple[str, ...]:
     return tuple(_upstream_url(url) for url in (value if isinstance(value, list) else [value]))
 
 
+def _upstream_host(value: str) -> str:
+    if value not in ("keep", "upstream") and not valid_authority(value):
+        raise _fault(
+            "write keep (as the client sent it), upstream (as upstream.url names it), or a name such as api.internal"
+        )
+    return value
+
+
 class Upstream(Model):
     """The API server that is protected, or several servers of the same API."""
 
     url: Annotated[tuple[str, ...], BeforeValidator(_upstream_urls), AfterValidator(_not_empty)]
     tls: UpstreamTls = UpstreamTls()
+    host: Annotated[str, AfterValidator(_upstream_host)] = "keep"
     max_connections: Annotated[int, Field(ge=1, le=65535)] = 1024
     idle: PositiveDuration = 4.0
+    max_age: PositiveDuration = 300.0
 
 
 def _check_store_options(query: str) -> None:
@@ -776,7 +800,7 @@ class Logging(Model):
 class Settings(Model):
     """The whole file."""
 
-    listen: ListenAddress = Address("0.0.0.0", 3030)  # noqa: S104  the public listener
+    listen: Annotated[Listen, BeforeValidator(_listen)] = Listen()
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     admin: Admin = Admin()
     upstream: Upstream
@@ -868,6 +892,7 @@ def cross_faults(document: dict[str, Any]) -> list[Fault]:
         *_users_named_like_clients(_items(document.get("users")), clients),
         *_duplicates(keys, "tokens.signing_keys", "kid"),
         *_workers_share_state(document),
+        *_proxies_are_known(document),
         *_upstream_is_ourselves(document),
     ]
 
@@ -919,10 +944,19 @@ def _workers_share_state(document: dict[str, Any]) -> list[Fault]:
     return []
 
 
+def _proxies_are_known(document: dict[str, Any]) -> list[Fault]:
+    listen = document.get("listen")
+    if isinstance(listen, dict) and listen.get("proxy_protocol") is True and not document.get("trusted_proxies"):
+        text = "needs trusted_proxies: name the load balancers that may say who a client is, such as 10.0.0.0/8"
+        return [Fault("listen.proxy_protocol", text)]
+    return []
+
+
 def _upstream_is_ourselves(document: dict[str, Any]) -> list[Fault]:
     upstream, admin = document.get("upstream"), document.get("admin") or {}
     url = upstream.get("url") if isinstance(upstream, dict) else None
-    ours = {"listen": document.get("listen", "0.0.0.0:3030")}
+    listen = document.get("listen", {})
+    ours = {"listen": listen.get("address", "0.0.0.0:3030") if isinstance(listen, dict) else listen}
     if isinstance(admin, dict):
         ours["admin.listen"] = admin.get("listen", "127.0.0.1:9464")
     return [

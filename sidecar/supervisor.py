@@ -56,7 +56,7 @@ def serve(settings: Settings) -> None:
     """Run `settings.workers` workers until SIGTERM or SIGINT. Raises `StartError` and `EndedBadly`."""
     assert_c_parser()
     raise_descriptor_limit()
-    admin, public = claim(settings.admin.listen), claim(settings.listen)
+    admin, public = claim(settings.admin.listen), claim(settings.listen.address)
     run(_supervise(settings, public, admin))
 
 

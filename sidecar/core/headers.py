@@ -47,6 +47,9 @@ class Kind(IntEnum):
     COOKIE = 14
     METHOD = 15
     DATE = 16
+    KEEP_ALIVE = 17
+    TE = 18
+    TRAILER = 19
 
 
 # In Python 3.11 a member of an enumeration is looked up by a function, each time: too dear for each field of each request.
@@ -66,13 +69,16 @@ _AMBIGUOUS: Final = Kind.AMBIGUOUS
 _COOKIE: Final = Kind.COOKIE
 _METHOD: Final = Kind.METHOD
 _DATE: Final = Kind.DATE
+_KEEP_ALIVE: Final = Kind.KEEP_ALIVE
+_TE: Final = Kind.TE
+_TRAILER: Final = Kind.TRAILER
 _REQUEST_KINDS: Final = {
     b"connection": Kind.CONNECTION,
     b"keep-alive": Kind.DROP,
     b"proxy-connection": Kind.DROP,
     b"proxy-authorization": Kind.DROP,
-    b"te": Kind.DROP,
-    b"trailer": Kind.DROP,
+    b"te": Kind.TE,
+    b"trailer": Kind.TRAILER,
     b"transfer-encoding": Kind.TRANSFER_ENCODING,
     b"upgrade": Kind.UPGRADE,
     b"content-length": Kind.CONTENT_LENGTH,
@@ -92,7 +98,7 @@ _CARRY_REQUESTS: Final = frozenset([b"h2c", b"h2", b"http", b"tls"])
 _PROTOCOL: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?")
 _RESPONSE_KINDS: Final = {
     b"connection": Kind.CONNECTION,
-    b"keep-alive": Kind.DROP,
+    b"keep-alive": Kind.KEEP_ALIVE,
     b"proxy-connection": Kind.DROP,
     b"te": Kind.DROP,
     b"upgrade": Kind.UPGRADE,
@@ -109,8 +115,10 @@ PLAIN_OPTIONS: Final = frozenset([b"", b",keep-alive", b",Keep-Alive", b",close"
 _ADDRESS: Final = re.compile(
     r"([0-9.]{7,15})(?::[0-9]{1,5})?|\[([0-9A-Fa-f:.]{2,45})\](?::[0-9]{1,5})?|([0-9A-Fa-f:.]{2,45})"
 )
+_TIMEOUT: Final = re.compile(rb"(?:\A|[,; \t])timeout=\"?([0-9]{1,9})(?![0-9])", re.IGNORECASE)
 _MEMO_LIMIT: Final = 1024
 _NO_METHODS: Final[frozenset[str]] = frozenset()
+NO_TRAILERS: Final[frozenset[bytes]] = frozenset()
 _FOLD: Final = bytes(byte if chr(byte).isascii() and chr(byte).isalnum() else ord("-") for byte in range(256))
 _RESERVED: Final = frozenset(
     name.translate(_FOLD) for name in (*_REQUEST_KINDS, *_RESPONSE_KINDS, *_NEVER_NAMED - PROXY_HEADERS, *OVERRIDES)
@@ -186,7 +194,8 @@ class RequestHeaders(NamedTuple):
     `lines` are the fields that go on, serialised, without the token and without the framing field (`Content-Length` or
     `Transfer-Encoding`), which stands apart: `before` says how many of `lines` precede it, so that it goes back there.
     `block` is all of it joined. The first `bearer` of `tokens` came as Bearer. `upgrade` is the one protocol that may be
-    switched to, or empty. `methods` are those that override fields may mean.
+    switched to, or empty. `methods` are those that override fields may mean. `trailers` are the names of the fields that may
+    follow the body.
     """
 
     lines: tuple[bytes, ...]
@@ -202,6 +211,7 @@ class RequestHeaders(NamedTuple):
     upgrade: bytes
     methods: frozenset[str]
     block: bytes
+    trailers: frozenset[bytes]
 
     def resized(self, length: int) -> bytes:
         """`block` for a body of another length, in bytes."""
@@ -217,12 +227,13 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
     chunked: bool,
     authority: str | None,
     default_host: bytes,
+    host: bytes | None = None,
     strip: bool = True,
 ) -> RequestHeaders:
     """Read and check a request's fields.
 
     `authority` is that of an absolute-form target and takes the place of `Host` (RFC 9112 section 3.2.2); `default_host`
-    goes on when an HTTP/1.0 request has none.
+    goes on when an HTTP/1.0 request has none. `host` goes on instead of any.
 
     Raises `Refused`: `MALFORMED_REQUEST` for what frames or routes ambiguously, `MULTIPLE_TOKENS` for two
     `Authorization` fields. `strip=False` leaves Bearer and `access_token` fields in (a public route).
@@ -234,8 +245,8 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
     bearer: list[str] = []
     others: list[str] = []
     forwarded: list[tuple[bytes, bytes]] = []
-    options = overrides = b""
-    content_type, content_coded, expects, upgrades, authorizations = "", False, False, b"", 0
+    options = overrides = declared = b""
+    content_type, content_coded, expects, upgrades, authorizations, te_trailers = "", False, False, b"", 0, False
     for name, value in raw:
         kind = kinds[name]
         if kind is _KEEP:
@@ -244,8 +255,10 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
             continue
         elif kind is _HOST:
             hosts.append(value)
-            if authority is not None:
-                value = authority.encode()  # noqa: PLW2901  the field keeps its place
+            if host is not None:
+                value = host  # noqa: PLW2901  the field keeps its place
+            elif authority is not None:
+                value = authority.encode()  # noqa: PLW2901
         elif kind is _CONTENT_LENGTH:
             framing, before = b"%b: %b\r\n" % (name, _plain_length(value)), len(lines)
             continue
@@ -287,6 +300,13 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
                     continue
         elif kind is _METHOD:
             overrides += b"," + value
+        elif kind is _TE:
+            te_trailers = te_trailers or b"trailers" in (coding.strip(b" \t") for coding in value.lower().split(b","))
+            continue
+        elif kind is _TRAILER:
+            if not chunked:
+                continue
+            declared += b"," + value
         elif kind is _AMBIGUOUS:
             raise Refused(Reason.MALFORMED_REQUEST, "A header could be taken for Content-Length or Transfer-Encoding.")
         else:
@@ -299,16 +319,18 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
         kept = [not _named(name, options) for name in names]
         before = sum(kept[:before])
         lines = [line for line, keep in zip(lines, kept, strict=True) if keep]
-    host = _host(hosts, http_1_0=http_1_0)
-    if host is None:
-        lines.insert(0, b"Host: %b\r\n" % default_host)
+    asked = _host(hosts, http_1_0=http_1_0)
+    if asked is None:
+        lines.insert(0, b"Host: %b\r\n" % (host or default_host))
         before += 1
+    if te_trailers and not upgrades:  # the connection that goes on is ours (RFC 9110 section 10.1.4)
+        lines.append(b"Connection: TE\r\nTE: trailers\r\n")
     ordered = (*lines[:before], framing, *lines[before:]) if framing else lines
     return RequestHeaders(
         tuple(lines),
         framing,
         before,
-        authority or host or default_host.decode(),
+        authority or asked or default_host.decode(),
         (*bearer, *filter(None, others)),
         len(bearer),
         tuple(forwarded),
@@ -318,7 +340,14 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
         may_switch(upgrades) if upgrades else b"",
         named_methods(overrides) if overrides else _NO_METHODS,
         b"".join(ordered),
+        _trailer_names(declared, kinds) if declared else NO_TRAILERS,
     )
+
+
+def _trailer_names(declared: bytes, kinds: Kinds) -> frozenset[bytes]:
+    """Of the names in `Trailer` those, in lower case, that may go on: they mean nothing to us nor to a proxy."""
+    names = (name.strip(b" \t").lower() for name in declared.split(b","))
+    return frozenset(name for name in names if name and kinds[name] is _KEEP)
 
 
 def may_switch(upgrades: bytes) -> bytes:
@@ -345,13 +374,14 @@ def _host(values: list[bytes], *, http_1_0: bool) -> str | None:
 
 class ResponseHeaders(NamedTuple):
     """The header section of an upstream's response: the fields that go on, serialised in `pieces`, and how the body is
-    framed. `dated`: it says when it was made."""
+    framed. `dated`: it says when it was made. `keep_alive`: what it says about its connection, or empty."""
 
     pieces: list[bytes]
     length: int | None
     chunked: bool
     upgrade: bytes
     dated: bool = False
+    keep_alive: bytes = b""
 
 
 class InvalidResponse(ValueError):
@@ -363,7 +393,8 @@ def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders
     pieces: list[bytes] = []
     length: int | None = None
     chunked = dated = False
-    options = upgrade = b""
+    options = b""
+    ended: dict[Kind, bytes] = {}  # what ends here
     memo = _response_kinds
     for name, given in raw:
         kind = memo[name]
@@ -388,8 +419,7 @@ def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders
         elif kind is _DATE:
             dated = True
         else:
-            if kind is _UPGRADE:
-                upgrade = value
+            ended[kind] = value
             continue
         pieces += (name, b": ", value, b"\r\n")
     if chunked and length is not None:
@@ -397,7 +427,14 @@ def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders
     if options not in PLAIN_OPTIONS:
         fields = [pieces[start : start + 4] for start in range(0, len(pieces), 4)]
         pieces = [piece for field in fields if not _named(field[0], options) for piece in field]
-    return ResponseHeaders(pieces, length, chunked, upgrade, dated)
+    return ResponseHeaders(pieces, length, chunked, ended.get(_UPGRADE, b""), dated, ended.get(_KEEP_ALIVE, b""))
+
+
+def keep_alive_timeout(value: bytes) -> float | None:
+    """For how many seconds a server keeps a connection on which nothing is said, as its `Keep-Alive` field tells (RFC 2068
+    section 19.7.1.1), or `None`."""
+    found = _TIMEOUT.search(value)
+    return float(found[1]) if found else None
 
 
 def trailer_pieces(raw: Iterable[tuple[bytes, bytes]]) -> list[bytes]:

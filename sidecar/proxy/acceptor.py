@@ -11,6 +11,8 @@ Rules:
   again: who is connected goes on, and who waits stays in the kernel's queue.
 - It ends when the socket's owner has ended that, in this process or in another, or by `close`, which first takes in who waits:
   they were told that they are connected.
+- Where the PROXY protocol is spoken, a trusted proxy first says whose connection it brings; one that does not is cut. A peer
+  that is no trusted proxy is not asked: it speaks HTTP or TLS from its first byte.
 """
 
 import asyncio
@@ -21,11 +23,14 @@ import ssl
 from collections.abc import Callable
 from typing import Final
 
-from sidecar.proxy.connection import ClientConnection
+from sidecar.core.proxy_protocol import InvalidPreamble, Preamble
+from sidecar.core.reasons import Reason
+from sidecar.proxy.connection import ClientConnection, address_of
 from sidecar.proxy.listener import Listener
 
 _AT_A_TIME: Final = 64  # then other events have their turn
 _PAUSE: Final = 1.0  # seconds until a new try when accepting fails
+_LONGEST_LOOK: Final = 8192  # bytes; more than a header of the PROXY protocol has
 _GOODBYE: Final = 2.0  # seconds for the client's part of the end of TLS; a mute one keeps its place no longer
 
 
@@ -33,7 +38,7 @@ class Acceptor:
     """Hands the connections of a listening socket to a `Listener`.
 
     `tls` is used for each new connection and may be replaced at any time; `handshake` in seconds. `on_pause` is told what
-    the system said when accepting fails.
+    the system said when accepting fails. `introduced`: trusted proxies speak the PROXY protocol.
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class Acceptor:
         *,
         tls: ssl.SSLContext | None,
         handshake: float,
+        introduced: bool,
         on_pause: Callable[[str], None],
         log_failure: Callable[[str, Exception], None],
     ) -> None:
@@ -51,6 +57,7 @@ class Acceptor:
         self._loop = listener.loop
         self._socket = sock
         self._handshake = handshake
+        self._introduced = introduced
         self._on_pause = on_pause
         self._log_failure = log_failure
         self._arrivals: set[asyncio.Task[None]] = set()
@@ -120,6 +127,9 @@ class Acceptor:
     async def _take(self, sock: socket.socket, connection: ClientConnection) -> None:
         tls = self.tls
         try:
+            if self._introduced and not await self._introduce(sock, connection):
+                sock.close()
+                return
             await self._loop.connect_accepted_socket(
                 lambda: connection,
                 sock,
@@ -133,3 +143,37 @@ class Acceptor:
             self._log_failure("acceptor", exc)
         finally:
             self._listener.arrived(connection)
+
+    async def _introduce(self, sock: socket.socket, connection: ClientConnection) -> bool:
+        """Read who the client behind a trusted proxy is; whether the connection may go on."""
+        preamble = Preamble()
+        sock.setblocking(False)  # noqa: FBT003  the signature of the standard library
+        try:
+            connection.peer = address_of(sock.getpeername())
+            if not self._listener.trusts(connection.peer):
+                return True
+            async with asyncio.timeout(self._handshake):
+                while not preamble.done:
+                    await self._readable(sock)
+                    waiting = sock.recv(_LONGEST_LOOK, socket.MSG_PEEK)
+                    if not waiting:
+                        return False
+                    preamble.feed(sock.recv(preamble.wanted(waiting)))
+        except TimeoutError:
+            self._listener.report_unparsed(connection, Reason.REQUEST_TIMEOUT)
+            return False
+        except InvalidPreamble:
+            self._listener.report_unparsed(connection, Reason.MALFORMED_REQUEST)
+            return False
+        except OSError:
+            return False
+        connection.introduced = preamble.address or ""
+        return True
+
+    async def _readable(self, sock: socket.socket) -> None:
+        ready = self._loop.create_future()
+        self._loop.add_reader(sock, lambda: None if ready.done() else ready.set_result(None))
+        try:
+            await ready
+        finally:
+            self._loop.remove_reader(sock)

@@ -98,6 +98,7 @@ class ClientConnection(BaseProtocol):
         "_clean",
         "_deaf",
         "_emptied_by",
+        "_ends",
         "_eof_at",
         "_fault",
         "_full",
@@ -114,10 +115,13 @@ class ClientConnection(BaseProtocol):
         "_repeatable",
         "_rest",
         "_swallows",
+        "_tail",
+        "_trailing",
         "_undelivered",
         "active_at",
         "certificate",
         "exchange",
+        "introduced",
         "listener",
         "memo",
         "peer",
@@ -149,6 +153,9 @@ class ClientConnection(BaseProtocol):
         self._rest = b""  # of the last head, all after its request line; empty: none can be repeated
         self._repeatable: RawRequestMessage | None = None  # what the parser made of it
         self._deaf = False  # an upgrade was asked for: what follows the request is not ours to parse
+        self._trailing = False  # the body that comes may have trailers behind it
+        self._tail = b""  # the last bytes of it
+        self._ends: dict[StreamReader, bytes] = {}  # of bodies that may have trailers: the last bytes
         self._swallows = (
             False  # one was asked for that is ignored: the parser drops what follows the request in the same read
         )
@@ -170,6 +177,7 @@ class ClientConnection(BaseProtocol):
         self.spoke_early = False  # bytes came after a request to upgrade, before its answer
         self.memo = Memo()
         self.peer = ""
+        self.introduced = ""  # the address of the client, where a proxy that only carries bytes has told it
         self.trusted = False
         self.scheme = "http"
         self.certificate = b""  # what the client showed, as `X-Forwarded-Client-Cert`
@@ -197,15 +205,21 @@ class ClientConnection(BaseProtocol):
         digits = message.headers.get("Content-Length")
         return int(digits.lstrip("0") or "0") if digits else 0  # Python counts zeros against what it reads of a number
 
+    def _keep_end(self, body: StreamReader, *, alone: bool) -> None:
+        self._ends[body] = self._tail if alone else b""  # else nobody knows where in it the request ends
+        self._trailing = False
+
+    def end_of(self, body: StreamReader) -> bytes:
+        """The last bytes of a request whose body is whole, as they came, as far as trailers may be among them. Once."""
+        return self._ends.pop(body, b"")
+
     # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.listener.opened(self)
         self.active_at = self.listener.monotonic()
-        peer = transport.get_extra_info("peername")
-        # Behind [::] an IPv4 client has an address of IPv6 (RFC 4291 section 2.5.5.2), under which nobody knows it.
-        self.peer = str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else "unix"
+        self.peer = self.introduced or address_of(transport.get_extra_info("peername"))
         self.trusted = self.listener.trusts(self.peer)
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
@@ -280,16 +294,21 @@ class ClientConnection(BaseProtocol):
         except Exception as exc:  # noqa: BLE001  aiohttp raises ValueError too for what it cannot read
             self._broken(_reason_of(exc, self.listener.limits.request_line))
             return
+        self._tail = (self._tail + data)[-self.listener.limits.headers :] if self._trailing else b""
         finished = self._finish_message()
         if finished and self._swallows and body.total_bytes - before != len(read):
             self._broken(Reason.MALFORMED_REQUEST)
             return
         if messages or finished:
-            alone = self._alone(read, messages) if not finished else not messages and self._ends(read, body, before)
+            alone = (
+                self._alone(read, messages) if not finished else not messages and self._ends_with(read, body, before)
+            )
             if not self._line.ended(read, alone=alone):
                 self._broken(Reason.MALFORMED_REQUEST)
                 return
             self._swallows = False
+            if self._trailing and finished:
+                self._keep_end(body, alone=alone)
             if messages and messages[-1][0].upgrade and alone:
                 messages = [self._without_upgrade(read, *messages[-1])]
         if messages:
@@ -328,7 +347,7 @@ class ClientConnection(BaseProtocol):
         return message._replace(upgrade=False), payload
 
     @staticmethod
-    def _ends(data: bytes, body: StreamReader, before: int) -> bool:
+    def _ends_with(data: bytes, body: StreamReader, before: int) -> bool:
         """Whether `data` ends where `body` does, which had so many bytes before: all of it, or the last of its chunks."""
         return body.total_bytes - before == len(data) or data.endswith(_HEAD_END)
 
@@ -397,6 +416,11 @@ class ClientConnection(BaseProtocol):
         if clean and len(messages) == 1:
             self._note_end(data, last, body)
         another = body is EMPTY_PAYLOAD and not joined.endswith(_HEAD_END)  # the next head has begun
+        if last.chunked and "Trailer" in last.headers:
+            self._trailing = True
+            self._tail = joined[-limits.headers :]
+            if body.is_eof():
+                self._keep_end(body, alone=len(messages) == 1)
         self._head_bytes = int(another)
         self._head_since = now if another else 0.0
         self._head_end = b""
@@ -471,6 +495,8 @@ class ClientConnection(BaseProtocol):
             return
         self.exchange = None
         payload = exchange.payload
+        if self._ends:
+            self._ends.pop(payload, None)
         if not exchange.keep_alive:
             self._close()
         elif payload is EMPTY_PAYLOAD or payload.is_eof():
@@ -647,6 +673,12 @@ def _reason_of(exc: Exception, request_line: int) -> Reason:
     if isinstance(exc, LineTooLong):
         return Reason.REQUEST_LINE_TOO_LONG if exc.args[1] == request_line else Reason.HEADERS_TOO_LARGE
     return Reason.MALFORMED_REQUEST
+
+
+def address_of(peer: object) -> str:
+    """Of the name of a socket's peer: its IP address, or `unix`. Behind [::] an IPv4 client has an address of IPv6 (RFC 4291
+    section 2.5.5.2), under which nobody knows it."""
+    return str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else "unix"
 
 
 def _unread(transport: asyncio.Transport) -> int:

@@ -9,7 +9,7 @@ Rules:
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiohttp import HttpVersion11
@@ -17,9 +17,10 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from sidecar.core.events import Decision, RequestDone
-from sidecar.core.headers import ResponseHeaders
+from sidecar.core.headers import NO_TRAILERS, ResponseHeaders
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import Reply, refusal, without_code
+from sidecar.core.trailers import trailer_section
 from sidecar.proxy.pool import UpstreamPool
 from sidecar.proxy.shapes import Whole
 from sidecar.proxy.token_cache import Verified
@@ -69,6 +70,7 @@ class Exchange:
     waiting = False  # for its own body, which we read before it goes on
     ended = False
     expects_continue = False
+    trailer_names: Set[bytes] = NO_TRAILERS
     decision = Decision.REFUSED
     reason: Reason | None = None
     client_id: str | None = None
@@ -211,7 +213,7 @@ class Exchange:
                 self.refuse(Reason.BODY_TOO_LARGE)
                 return
             if self.message.chunked:
-                rest = (b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest)) if rest else b"0\r\n\r\n"
+                rest = (b"%x\r\n%b\r\n" % (len(rest), rest) if rest else b"") + self._last_chunk()
             head += rest
             self.resendable = not rest and self.message.method in _SAFE
         else:
@@ -239,12 +241,17 @@ class Exchange:
                 upstream.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
                 await upstream.drain()
             if chunked:
-                upstream.write(b"0\r\n\r\n")
+                upstream.write(self._last_chunk())
         except Exception:  # noqa: BLE001  aiohttp gives the payload whatever broke: a bad chunk, a lost connection
             # The upstream must not take a part for the whole; the connection's owner answers the client.
             upstream.abandon()
             if not self.ended:
                 self.on_failure(Reason.MALFORMED_REQUEST)
+
+    def _last_chunk(self) -> bytes:
+        """The end of a chunked request, with the trailers that were announced."""
+        end = self.connection.end_of(self.payload) if self.trailer_names else b""
+        return b"0\r\n%b\r\n" % trailer_section(end, self.trailer_names)
 
     def may_reuse(self) -> bool:
         if self.upgrade:

@@ -82,6 +82,7 @@ class Gateway:
         kinds: Kinds,
         realm: str,
         default_host: bytes,
+        host: bytes | None,
         switching: set[Exchange],
         most_tunnels: int,
         now: Callable[[], float],
@@ -101,6 +102,7 @@ class Gateway:
         self._routed: dict[tuple[str, str], Routed] = {}
         self._realm = realm
         self._default_host = default_host
+        self._host = host
         self._switching = switching
         self._most_tunnels = most_tunnels
         self._now = now
@@ -234,12 +236,14 @@ class Gateway:
                 chunked=bool(message.chunked),
                 authority=target.authority,
                 default_host=self._default_host,
+                host=self._host,
                 strip=strip,
             )
             if plain:
                 memo.raw, memo.headers = (message.version, message.raw_headers), headers
                 memo.verified = memo.again = None
         exchange.expects_continue = headers.expects_continue
+        exchange.trailer_names = headers.trailers
         return headers
 
     def _check_method(self, exchange: Exchange, target: Target, headers: RequestHeaders) -> None:

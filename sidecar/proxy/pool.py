@@ -2,7 +2,10 @@
 
 Rules:
 - Idle connections are used again, the last one first: it is the least likely to be stale. One that was idle for longer than
-  the upstream may keep it is closed, not used.
+  the upstream may keep it is closed, not used. An upstream that says for how long it keeps one (`Keep-Alive: timeout=`) is
+  believed when that is shorter than what the operator allows.
+- A connection older than `max_age` carries no further exchange: the upstream's name is looked up again for the next one, so
+  that a change in DNS is seen however busy the API is.
 - Never more than `max_connections`: beyond that a request is refused at once, for a queue would only hide the overload. What
   counts is what can carry a request, or is being opened for one. A connection that is closing may take its time (what was
   written is still delivered, TLS says goodbye), so it does not count; there are never more of those than `max_connections`
@@ -17,12 +20,12 @@ Rules:
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from sidecar.core.reasons import Reason
 from sidecar.proxy.shapes import Shapes
-from sidecar.proxy.upstream import Receiver, UpstreamConnection, UpstreamTimeouts
+from sidecar.proxy.upstream import PoolLimits, Receiver, UpstreamConnection, UpstreamTimeouts
 
 _FAILURES: Final = 3  # improper answers in a row before an upstream is passed over
 _PASSED_OVER: Final = (1.0, 30.0)  # seconds: at first, at most
@@ -30,13 +33,6 @@ _USED_ONCE: Final = (1.0, 30.0)  # likewise, for the connections of an upstream 
 _TRUSTED_AGAIN: Final = 60.0  # seconds without another time: then it begins with the first again
 
 Opener = Callable[[Callable[[], UpstreamConnection]], Awaitable[UpstreamConnection]]
-
-
-class PoolLimits(NamedTuple):
-    """`idle` in seconds: for how long an unused connection is kept."""
-
-    max_connections: int
-    idle: float
 
 
 class _Upstream:
@@ -55,7 +51,7 @@ class _Upstream:
 
     def __init__(self, connect: Opener) -> None:
         self.connect = connect
-        self.idle: list[tuple[UpstreamConnection, float]] = []
+        self.idle: list[tuple[UpstreamConnection, float]] = []  # and until when it may be used
         self.exchanges = 0
         self.failures = 0
         self.passed_over_until = 0.0
@@ -79,15 +75,17 @@ class UpstreamPool:
         on_unasked: Callable[[str], None],
         tls: ssl.SSLContext | None = None,
         server_name: str | None = None,
+        each_its_host: bool = False,
     ) -> None:
         self.loop = loop
         self.timeouts = timeouts
         self.monotonic = monotonic
-        self.authority = authority_of(urls[0])
-        self.shapes = Shapes()
+        # With `each_its_host` a request says `UPSTREAM_HOST` where its connection puts the name of its upstream.
+        self.hosts: Sequence[bytes] = [authority_of(url) if each_its_host else b"" for url in urls]
+        self.shapes = Shapes(limits.idle)
         self.connections: set[UpstreamConnection] = set()  # that can carry an exchange, or do
         self._closing: dict[UpstreamConnection, float] = {}  # and since when, the oldest first
-        self._limits = limits
+        self.limits = limits
         self._urls = urls
         self._on_unasked = on_unasked
         self._upstreams = [_Upstream(_opener(url, loop, tls, server_name)) for url in urls]
@@ -106,11 +104,11 @@ class UpstreamPool:
         address = 0 if len(upstreams) == 1 else self._choose(())
         upstream, now = upstreams[address], receiver.sent_at
         if upstream.idle:
-            connection, since = upstream.idle.pop()
-            if now - since <= self._limits.idle and connection.usable_now():
+            connection, until = upstream.idle.pop()
+            if now <= until and connection.usable_now():
                 found: UpstreamConnection | None = connection
             else:
-                upstream.idle.append((connection, since))
+                upstream.idle.append((connection, until))
                 found = self._look_for_idle(upstream, now)
             if found is not None:
                 upstream.exchanges += 1
@@ -125,13 +123,13 @@ class UpstreamPool:
         passed_over: list[tuple[UpstreamConnection, float]] = []
         found = None
         while upstream.idle and found is None:
-            connection, since = upstream.idle.pop()
-            if not connection.usable or now - since > self._limits.idle:
+            connection, until = upstream.idle.pop()
+            if not connection.usable or now > until:
                 connection.close()
             elif connection.usable_now():
                 found = connection
             else:
-                passed_over.append((connection, since))
+                passed_over.append((connection, until))
         upstream.idle += reversed(passed_over)
         return found
 
@@ -148,10 +146,12 @@ class UpstreamPool:
         upstream.exchanges -= 1
         upstream.failures = 0
         upstream.pause = _PASSED_OVER[0]
-        if now < upstream.used_once_until:
+        until = now + connection.idle_for
+        until = min(until, connection.too_old_at)
+        if now < upstream.used_once_until or now > until:
             connection.close()
         else:
-            upstream.idle.append((connection, now))
+            upstream.idle.append((connection, until))
 
     def answered(self, connection: UpstreamConnection) -> None:
         """A proper answer came on a connection that cannot be kept."""
@@ -185,7 +185,7 @@ class UpstreamPool:
         if not self._leave(connection):
             return
         self._closing[connection] = self.monotonic()
-        if len(self._closing) > self._limits.max_connections:
+        if len(self._closing) > self.limits.max_connections:
             oldest = next(iter(self._closing))
             del self._closing[oldest]
             oldest.abandon()
@@ -222,7 +222,7 @@ class UpstreamPool:
         upstream.pause = min(2 * upstream.pause, _PASSED_OVER[1])
 
     def _open(self, receiver: Receiver, request: bytes, address: int) -> None:
-        if len(self.connections) + self._expected >= self._limits.max_connections and not self._spare():
+        if len(self.connections) + self._expected >= self.limits.max_connections and not self._spare():
             receiver.on_failure(Reason.OVERLOADED)
             return
         self._upstreams[address].exchanges += 1  # at once, for the next choice
@@ -282,7 +282,7 @@ class UpstreamPool:
             connection.send(receiver, request, self.monotonic())
         else:
             upstream.exchanges -= 1
-            upstream.idle.append((connection, self.monotonic()))
+            upstream.idle.append((connection, self.monotonic() + self.limits.idle))
 
     def _factory(self, address: int) -> Callable[[], UpstreamConnection]:
         return lambda: UpstreamConnection(self, address)
@@ -292,8 +292,9 @@ class UpstreamPool:
     def check(self, now: float) -> None:
         """Close connections idle for too long and fail exchanges whose upstream is silent."""
         for upstream in self._upstreams:
-            while upstream.idle and now - upstream.idle[0][1] > self._limits.idle:
-                upstream.idle.pop(0)[0].close()
+            for connection, until in list(upstream.idle):
+                if now > until:
+                    connection.close()
         for connection in list(self.connections):
             try:
                 connection.check(now)

@@ -10,7 +10,7 @@ without the fields that end at us; every other one is for the parser. `tests/uni
 import re
 from typing import Final
 
-from sidecar.core.headers import PLAIN_OPTIONS, Kind, response_kind
+from sidecar.core.headers import PLAIN_OPTIONS, Kind, keep_alive_timeout, response_kind
 from sidecar.proxy.wire import date_line
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) [\t -~\x80-\xff]*")
@@ -18,10 +18,13 @@ _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([!-~\x80-\xff](?:[
 _VALUE: Final = rb"[!-~\x80-\xff][\t -~\x80-\xff]*+(?<![\t ])"
 _LENGTH: Final = rb"(0|[1-9][0-9]{0,14})"
 _BODYLESS: Final = (b"204", b"304")
+# Of `Keep-Alive`: what counts the requests that are left differs from one answer to the next, and says nothing that we heed.
+_REQUESTS_LEFT: Final = re.compile(rb"max=[0-9]{1,9}")
 _MOST_FIELDS: Final = 100
 _MOST_SHAPES: Final = 4  # are tried one after the other
 _CREDIT: Final = 64  # learning costs 8 of it, a match brings 1: an API without shapes is not asked for them for ever
 _PRICE: Final = 8
+_MARGIN: Final = 1.0  # seconds before an upstream closes a connection: a request that is under way then would be lost
 
 
 Whole = tuple[int, bytes, bytes]
@@ -30,9 +33,11 @@ cost twice as much as all the rest of `read`."""
 
 
 class _Shape:
-    __slots__ = ("_body", "_head", "_last", "dated", "kept", "length", "match", "pattern", "status")
+    __slots__ = ("_body", "_head", "_last", "dated", "keep_alive", "kept", "length", "match", "pattern", "status")
 
-    def __init__(self, status: int, pattern: bytes, kept: tuple[int, ...], length: int, *, dated: bool) -> None:
+    def __init__(
+        self, status: int, pattern: bytes, kept: tuple[int, ...], length: int, *, dated: bool, keep_alive: bytes
+    ) -> None:
         self._last = b"\r\n\r\n"  # the last head that matched; no response begins like this
         self._head = b""  # what of it goes on
         self._body = -1  # the length that it announced; no body has this one
@@ -42,6 +47,7 @@ class _Shape:
         self.kept = kept  # the groups that go on
         self.length = length  # the group of the length
         self.dated = dated  # it says when it was made
+        self.keep_alive = keep_alive  # what it says about its connection
 
     def read(self, data: bytes) -> Whole | None:
         if not data.startswith(self._last):
@@ -58,10 +64,12 @@ class _Shape:
 
 class Shapes:
     """The shapes of an upstream's responses that were met last. For responses to anything but HEAD, on a connection that
-    stays open."""
+    stays open. `idle_for`: for how many seconds such a connection may be kept after the response that was read last, at most
+    `idle`."""
 
-    def __init__(self) -> None:
-        self._shapes: list[_Shape] = []
+    def __init__(self, idle: float) -> None:
+        self._idle = self.idle_for = idle
+        self._shapes: list[tuple[_Shape, float]] = []  # and its `idle_for`
         self._credit = _CREDIT
 
     def __repr__(self) -> str:
@@ -69,9 +77,10 @@ class Shapes:
 
     def read(self, data: bytes) -> Whole | None:
         """The response that `data` is, if it has a known shape and nothing is before or behind it."""
-        for shape in self._shapes:
+        for shape, idle_for in self._shapes:
             whole = shape.read(data)
             if whole is not None:
+                self.idle_for = idle_for
                 if self._credit < _CREDIT:
                     self._credit += 1
                 return whole
@@ -83,8 +92,15 @@ class Shapes:
             return
         self._credit -= _PRICE
         shape = _shape(data)
-        if shape is not None and all(known.pattern != shape.pattern for known in self._shapes):
-            self._shapes = [shape, *self._shapes[: _MOST_SHAPES - 1]]
+        if shape is not None and all(known.pattern != shape.pattern for known, _ in self._shapes):
+            self._shapes = [(shape, self.kept_for(shape.keep_alive)), *self._shapes[: _MOST_SHAPES - 1]]
+
+    def kept_for(self, keep_alive: bytes) -> float:
+        """For how many seconds a connection may be kept whose response said this in `Keep-Alive`."""
+        timeout = keep_alive_timeout(keep_alive) if keep_alive else None
+        if timeout is None:
+            return self._idle
+        return min(self._idle, max(timeout - _MARGIN, timeout / 2))
 
 
 def _shape(data: bytes) -> _Shape | None:
@@ -94,7 +110,7 @@ def _shape(data: bytes) -> _Shape | None:
     if status_line is None or status_line[1] in _BODYLESS or len(lines) > _MOST_FIELDS:
         return None
     runs = [re.escape(first) + rb"\r\n"]  # of what goes on; between two of them is what does not
-    pattern, length, dated = b"", 0, False
+    pattern, keep_alive, length, dated = b"", b"", 0, False
     kept, groups = [1], 1
     for line in lines:
         field = _FIELD.fullmatch(line)
@@ -110,8 +126,10 @@ def _shape(data: bytes) -> _Shape | None:
             groups += 1
             length = groups
             runs[-1] += begin + _LENGTH + rb"\r\n"
-        elif kind is Kind.DROP or (kind is Kind.CONNECTION and b"," + value in PLAIN_OPTIONS):
+        elif kind in (Kind.DROP, Kind.KEEP_ALIVE) or (kind is Kind.CONNECTION and b"," + value in PLAIN_OPTIONS):
             literal = _VALUE if kind is Kind.DROP else re.escape(value)
+            if kind is Kind.KEEP_ALIVE:
+                keep_alive, literal = value, _REQUESTS_LEFT.sub(b"max=[0-9]{1,9}", literal)
             pattern += b"(" + runs[-1] + b")" + begin + literal + rb"\r\n"
             runs.append(b"")
             groups += 1
@@ -119,4 +137,8 @@ def _shape(data: bytes) -> _Shape | None:
         else:
             return None
     pattern += b"(" + runs[-1] + b")" + rb"\r\n"
-    return _Shape(int(status_line[1]), pattern, tuple(kept), length, dated=dated) if length else None
+    return (
+        _Shape(int(status_line[1]), pattern, tuple(kept), length, dated=dated, keep_alive=keep_alive)
+        if length
+        else None
+    )

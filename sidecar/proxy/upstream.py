@@ -28,7 +28,7 @@ import contextlib
 import os
 import re
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import httptools
@@ -44,6 +44,9 @@ _READ = 256 * 1024
 _LINE_END: Final = re.compile(rb"[ \t]+\r\n")
 _PHRASE: Final = re.compile(rb"[\t -~\x80-\xff]*")  # RFC 9112 section 4
 _LATE: Final = (b"HTTP/1.1 408 ", b"HTTP/1.0 408 ")  # how some servers say that a connection was idle for too long
+UPSTREAM_HOST: Final = (
+    b"\0"  # stands in a request for the `Host` of the upstream that gets it; no request that came holds one
+)
 _UNREAD: Final = select.POLLIN | getattr(select, "POLLRDHUP", 0)
 
 
@@ -54,6 +57,14 @@ def without_tabs(data: bytes) -> bytes:
     if data.find(b"\t", 0, end) < 0:
         return data
     return _LINE_END.sub(b"\r\n", data[:end]) + data[end:]
+
+
+class PoolLimits(NamedTuple):
+    """`idle` in seconds: for how long an unused connection is kept. `max_age` likewise: for how long one is used at all."""
+
+    max_connections: int
+    idle: float
+    max_age: float
 
 
 class UpstreamTimeouts(NamedTuple):
@@ -142,6 +153,8 @@ class Owner(Protocol):
     timeouts: UpstreamTimeouts
     monotonic: Callable[[], float]
     shapes: Shapes
+    limits: PoolLimits
+    hosts: Sequence[bytes]  # by address: what takes the place of `UPSTREAM_HOST` in a request, or empty
 
     def resend(self, receiver: Receiver, request: bytes) -> None:
         """Send a request again, on a new connection."""
@@ -175,6 +188,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_final",
         "_head_bytes",
         "_headers",
+        "_host",
         "_invalid",
         "_keep_alive",
         "_parser",
@@ -189,10 +203,12 @@ class UpstreamConnection(asyncio.Protocol):
         "_wrote_body",
         "address",
         "busy",
+        "idle_for",
         "receiver",
         "request",
         "reused",
         "seen",
+        "too_old_at",
         "transport",
     )
 
@@ -204,6 +220,9 @@ class UpstreamConnection(asyncio.Protocol):
         self.request = b""
         self.reused = False
         self.busy = False  # it carries an exchange, or the rest of one
+        self.idle_for = pool.limits.idle  # seconds, as the last answer left it
+        self.too_old_at = 0.0  # monotonic seconds
+        self._host = pool.hosts[address]
         self._drained: asyncio.Future[None] | None = None
         self._switch: tuple[bytes, ResponseHeaders] | None = None  # a 101 that was read and is valid
         self._tunnel: Switched | None = None
@@ -255,7 +274,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._wrote_body = False
         self.request = request if receiver.resendable else b""
         self._active_at = now
-        transport.write(request)
+        transport.write(request.replace(UPSTREAM_HOST, self._host, 1) if self._host else request)
         receiver.on_connected(self)
 
     def write(self, data: bytes) -> None:
@@ -327,6 +346,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # stream transports are what is asked for
+        self.too_old_at = self._pool.monotonic() + self._pool.limits.max_age
         events = select.poll()
         events.register(transport.get_extra_info("socket").fileno(), _UNREAD)
         self._poll = events.poll
@@ -404,8 +424,10 @@ class UpstreamConnection(asyncio.Protocol):
         now = self._active_at = self._pool.monotonic()
         first, self.seen = not self.seen, True
         if first and not receiver.head_request:
-            whole = self._pool.shapes.read(data)
+            shapes = self._pool.shapes
+            whole = shapes.read(data)
             if whole is not None:
+                self.idle_for = shapes.idle_for
                 self._release(receiver, now, keep_alive=True)
                 receiver.on_whole(whole, now)
                 return
@@ -515,6 +537,7 @@ class UpstreamConnection(asyncio.Protocol):
         announced = headers.chunked or bool(headers.length)
         self._keep_alive = self._parser.should_keep_alive() and not (bodyless and announced)
         self._until_eof = not bodyless and headers.length is None and not headers.chunked
+        self.idle_for = self._pool.shapes.kept_for(headers.keep_alive)
         if not headers.dated:
             headers.pieces.append(date_line())  # RFC 9110 section 6.6.1: a recipient with a clock adds it
         receiver.on_head(status, self._reason, headers)

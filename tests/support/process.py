@@ -153,8 +153,10 @@ class Sidecar:
         return token
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of the samples of `/metrics` with these labels."""
+        """The sum of the samples of `/metrics` with these labels. There must be a metric of this name."""
         _, text = get(f"{self.admin}/metrics")
+        family = name.removesuffix("_count").removesuffix("_sum").removesuffix("_bucket")
+        assert f"# TYPE {family} " in text, f"there is no {name}"
         total = 0.0
         for line in text.splitlines():
             head, _, value = line.rpartition(" ")

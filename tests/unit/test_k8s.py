@@ -107,7 +107,7 @@ def test_its_configuration_is_accepted_and_its_secrets_are_those_of_the_readme(t
     (tmp_path / "sidecar.yaml").write_text(text.replace("/etc/sidecar/secrets", str(tmp_path)))
     settings = load(tmp_path / "sidecar.yaml")
     ports = {port["name"]: port["containerPort"] for port in the("sidecar")["ports"]}
-    assert ports == {"http": settings.listen.port, "metrics": settings.admin.listen.port}
+    assert ports == {"http": settings.listen.address.port, "metrics": settings.admin.listen.port}
     listen = the("api")["command"][-1]
     assert settings.upstream.url == (f"http://{listen}",)
     grace = of("Deployment", plain())["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]

@@ -13,9 +13,9 @@ import pytest
 
 from sidecar.core.headers import ResponseHeaders
 from sidecar.core.reasons import Reason
-from sidecar.proxy.pool import PoolLimits, UpstreamPool
+from sidecar.proxy.pool import UpstreamPool
 from sidecar.proxy.shapes import Whole
-from sidecar.proxy.upstream import UpstreamConnection, UpstreamTimeouts
+from sidecar.proxy.upstream import PoolLimits, UpstreamConnection, UpstreamTimeouts
 from tests.support.waiting import eventually
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -43,7 +43,7 @@ class Server:
             [f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"],
             loop=asyncio.get_running_loop(),
             timeouts=UpstreamTimeouts(1, 1, 1),
-            limits=PoolLimits(**{"max_connections": 10, "idle": 100.0, **limits}),
+            limits=PoolLimits(**{"max_connections": 10, "idle": 100.0, "max_age": 1000.0, **limits}),
             monotonic=lambda: time.monotonic() + self.passed,
             on_unasked=self.unasked.append,
         )

@@ -116,7 +116,7 @@ def test_what_is_no_address_is_told_how_to_write_one(value: object) -> None:
 
 def test_the_smallest_file_has_safe_defaults(file: Path) -> None:
     settings = settings_of(file, MINIMAL)
-    assert str(settings.listen) == "0.0.0.0:3030"
+    assert str(settings.listen.address) == "0.0.0.0:3030"
     assert str(settings.admin.listen) == "127.0.0.1:9464"
     assert settings.store.url.get_secret_value() == "memory://"
     assert (settings.store.max_staleness, settings.tokens.leeway, settings.tokens.access_token_ttl) == (5, 0, 1800)

@@ -13,7 +13,7 @@ from sidecar.core.headers import ResponseHeaders
 from sidecar.core.reasons import Reason
 from sidecar.proxy import shapes, upstream
 from sidecar.proxy.shapes import Shapes, Whole
-from sidecar.proxy.upstream import UpstreamConnection, UpstreamTimeouts
+from sidecar.proxy.upstream import PoolLimits, UpstreamConnection, UpstreamTimeouts
 
 FIRST = (
     b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Mon, 23 Nov 2026 10:00:00 GMT\r\nContent-Type: application/json\r\n"
@@ -42,7 +42,7 @@ class CountingShapes(Shapes):
     """Counts the responses that were not left to it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(4.0)
         self.known = 0
 
     def read(self, data: bytes) -> Whole | None:
@@ -55,6 +55,8 @@ class Pool:
     """Notes what becomes of its one connection."""
 
     timeouts = UpstreamTimeouts(1, 1, 1)
+    limits = PoolLimits(10, 4.0, 100.0)
+    hosts = (b"",)
 
     def __init__(self, shapes: Shapes) -> None:
         self.loop: Any = None
@@ -153,7 +155,7 @@ def compare(responses: list[bytes], *, head_request: bool = False) -> int:
     """Compare the two ways; how many responses had a known shape."""
     shapes = CountingShapes()
     assert passed_on(shapes, responses, head_request=head_request) == passed_on(
-        NoShapes(), responses, head_request=head_request
+        NoShapes(4.0), responses, head_request=head_request
     )
     return shapes.known
 
@@ -167,8 +169,8 @@ def test_what_differs_in_values_only_has_the_same_shape() -> None:
 
 
 def test_fields_that_end_here_do_not_go_on() -> None:
-    [(_, head, body, _, _)] = passed_on(Shapes(), [FIRST])
-    assert passed_on(Shapes(), [FIRST, FIRST])[1][1:3] == (head, body)
+    [(_, head, body, _, _)] = passed_on(Shapes(4.0), [FIRST])
+    assert passed_on(Shapes(4.0), [FIRST, FIRST])[1][1:3] == (head, body)
     assert b"onnection" not in head
     assert b"Keep-Alive" not in head
 
