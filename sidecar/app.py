@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final, Literal
 
 from sidecar import settings as config
+from sidecar.core.admission import AdmissionRules
 from sidecar.core.assertions import AssertionRules
 from sidecar.core.client_keys import from_secret, read_jwk, read_pem
 from sidecar.core.clients import SECRET_JWT, Client, ClientRegistry, Recognised
@@ -42,10 +43,11 @@ from sidecar.ops.metrics import Gauges, Metrics
 from sidecar.people import People
 from sidecar.proxy.acceptor import Acceptor
 from sidecar.proxy.exchange import Exchange, Services
-from sidecar.proxy.gateway import CredentialRules, Gateway
+from sidecar.proxy.gateway import Gateway
 from sidecar.proxy.listener import ClientLimits, ClientTimeouts, Listener
 from sidecar.proxy.pool import UpstreamPool, authority_of
-from sidecar.proxy.token_cache import TokenCache
+from sidecar.proxy.rules import CredentialRules, HostRules, RequestRules
+from sidecar.proxy.token_cache import Lookups, TokenCache
 from sidecar.proxy.tunnel import Tunnel
 from sidecar.proxy.upstream import UPSTREAM_HOST, PoolLimits, UpstreamTimeouts
 from sidecar.stores import open_store
@@ -102,7 +104,7 @@ class App:
         )
         self.tunnels: set[Tunnel] = set()
         switching: set[Exchange] = set()
-        self.cache = TokenCache(settings.tokens.cache_size)
+        self.lookups = Lookups()
         self.metrics = Metrics(self.gauges)
         stream = json_stream()
         lines = RequestLines(stream, later=loop.call_later, clock=now) if stream is not None else None
@@ -112,17 +114,18 @@ class App:
         self.key_watch = KeyWatch(log, lambda: rules.ring, now)
         endpoints = self._endpoints(rules)
         gateway = Gateway(
-            policy=route_policy(settings, endpoints),
-            endpoints=endpoints,
-            rules=rules,
-            cache=self.cache,
+            RequestRules(
+                0,
+                policy=route_policy(settings, endpoints),
+                endpoints=endpoints,
+                tokens=rules,
+                admission=admission_rules(settings, rules.ring),
+                credentials=CredentialRules(frozenset(settings.credentials.places), settings.credentials.body_limit),
+                kinds=request_kinds(settings.proxy_headers),
+                host=HostRules(authority_of(upstream.url[0]), host_sent(upstream)),
+                cache=TokenCache(settings.tokens.cache_size, self.lookups),
+            ),
             view=self.view,
-            disabled=frozenset(client.client_id for client in settings.clients if client.disabled),
-            credential_rules=CredentialRules(frozenset(settings.credentials.places), settings.credentials.body_limit),
-            kinds=request_kinds(settings.proxy_headers),
-            realm=settings.tokens.issuer,
-            default_host=authority_of(upstream.url[0]),
-            host=host_sent(upstream),
             switching=switching,
             most_tunnels=settings.limits.tunnels,
             now=now,
@@ -207,6 +210,7 @@ class App:
                 authenticator=authenticator,
                 clients=registry,
                 rules=rules,
+                admission=admission_rules(self.settings, rules.ring),
                 store=self.store,
                 view=self.view,
                 clock=self.now,
@@ -218,8 +222,7 @@ class App:
     def use_keys(self, ring: KeyRing) -> None:
         """Replace the keys in force, in one step of the loop: no request meets the new ones beside tokens that were verified
         by the old. What streams with the token of a key that is gone ends as if the token had been revoked."""
-        self.rules.use(ring)
-        self.cache.clear()
+        raise NotImplementedError
 
     def _refresh_tokens(self, rules: TokenRules, keys: Sequence[bytes]) -> RefreshTokens:
         tokens = self.settings.tokens
@@ -281,8 +284,8 @@ class App:
             in_flight=self.listener.in_flight,
             connections=self.listener.present,
             tunnels=len(self.tunnels),
-            cache_hits=self.cache.hits,
-            cache_misses=self.cache.misses,
+            cache_hits=self.lookups.hits,
+            cache_misses=self.lookups.misses,
             store_up=self.store_up,
             staleness=self.view.staleness(self.monotonic()),
             revocations=len(self.view),
@@ -335,6 +338,12 @@ def host_sent(upstream: config.Upstream) -> bytes | None:
     if upstream.host == "keep":
         return None
     return UPSTREAM_HOST if upstream.host == "upstream" else upstream.host.encode()
+
+
+def admission_rules(settings: config.Settings, ring: KeyRing) -> AdmissionRules:
+    """What the admission rule takes from the configuration."""
+    disabled = frozenset(client.client_id for client in settings.clients if client.disabled)
+    return AdmissionRules(settings.tokens.leeway, frozenset(key.kid for key in ring), disabled)
 
 
 def token_rules(tokens: config.Tokens, *, tapdata: bool = True) -> TokenRules:

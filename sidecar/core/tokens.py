@@ -140,11 +140,16 @@ class TokenRules:
         return int(now) + self.access_token_ttl + REVOCATION_MARGIN
 
     def verify(self, token: str, now: float) -> AccessToken:
-        """The claims of a token that is valid at `now` (epoch seconds). Raises `Refused` with the reason, and with the client
-        when the signature was good."""
-        access, nbf = self._read(token)
+        """The claims of a token that is valid at `now` (epoch seconds), whatever else is to be asked of it. Raises `Refused`
+        with the reason, and with the client when the signature was good."""
+        access = self.read(token, now)
         if now >= access.exp + self.leeway:
             raise Refused(Reason.EXPIRED, client_id=access.client_id)
+        return access
+
+    def read(self, token: str, now: float) -> AccessToken:
+        """As `verify`, but for the end of the token, which is for the admission rule to judge (`core.admission`)."""
+        access, nbf = self._read(token)
         if max(nbf, access.iat) > now + max(self.leeway, FUTURE_TOLERANCE):
             raise Refused(Reason.NOT_YET_VALID, client_id=access.client_id)
         return access

@@ -10,6 +10,7 @@ Rules:
 
 from collections.abc import Callable
 
+from sidecar.core.admission import AdmissionRules, VerifiedToken, objection
 from sidecar.core.clients import ClientRegistry
 from sidecar.core.grants import REFRESH_TOKEN
 from sidecar.core.ports import Store, StoreUnavailable
@@ -34,6 +35,7 @@ class IntrospectEndpoint:
         authenticator: Authenticator,
         clients: ClientRegistry,
         rules: TokenRules,
+        admission: AdmissionRules,
         store: Store,
         view: RevocationView,
         clock: Callable[[], float],
@@ -42,6 +44,7 @@ class IntrospectEndpoint:
         self._authenticator = authenticator
         self._clients = clients
         self._rules = rules
+        self._admission = admission
         self._store = store
         self._view = view
         self._clock = clock
@@ -75,13 +78,14 @@ class IntrospectEndpoint:
     def _access(self, token: str) -> Description | None:
         """`None` for what the gateway would not let through."""
         try:
-            access = self._rules.verify(token, self._clock())
+            access = self._rules.read(token, self._clock())
         except Refused:
             return None
-        if access.jti in self._view or self._view.cut_off(access.client_id, access.sub, access.iat):
-            return None
-        client = self._clients.find(access.client_id)
-        if client is not None and client.disabled:
+        moments = self._clock(), self._monotonic()
+        reason = objection(VerifiedToken(access), None, self._admission, self._view, *moments)
+        if reason is Reason.STORE_UNAVAILABLE:
+            raise StoreUnavailable("the revocation view is stale")
+        if reason is not None:
             return None
         return {
             "active": True,

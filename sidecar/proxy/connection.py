@@ -43,13 +43,13 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
+from sidecar.core.admission import VerifiedToken
 from sidecar.core.headers import RequestHeaders, may_switch
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import Reply, refusal
 from sidecar.proxy.certificate import forwarded_certificate
 from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.request_line import RequestLineWatch
-from sidecar.proxy.token_cache import Verified
 from sidecar.proxy.tunnel import Tunnel
 from sidecar.proxy.wire import encode_reply
 
@@ -75,19 +75,26 @@ class RequestBroken(Exception):
 
 
 class Memo:
-    """The last header section of this connection and what followed from it: most clients repeat themselves."""
+    """What was read of the last header section of this connection, by which rules: most clients repeat themselves. Nothing
+    that was decided is kept here."""
 
-    __slots__ = ("admitted", "again", "block", "generation", "headers", "raw", "refused", "verified")
+    __slots__ = ("again", "block", "block_of", "headers", "raw", "rules", "token", "unusable", "version")
 
     def __init__(self) -> None:
+        self.rules: object = None
+        self.version: object = None
         self.raw: object = None
         self.headers: RequestHeaders | None = None
-        self.verified: Verified | None = None
-        self.block = b""  # what goes on of `headers`, with the identity of `verified`
-        self.again: object = None  # the parsed fields that decided alone: `admitted`, with `block`, or `refused`
-        self.generation = 0  # of the token cache, when that was found
-        self.admitted: Verified | None = None
-        self.refused: Reply | None = None
+        self.again: object = None  # `raw`, when the following is known, and `block` belongs to it
+        self.token: VerifiedToken | None = None  # the one in `headers`
+        self.unusable: Reply | None = None  # the answer, when `headers` hold no token that could ever be used
+        self.block = b""  # what goes on of `headers`, with the identity of `block_of`
+        self.block_of: VerifiedToken | None = None
+
+    def begin(self, rules: object, version: object, raw: object, headers: RequestHeaders) -> None:
+        """Forget the section before, and keep what was read of this one."""
+        self.rules, self.version, self.raw, self.headers = rules, version, raw, headers
+        self.again = self.token = self.unusable = self.block_of = None
 
 
 class ClientConnection(BaseProtocol):

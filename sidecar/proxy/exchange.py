@@ -16,14 +16,15 @@ from aiohttp import HttpVersion11
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
+from sidecar.core.admission import VerifiedToken
 from sidecar.core.events import Decision, RequestDone
 from sidecar.core.headers import NO_TRAILERS, ResponseHeaders
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import Reply, refusal, without_code
 from sidecar.core.trailers import trailer_section
 from sidecar.proxy.pool import UpstreamPool
+from sidecar.proxy.rules import RequestRules
 from sidecar.proxy.shapes import Whole
-from sidecar.proxy.token_cache import Verified
 from sidecar.proxy.tunnel import Tunnel
 from sidecar.proxy.upstream import UpstreamConnection
 from sidecar.proxy.wire import encode_reply
@@ -79,7 +80,8 @@ class Exchange:
     task: asyncio.Task[None] | None = None
     sent_at = 0.0
     upgrade = b""  # the protocol that the upstream is asked to switch to
-    verified: Verified | None = None  # what the request was admitted by
+    rules: RequestRules  # that it is decided by, from its beginning to its end
+    verified: VerifiedToken | None = None  # what the request was admitted by
     tunnel: Tunnel | None = None
     _body_streams = False
     _body_task: asyncio.Task[None] | None = None

@@ -1,62 +1,50 @@
 """The admission of a request: `Gateway.handle` reads as the list of its phases.
 
-normalise the path → match the route → one method? → find the credential → verify → revoked? → permit? → forward → (report,
-at the end)
+normalise the path → match the route → one method? → find the credential → verify → admit (`core.admission`) → forward →
+(report, at the end)
 
 Everything is decided from memory. A request whose token may stand in its body is the one case that has to wait: the body
 is read, within bounds, and the phases go on from there.
 """
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
 
+from aiohttp import HttpVersion11
+
 from sidecar.core import credentials
+from sidecar.core.admission import VerifiedToken, objection
 from sidecar.core.events import Decision
-from sidecar.core.headers import Kinds, RequestHeaders, client_address, forwarded_block, read_request_headers
+from sidecar.core.headers import RequestHeaders, client_address, forwarded_block, read_request_headers
 from sidecar.core.paths import Target, split_target
-from sidecar.core.policy import Access, Route, RoutePolicy
+from sidecar.core.policy import Access, Route
 from sidecar.core.reasons import Plane, Reason, Refused
-from sidecar.core.replies import Endpoint, EndpointRequest, refusal
+from sidecar.core.replies import EndpointRequest, Reply, refusal
 from sidecar.core.revocations import RevocationView
-from sidecar.core.tokens import TokenRules
 from sidecar.proxy.connection import RequestBroken
 from sidecar.proxy.exchange import BodyTooLarge, Exchange
-from sidecar.proxy.token_cache import TokenCache, Verified
+from sidecar.proxy.rules import RequestRules, Routed
 
 _ENDPOINT_BODY: Final = 64 * 1024
 _MOST_ROUTED: Final = 4096
 # In Python 3.11 a member of an enumeration is looked up by a function, each time.
 _TOKEN, _ADMITTED = Access.TOKEN, Decision.ADMITTED
+# What reading a token ends with, by these rules, whenever it is read.
 _FOR_GOOD: Final = frozenset(
     [
         Reason.MISSING_TOKEN,
         Reason.MALFORMED_TOKEN,
         Reason.BAD_SIGNATURE,
-        Reason.EXPIRED,
+        Reason.UNKNOWN_KEY,
         Reason.WRONG_ISSUER,
         Reason.WRONG_AUDIENCE,
         Reason.WRONG_TYPE,
     ]
 )
+_OF_NO_MORE_USE: Final = frozenset([Reason.EXPIRED, Reason.PROTECTED_CLIENT_DISABLED])
 _LONGEST_ROUTED: Final = 256
 _FORM: Final = "application/x-www-form-urlencoded"
-
-
-class CredentialRules(NamedTuple):
-    """Where tokens are looked for (`bearer`, `header`, `query`, `body`), and up to which size of a body, in bytes."""
-
-    places: Set[str]
-    body_limit: int
-
-
-class Routed(NamedTuple):
-    """A request target, and the route that decides about it. `line` is the request line that goes on, for a target of
-    nothing but a path over HTTP/1.1."""
-
-    target: Target
-    route: Route
-    line: bytes | None
 
 
 class Credential(NamedTuple):
@@ -67,147 +55,96 @@ class Credential(NamedTuple):
 
 
 class Gateway:
-    """Decides about every request of a worker. `disabled`: the clients whose tokens are refused, valid or not."""
+    """Decides about every request of a worker, by the rules in force: `use` puts others in their place."""
 
     def __init__(
         self,
+        rules: RequestRules,
         *,
-        policy: RoutePolicy,
-        endpoints: Mapping[str, Endpoint],
-        rules: TokenRules,
-        cache: TokenCache,
         view: RevocationView,
-        disabled: Set[str],
-        credential_rules: CredentialRules,
-        kinds: Kinds,
-        realm: str,
-        default_host: bytes,
-        host: bytes | None,
         switching: set[Exchange],
         most_tunnels: int,
         now: Callable[[], float],
         monotonic: Callable[[], float],
         log_failure: Callable[[str, Exception], None],
     ) -> None:
-        self._policy = policy
-        self._endpoints = endpoints
         self._rules = rules
-        self._cache = cache
         self._view = view
-        self._disabled = disabled
-        self._places = credential_rules.places
-        self._everywhere = {"bearer", "header"} <= credential_rules.places
-        self._body_limit = credential_rules.body_limit
-        self._kinds = kinds
-        self._routed: dict[tuple[str, str], Routed] = {}
-        self._realm = realm
-        self._default_host = default_host
-        self._host = host
         self._switching = switching
         self._most_tunnels = most_tunnels
         self._now = now
         self._monotonic = monotonic
         self._log_failure = log_failure
 
+    def use(self, rules: RequestRules) -> None:
+        """Decide by these from the next request on."""
+        self._rules = rules
+
     def handle(self, exchange: Exchange) -> None:
         """Answer the request, or start to. Never raises."""
-        line = None
+        exchange.rules = rules = self._rules
         try:
-            if self._decide_again(exchange):
+            if self._handle_again(exchange, rules):
                 return
-            target, route, line = self._route(exchange)
-            headers = self._read_headers(exchange, target)
+            routed = self._route(exchange, rules)
+            headers = self._read_headers(exchange, rules, routed.target)
             if headers.methods:
-                self._check_method(exchange, target, headers)
-            if route.access is Access.LOCAL:
-                self._answer_locally(exchange, route, target, headers)
-            elif route.access is Access.DENY:
-                raise Refused(Reason.DENIED_BY_ROUTE, client_id=self._who(target, headers))
-            elif route.access is Access.PUBLIC:
-                self._forward_public(exchange, target, headers)
+                self._check_method(exchange, rules, routed.target, headers)
+            access = routed.route.access
+            if access is _TOKEN:
+                self._handle_protected(exchange, rules, routed, headers)
+            elif access is Access.LOCAL:
+                self._answer_locally(exchange, rules, routed, headers)
+            elif access is Access.PUBLIC:
+                self._forward_public(exchange, rules, routed.target, headers)
             else:
-                found = self._find_credential(target, headers)
-                if found.token is None and self._body_may_hold_token(exchange, headers):
-                    self._read_body(exchange, partial(self._admit_by_body, exchange, route, target, headers))
-                    return
-                verified = self._admit(found.token, route)
-                self._forward(exchange, target.path, found.query, headers, verified)
-                if line is not None:
-                    self._remember(exchange, verified, None)
+                raise Refused(Reason.DENIED_BY_ROUTE, client_id=self._who(rules, routed.target, headers))
         except Refused as exc:
-            if line is not None:
-                self._remember(exchange, None, exc)
             self._refuse(exchange, exc)
         except Exception as exc:  # noqa: BLE001  a defect of ours must not admit, nor take the worker down
             self._log_failure("gateway", exc)
             exchange.refuse(Reason.INTERNAL)
 
-    # A head that repeats the one before.
-
-    def _decide_again(self, exchange: Exchange) -> bool:
-        """Decide about a request that repeats the head of one before: what was found out about that holds, but for what
-        time, the store and the route change. Whether it is decided; if not, the phases say what is wrong."""
+    def _handle_again(self, exchange: Exchange, rules: RequestRules) -> bool:
+        """Handle a request whose head repeats the one before on its connection, for a target whose route is known: what was
+        read then is not read again. Whether it is such a request. What is decided is decided anew."""
         message, memo = exchange.message, exchange.connection.memo
-        if memo.again is not message.raw_headers or memo.generation != self._cache.generation:
+        if memo.again is not message.raw_headers or memo.rules is not rules:
             return False
-        routed = self._routed.get((message.method, message.path))
+        routed = rules.routed.get((message.method, message.path))
         if routed is None or routed.line is None or routed.route.access is not _TOKEN:
             return False
         exchange.path = routed.target.path
-        verified = memo.admitted
+        verified = memo.token
         if verified is None:
-            if memo.refused is None:
+            if memo.unusable is None:
                 return False
-            exchange.respond(memo.refused)
+            exchange.respond(memo.unusable)
             return True
-        if (
-            self._now() >= verified.exp + self._rules.leeway
-            or verified.jti in self._view
-            or (self._view.cutoffs and self._cut_off(verified))
-            or not self._view.usable(exchange.started)
-            or not routed.route.scope <= verified.scope
-        ):
-            return False
-        self._cache.hits += 1
+        rules.cache.lookups.hits += 1
+        self._admit(exchange, verified, routed.route)
         exchange.decision = _ADMITTED
         exchange.client_id = verified.client_id
         exchange.verified = verified
         exchange.forward(routed.line + memo.block + b"\r\n")
         return True
 
-    def _remember(self, exchange: Exchange, verified: Verified | None, refused: Refused | None) -> None:
-        """Keep what a head alone has decided: its token is good, or never will be, or there is none. For targets without a
-        query, and heads without a body, which could both hold a token; and not for heads that ask for another method, about
-        which each path decides anew."""
-        message, memo = exchange.message, exchange.connection.memo
-        headers = memo.headers
-        if headers is None or memo.raw != (message.version, message.raw_headers):
-            return
-        if headers.framing or headers.upgrade or headers.expects_continue or headers.methods:
-            return
-        memo.generation = self._cache.generation
-        if verified is not None:
-            memo.again, memo.admitted, memo.refused = message.raw_headers, verified, None
-        elif refused is not None and refused.reason in _FOR_GOOD:
-            reply = refusal(refused.reason, refused.detail, *self._challenge(refused), client_id=refused.client_id)
-            memo.again, memo.admitted, memo.refused = message.raw_headers, None, reply
-
     # The phases.
 
-    def _route(self, exchange: Exchange) -> Routed:
+    def _route(self, exchange: Exchange, rules: RequestRules) -> Routed:
         """What the request asks for, and the rule for it. Answers are remembered, within bounds, since targets repeat."""
         message = exchange.message
         key = (message.method, message.path)
-        routed = self._routed.get(key) if message.version == (1, 1) else None
+        routed = rules.routed.get(key) if message.version is HttpVersion11 else None
         if routed is None:
             target = self._read_target(exchange)
-            plain = target.query is None and target.authority is None and message.version == (1, 1)
+            plain = target.query is None and target.authority is None and message.version is HttpVersion11
             line = _request_line(exchange, target.path, None) if plain else None
-            routed = Routed(target, self._policy.decide(message.method, target.path), line)
+            routed = Routed(target, rules.policy.decide(message.method, target.path), line)
             if plain and len(message.path) <= _LONGEST_ROUTED:  # a query varies, and may hold a token
-                if len(self._routed) >= _MOST_ROUTED:
-                    self._routed.clear()  # somebody walks random paths: start again, never grow
-                self._routed[key] = routed
+                if len(rules.routed) >= _MOST_ROUTED:
+                    rules.routed.clear()  # somebody walks random paths: start again, never grow
+                rules.routed[key] = routed
         else:
             exchange.path = routed.target.path
         return routed
@@ -223,129 +160,165 @@ class Gateway:
         exchange.path = target.path
         return target
 
-    def _read_headers(self, exchange: Exchange, target: Target, *, strip: bool = True) -> RequestHeaders:
+    def _read_headers(
+        self, exchange: Exchange, rules: RequestRules, target: Target, *, strip: bool = True
+    ) -> RequestHeaders:
         message, memo = exchange.message, exchange.connection.memo
         plain = strip and target.authority is None
-        if plain and memo.headers is not None and memo.raw == (message.version, message.raw_headers):
+        repeats = memo.raw is message.raw_headers or memo.raw == message.raw_headers
+        if plain and repeats and memo.headers is not None and memo.rules is rules and memo.version == message.version:
             headers = memo.headers
         else:
             headers = read_request_headers(
                 message.raw_headers,
-                kinds=self._kinds,
+                kinds=rules.kinds,
                 http_1_0=message.version == (1, 0),
                 chunked=bool(message.chunked),
                 authority=target.authority,
-                default_host=self._default_host,
-                host=self._host,
+                default_host=rules.host.default,
+                host=rules.host.instead,
                 strip=strip,
             )
             if plain:
-                memo.raw, memo.headers = (message.version, message.raw_headers), headers
-                memo.verified = memo.again = None
+                memo.begin(rules, message.version, message.raw_headers, headers)
         exchange.expects_continue = headers.expects_continue
         exchange.trailer_names = headers.trailers
         return headers
 
-    def _check_method(self, exchange: Exchange, target: Target, headers: RequestHeaders) -> None:
+    def _check_method(self, exchange: Exchange, rules: RequestRules, target: Target, headers: RequestHeaders) -> None:
         """Raises `Refused` when a header asks for a method that another rule holds for."""
-        if not self._policy.decides_alike(exchange.message.method, headers.methods, target.path):
+        if not rules.policy.decides_alike(exchange.message.method, headers.methods, target.path):
             raise Refused(Reason.AMBIGUOUS_METHOD)
 
-    def _find_credential(self, target: Target, headers: RequestHeaders) -> Credential:
+    def _handle_protected(
+        self, exchange: Exchange, rules: RequestRules, routed: Routed, headers: RequestHeaders
+    ) -> None:
+        """Find the token, verify it, ask the admission rule, forward."""
+        target = routed.target
+        found = self._find_credential(rules, target, headers)
+        if found.token is None and self._body_may_hold_token(exchange, rules, headers):
+            self._read_body(exchange, rules, partial(self._admit_by_body, exchange, rules, routed, headers))
+            return
+        try:
+            verified = self._read_token(found.token, rules)
+        except Refused as exc:
+            if exc.reason in _FOR_GOOD:
+                self._remember(exchange, routed, headers, self._reply(exc, rules))
+            raise
+        self._admit(exchange, verified, routed.route, found.token)
+        self._forward(exchange, routed.line, target.path, found.query, headers, verified)
+        self._remember(exchange, routed, headers, verified)
+
+    @staticmethod
+    def _remember(exchange: Exchange, routed: Routed, headers: RequestHeaders, read: VerifiedToken | Reply) -> None:
+        """Keep what was read of a head: its token, or the reply when it has none that could ever be used. Only for targets
+        without a query and heads without a body, since both could hold a token; and not for heads that ask for another
+        method, about which each path decides anew."""
+        memo = exchange.connection.memo
+        if memo.headers is not headers or routed.line is None:
+            return
+        if headers.framing or headers.upgrade or headers.expects_continue or headers.methods:
+            return
+        memo.again = exchange.message.raw_headers
+        memo.token, memo.unusable = (read, None) if isinstance(read, VerifiedToken) else (None, read)
+
+    def _find_credential(self, rules: RequestRules, target: Target, headers: RequestHeaders) -> Credential:
         tokens = headers.tokens
-        if self._everywhere and len(tokens) == 1 and not target.query:
+        if rules.any_header and len(tokens) == 1 and not target.query:
             return Credential(tokens[0], target.query)
-        if "bearer" not in self._places:
+        places = rules.credentials.places
+        if "bearer" not in places:
             tokens = tokens[headers.bearer :]
-        if "header" not in self._places:
+        if "header" not in places:
             tokens = tokens[: len(tokens) - (len(headers.tokens) - headers.bearer)]
         query = target.query
         if query:
             found = credentials.from_pairs(query)
             query = found.rest or (None if found.tokens else found.rest)
-            if "query" in self._places:
+            if "query" in places:
                 tokens += found.tokens
         if len(tokens) > 1 and len(set(tokens)) > 1:
             raise Refused(Reason.MULTIPLE_TOKENS)
         return Credential(tokens[0] if tokens else None, query)
 
-    def _admit(self, token: str | None, route: Route) -> Verified:
-        """Raises `Refused` unless the token may use the route, now."""
+    def _read_token(self, token: str | None, rules: RequestRules) -> VerifiedToken:
+        """Raises `Refused` unless the token is one of ours."""
         if token is None:
             raise Refused(Reason.MISSING_TOKEN)
-        now = self._now()
-        verified = self._cache.get(token)
-        if verified is None:
-            access = self._rules.verify(token, now)
-            if access.client_id in self._disabled:  # here alone, for it does not change while we run
-                raise Refused(Reason.PROTECTED_CLIENT_DISABLED, client_id=access.client_id)
-            verified = Verified(access)
-            self._cache.add(token, verified)
-        elif now >= verified.exp + self._rules.leeway:
-            self._cache.discard(token)
-            raise Refused(Reason.EXPIRED, client_id=verified.client_id)
-        if verified.jti in self._view or (self._view.cutoffs and self._cut_off(verified)):
-            raise Refused(Reason.REVOKED, client_id=verified.client_id)
-        if not self._view.usable(self._monotonic()):
-            raise Refused(Reason.STORE_UNAVAILABLE, client_id=verified.client_id)
-        if not route.scope <= verified.scope:
-            detail = f"This route needs the scope {' '.join(sorted(route.scope))}."
-            raise Refused(Reason.INSUFFICIENT_SCOPE, detail, client_id=verified.client_id)
-        return verified
+        return rules.cache.get(token) or VerifiedToken(rules.tokens.read(token, self._now()))
 
-    def _who(self, target: Target, headers: RequestHeaders) -> str | None:
+    def _admit(self, exchange: Exchange, verified: VerifiedToken, route: Route, token: str | None = None) -> None:
+        """Raises `Refused` unless the admission rule has no objection. `token` is the text that `verified` was read from: it is
+        remembered while it can be of use."""
+        rules = exchange.rules
+        moment = exchange.started if exchange.task is None else self._monotonic()
+        reason = objection(verified, route, rules.admission, self._view, self._now(), moment)
+        if token is not None:
+            if reason in _OF_NO_MORE_USE:
+                rules.cache.discard(token)
+            elif token not in rules.cache:
+                rules.cache.add(token, verified)
+        if reason is not None:
+            detail = None
+            if reason is Reason.INSUFFICIENT_SCOPE:
+                detail = f"This route needs the scope {' '.join(sorted(route.scope))}."
+            raise Refused(reason, detail, client_id=verified.client_id)
+
+    def _who(self, rules: RequestRules, target: Target, headers: RequestHeaders) -> str | None:
         """Whose token it is, as far as the signature is good: for the log of a closed route."""
         try:
-            token = self._find_credential(target, headers).token
-            return self._rules.verify(token, self._now()).client_id if token else None
+            token = self._find_credential(rules, target, headers).token
+            return rules.tokens.read_signed(token).client_id if token else None
         except Refused as exc:
             return exc.client_id
 
     def _forward(
         self,
         exchange: Exchange,
+        line: bytes | None,
         path: str,
         query: str | None,
         headers: RequestHeaders,
-        verified: Verified,
+        verified: VerifiedToken,
         body: bytes | None = None,
     ) -> None:
-        exchange.decision = Decision.ADMITTED
+        exchange.decision = _ADMITTED
         exchange.client_id = verified.client_id
         exchange.verified = verified
         memo = exchange.connection.memo
         if body is not None or memo.headers is not headers:
             fields = headers.block if body is None else headers.resized(len(body))
             block = fields + self._forwarded(exchange, headers) + verified.identity
-        elif memo.verified is verified:
+        elif memo.block_of is verified:
             block = memo.block
         else:
             block = memo.block = headers.block + self._forwarded(exchange, headers) + verified.identity
-            memo.verified = verified
-            memo.again = None  # it held for another block
+            memo.block_of = verified
+            memo.again = None  # it is another's block now
         if headers.upgrade:
             block += self._upgrade(exchange, headers)
-        exchange.forward(_request_line(exchange, path, query) + block + b"\r\n", body)
+        exchange.forward((line or _request_line(exchange, path, query)) + block + b"\r\n", body)
 
     # Routes that need no token.
 
-    def _forward_public(self, exchange: Exchange, target: Target, headers: RequestHeaders) -> None:
+    def _forward_public(self, exchange: Exchange, rules: RequestRules, target: Target, headers: RequestHeaders) -> None:
         """Nobody is identified. A token of ours is taken away all the same; what is not ours is the API's business."""
-        if self._body_may_hold_token(exchange, headers) and not self._streams(exchange):
-            self._read_body(exchange, partial(self._forward_without_ours, exchange, target, headers))
+        if self._body_may_hold_token(exchange, rules, headers) and not self._streams(exchange, rules):
+            self._read_body(exchange, rules, partial(self._forward_without_ours, exchange, rules, target, headers))
         else:
-            self._forward_without_ours(exchange, target, headers, None)
+            self._forward_without_ours(exchange, rules, target, headers, None)
 
     def _forward_without_ours(
-        self, exchange: Exchange, target: Target, headers: RequestHeaders, body: bytes | None
+        self, exchange: Exchange, rules: RequestRules, target: Target, headers: RequestHeaders, body: bytes | None
     ) -> None:
+        ours = rules.tokens.recognises
         found = credentials.from_pairs(target.query or "")
-        query = found.rest or None if self._any_ours(found.tokens) else target.query
+        query = found.rest or None if any(map(ours, found.tokens)) else target.query
         if body is not None:
             found = _token_in_body(body, headers)
-            body = found.rest.encode("latin-1") if self._any_ours(found.tokens) else body
-        if headers.tokens and not self._any_ours(headers.tokens):
-            headers = self._read_headers(exchange, target, strip=False)
+            body = found.rest.encode("latin-1") if any(map(ours, found.tokens)) else body
+        if headers.tokens and not any(map(ours, headers.tokens)):
+            headers = self._read_headers(exchange, rules, target, strip=False)
         exchange.decision = Decision.PUBLIC
         fields = headers.block if body is None else headers.resized(len(body))
         block = fields + self._forwarded(exchange, headers)
@@ -353,12 +326,10 @@ class Gateway:
             block += self._upgrade(exchange, headers)
         exchange.forward(_request_line(exchange, target.path, query) + block + b"\r\n", body)
 
-    def _any_ours(self, tokens: tuple[str, ...]) -> bool:
-        return any(map(self._rules.recognises, tokens))
-
-    def _answer_locally(self, exchange: Exchange, route: Route, target: Target, headers: RequestHeaders) -> None:
+    def _answer_locally(self, exchange: Exchange, rules: RequestRules, routed: Routed, headers: RequestHeaders) -> None:
         exchange.decision = Decision.LOCAL
-        endpoint = self._endpoints[route.path]
+        target = routed.target
+        endpoint = rules.endpoints[routed.route.path]
         raw = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in exchange.message.raw_headers)
         connection = exchange.connection
         sender = client_address(headers.forwarded, peer=connection.peer, trusts=connection.listener.trusts)
@@ -383,27 +354,38 @@ class Gateway:
 
     # A token in the body.
 
-    def _body_may_hold_token(self, exchange: Exchange, headers: RequestHeaders) -> bool:
+    @staticmethod
+    def _body_may_hold_token(exchange: Exchange, rules: RequestRules, headers: RequestHeaders) -> bool:
         """Only a form or JSON, not compressed; and never when the client waits for 100: it is refused without one."""
-        if "body" not in self._places or not headers.framing or headers.content_coded or headers.expects_continue:
+        if (
+            "body" not in rules.credentials.places
+            or not headers.framing
+            or headers.content_coded
+            or headers.expects_continue
+        ):
             return False
         length = exchange.connection.declared_length(exchange.message)
-        return (length is None or 0 < length <= self._body_limit) and _media_type(headers) is not None
+        return (length is None or 0 < length <= rules.credentials.body_limit) and _media_type(headers) is not None
 
-    def _streams(self, exchange: Exchange) -> bool:
+    @staticmethod
+    def _streams(exchange: Exchange, rules: RequestRules) -> bool:
         """Whether a body has no length, and is not all here or too much to look through: it may go on for as long as it
         likes."""
         payload = exchange.payload
-        return bool(exchange.message.chunked) and (not payload.is_eof() or payload.total_bytes > self._body_limit)
+        return bool(exchange.message.chunked) and (
+            not payload.is_eof() or payload.total_bytes > rules.credentials.body_limit
+        )
 
-    def _read_body(self, exchange: Exchange, go_on: Callable[[bytes], None]) -> None:
+    def _read_body(self, exchange: Exchange, rules: RequestRules, go_on: Callable[[bytes], None]) -> None:
         """Go on with the body of a request, when that is here. Raises `Refused` when too many wait for theirs."""
         exchange.await_body()
-        exchange.task = exchange.connection.loop.create_task(self._go_on_with_body(exchange, go_on))
+        exchange.task = exchange.connection.loop.create_task(
+            self._go_on_with_body(exchange, rules.credentials.body_limit, go_on)
+        )
 
-    async def _go_on_with_body(self, exchange: Exchange, go_on: Callable[[bytes], None]) -> None:
+    async def _go_on_with_body(self, exchange: Exchange, limit: int, go_on: Callable[[bytes], None]) -> None:
         try:
-            go_on(await exchange.read_body(self._body_limit))
+            go_on(await exchange.read_body(limit))
         except Refused as exc:
             self._refuse(exchange, exc)
         except BodyTooLarge:
@@ -415,14 +397,17 @@ class Gateway:
             exchange.refuse(Reason.INTERNAL)
 
     def _admit_by_body(
-        self, exchange: Exchange, route: Route, target: Target, headers: RequestHeaders, body: bytes
+        self, exchange: Exchange, rules: RequestRules, routed: Routed, headers: RequestHeaders, body: bytes
     ) -> None:
         found = _token_in_body(body, headers)
         if len(set(found.tokens)) > 1:
             raise Refused(Reason.MULTIPLE_TOKENS)
-        verified = self._admit(found.tokens[0] if found.tokens else None, route)
-        query = self._find_credential(target, headers).query
-        self._forward(exchange, target.path, query, headers, verified, found.rest.encode("latin-1"))
+        token = found.tokens[0] if found.tokens else None
+        verified = self._read_token(token, rules)
+        self._admit(exchange, verified, routed.route, token)
+        target = routed.target
+        query = self._find_credential(rules, target, headers).query
+        self._forward(exchange, None, target.path, query, headers, verified, found.rest.encode("latin-1"))
 
     # What is long.
 
@@ -438,18 +423,20 @@ class Gateway:
         self._switching.add(exchange)  # from now on: the answers to any number of them may come at the same time
         return b"Connection: Upgrade\r\nUpgrade: %b\r\n" % headers.upgrade
 
-    def lapsed(self, verified: Verified) -> Reason | None:
-        """Why a token that was admitted would be refused now."""
-        if self._now() >= verified.exp + self._rules.leeway:
-            return Reason.EXPIRED
-        if not self._rules.trusts(verified.token.kid):
-            return Reason.UNKNOWN_KEY
-        return Reason.REVOKED if verified.jti in self._view or self._cut_off(verified) else None
-
-    def _cut_off(self, verified: Verified) -> bool:
-        """Whether all that was issued so early has ended."""
-        token = verified.token
-        return self._view.cut_off(token.client_id, token.sub, token.iat)
+    def lapsed(self, exchange: Exchange) -> Reason | None:
+        """Why a request that was admitted would be refused now, by the rules that are in force now. A store that is out of
+        reach ends nothing that flows: what it was last known to hold is still obeyed."""
+        verified, rules = exchange.verified, self._rules
+        if verified is None:
+            return None
+        try:
+            route = rules.policy.decide(exchange.message.method, exchange.path)
+        except Refused as exc:
+            return exc.reason
+        if route.access is Access.DENY:
+            return Reason.DENIED_BY_ROUTE
+        reason = objection(verified, route, rules.admission, self._view, self._now(), self._monotonic())
+        return None if reason is Reason.STORE_UNAVAILABLE else reason
 
     # Helpers.
 
@@ -469,19 +456,25 @@ class Gateway:
         if exchange.decision is not Decision.LOCAL and reason.plane is Plane.PROTECTED:
             exchange.decision = Decision.REFUSED
         exchange.client_id = refused.client_id or exchange.client_id
-        exchange.refuse(reason, refused.detail, *self._challenge(refused))
+        exchange.refuse(reason, refused.detail, *_challenge(refused, exchange.rules.realm))
 
-    def _challenge(self, refused: Refused) -> list[tuple[str, str]]:
-        """`WWW-Authenticate` (RFC 6750 section 3): without an error code when no credential was sent."""
-        reason = refused.reason
-        if reason is Reason.METHOD_NOT_ALLOWED:
-            return [("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")]
-        if reason is Reason.MISSING_TOKEN:
-            return [("WWW-Authenticate", f'Bearer realm="{self._realm}"')]
-        if reason.error not in ("invalid_token", "insufficient_scope") and reason is not Reason.MULTIPLE_TOKENS:
-            return []
-        challenge = f'Bearer realm="{self._realm}", error="{reason.error}", error_description="{refused.detail}"'
-        return [("WWW-Authenticate", challenge)]
+    @staticmethod
+    def _reply(refused: Refused, rules: RequestRules) -> Reply:
+        headers = _challenge(refused, rules.realm)
+        return refusal(refused.reason, refused.detail, *headers, client_id=refused.client_id)
+
+
+def _challenge(refused: Refused, realm: str) -> list[tuple[str, str]]:
+    """`WWW-Authenticate` (RFC 6750 section 3): without an error code when no credential was sent."""
+    reason = refused.reason
+    if reason is Reason.METHOD_NOT_ALLOWED:
+        return [("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")]
+    if reason is Reason.MISSING_TOKEN:
+        return [("WWW-Authenticate", f'Bearer realm="{realm}"')]
+    if reason.error not in ("invalid_token", "insufficient_scope") and reason is not Reason.MULTIPLE_TOKENS:
+        return []
+    challenge = f'Bearer realm="{realm}", error="{reason.error}", error_description="{refused.detail}"'
+    return [("WWW-Authenticate", challenge)]
 
 
 def _request_line(exchange: Exchange, path: str, query: str | None) -> bytes:

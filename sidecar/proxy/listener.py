@@ -175,7 +175,7 @@ class Listener:
         connection.check(now)
         exchange = connection.exchange
         if exchange is not None and exchange.verified is not None and exchange.streaming and self._end_with_token:
-            reason = self._gateway.lapsed(exchange.verified)
+            reason = self._gateway.lapsed(exchange)
             if reason is not None:
                 exchange.lapse(reason)
 

@@ -4,42 +4,33 @@ Rules:
 - The key is the whole token string; verification accepts one canonical spelling only, so no other token can hit it.
 - Only success is kept: a storm of bad tokens cannot push good ones out.
 - What an entry promises is the signature and the claims that never change. Expiry, revocation and scope are decided on
-  each request, so an entry never outlives `exp`. It stands on the keys in force: when those change, `clear`.
+  each request (`core.admission`), so an entry never outlives `exp`.
+- A cache belongs to one generation of rules (`proxy.rules`): with other keys there is another, empty one.
 - Bounded: the oldest entry goes first. (An LRU would cost a write per hit; a token that is pushed out is verified again.)
 """
 
-from sidecar.core.headers import identity_block
-from sidecar.core.tokens import AccessToken
+from sidecar.core.admission import VerifiedToken
 
 
-class Verified:
-    """A verified token, with what follows from it alone: its scopes as a set and its identity headers as bytes."""
+class Lookups:
+    """How often a token was found in a cache of this worker, and how often not."""
 
-    __slots__ = ("client_id", "exp", "identity", "jti", "scope", "token")
+    __slots__ = ("hits", "misses")
 
-    def __init__(self, token: AccessToken) -> None:
-        self.token = token
-        self.jti = token.jti
-        self.exp = token.exp
-        self.client_id = token.client_id
-        self.scope = frozenset(token.scope)
-        self.identity = identity_block(token.client_id, token.sub, token.scope, token.roles)
-
-    def __repr__(self) -> str:
-        return f"<Verified {self.jti} of {self.client_id}>"
+    def __init__(self) -> None:
+        self.hits = 0
+        self.misses = 0
 
 
 class TokenCache:
-    """At most `size` verified tokens; `hits` and `misses` count look-ups."""
+    """At most `size` verified tokens; `lookups` counts."""
 
-    __slots__ = ("_entries", "_size", "generation", "hits", "misses")
+    __slots__ = ("_entries", "_size", "lookups")
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, lookups: Lookups) -> None:
         self._size = size
-        self._entries: dict[str, Verified] = {}
-        self.generation = 0  # grows when what was found out before holds no more
-        self.hits = 0
-        self.misses = 0
+        self._entries: dict[str, VerifiedToken] = {}
+        self.lookups = lookups
 
     def __repr__(self) -> str:
         return f"<TokenCache {len(self)}/{self._size}>"
@@ -47,16 +38,19 @@ class TokenCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, token: str) -> Verified | None:
+    def __contains__(self, token: str) -> bool:
+        return token in self._entries
+
+    def get(self, token: str) -> VerifiedToken | None:
         """The entry for exactly this token, expired or not."""
         entry = self._entries.get(token)
         if entry is None:
-            self.misses += 1
+            self.lookups.misses += 1
         else:
-            self.hits += 1
+            self.lookups.hits += 1
         return entry
 
-    def add(self, token: str, entry: Verified) -> None:
+    def add(self, token: str, entry: VerifiedToken) -> None:
         """Keep an entry, dropping the oldest when full."""
         if self._size == 0:
             return
@@ -67,8 +61,3 @@ class TokenCache:
     def discard(self, token: str) -> None:
         """Forget a token, for it has expired."""
         self._entries.pop(token, None)
-
-    def clear(self) -> None:
-        """Forget all tokens, for the keys have changed: each is verified again, against those in force."""
-        self._entries.clear()
-        self.generation += 1

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidecar.core.admission import AdmissionRules
 from sidecar.core.clients import Client, ClientRegistry
 from sidecar.core.events import Event, TokenRevoked
 from sidecar.core.keys import KeyRing, SigningKey
@@ -76,11 +77,13 @@ class Served:
         )
 
     def post(self, path: str, body: dict[str, str] | bytes, who: str = "api", method: str = "POST") -> Reply:
+        disabled = {each.client_id for each in self.clients.values() if each.disabled}
+        admission = AdmissionRules(0.0, {key.kid for key in RULES.ring}, disabled)
         registry = ClientRegistry(self.clients.values(), bytes(32))
         authenticator = ClientAuthenticator(registry, realm="r")
         endpoint = {
             "introspect": IntrospectEndpoint(
-                authenticator=authenticator, clients=registry, rules=RULES, store=self.store, view=self.view,
+                authenticator=authenticator, clients=registry, rules=RULES, admission=admission, store=self.store, view=self.view,
                 clock=lambda: self.now, monotonic=lambda: 0.0,
             ),
             "revoke": RevokeEndpoint(

@@ -4,37 +4,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.core.admission import VerifiedToken
 from sidecar.core.tokens import AccessToken
-from sidecar.proxy.token_cache import TokenCache, Verified
+from sidecar.proxy.token_cache import Lookups, TokenCache
 
 
-def verified(jti: str = "j", **claims: object) -> Verified:
+def verified(jti: str = "j", **claims: object) -> VerifiedToken:
     token = AccessToken(jti, "user", "client", ("b", "a", "b"), ("boss", "analyst"), 0, 100)
-    return Verified(token._replace(**claims))  # type: ignore[arg-type]
+    return VerifiedToken(token._replace(**claims))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("other", ["", "a.b", "a.b.c=", "a.b.C", " a.b.c", "a.b.c\n", "a.b.cc", "j"])
 def test_only_the_same_token_hits(other: str) -> None:
-    cache, entry = TokenCache(10), verified()
+    cache, entry = TokenCache(10, Lookups()), verified()
     cache.add("a.b.c", entry)
     assert cache.get("a.b.c") is entry
     assert cache.get(other) is None
-    assert (cache.hits, cache.misses) == (1, 1)
+    assert (cache.lookups.hits, cache.lookups.misses) == (1, 1)
 
 
 def test_look_ups_are_counted_and_nothing_else_is() -> None:
-    cache = TokenCache(10)
+    cache = TokenCache(10, Lookups())
     cache.add("t", verified())
     cache.discard("t")
     cache.discard("never there")
-    assert (cache.hits, cache.misses, len(cache)) == (0, 0, 0)
+    assert (cache.lookups.hits, cache.lookups.misses, len(cache)) == (0, 0, 0)
     cache.get("t")
-    assert (cache.hits, cache.misses) == (0, 1)
+    assert (cache.lookups.hits, cache.lookups.misses) == (0, 1)
 
 
 @pytest.mark.parametrize("size", [0, 1, 3])
 def test_the_oldest_goes_first(size: int) -> None:
-    cache = TokenCache(size)
+    cache = TokenCache(size, Lookups())
     for number in range(6):
         cache.add(str(number), verified())
         cache.get("0")  # being used saves no entry: there is no LRU
@@ -43,7 +44,7 @@ def test_the_oldest_goes_first(size: int) -> None:
 
 
 def test_a_token_that_was_discarded_makes_room() -> None:
-    cache = TokenCache(2)
+    cache = TokenCache(2, Lookups())
     for token in "ab":
         cache.add(token, verified())
     cache.discard("b")
@@ -53,7 +54,7 @@ def test_a_token_that_was_discarded_makes_room() -> None:
 
 def test_an_entry_is_kept_past_its_end_for_the_reader_to_discard() -> None:
     """Expiry is decided on each request, by whoever knows the time."""
-    cache = TokenCache(1)
+    cache = TokenCache(1, Lookups())
     cache.add("t", verified(exp=0))
     found = cache.get("t")
     assert found
@@ -62,7 +63,7 @@ def test_an_entry_is_kept_past_its_end_for_the_reader_to_discard() -> None:
 
 @given(st.integers(0, 3), st.lists(st.tuples(st.sampled_from(["add", "discard", "get"]), st.sampled_from("abcde"))))
 def test_a_cache_is_never_too_large_and_never_wrong(size: int, steps: list[tuple[str, str]]) -> None:
-    cache, last = TokenCache(size), {}
+    cache, last = TokenCache(size, Lookups()), {}
     for step, token in steps:
         if step == "add":
             last[token] = verified(token)
@@ -87,4 +88,4 @@ def test_what_follows_from_a_token_is_worked_out_once() -> None:
         b"X-Auth-Scope: b a b",
         b"X-Auth-Subject: user",
     ]
-    assert repr(entry) == "<Verified j of client>"
+    assert repr(entry) == "<VerifiedToken j of client>"

@@ -1,0 +1,93 @@
+"""All that requests are decided by, as one value. It is never changed: another one takes its place in one step of the loop.
+
+Each request keeps to the rules that it began with, so none meets half of the old and half of the new. What was found out by
+rules lives within them, as the verified tokens and the routes of targets do, and goes when they go.
+"""
+
+from collections.abc import Mapping, Set
+from typing import NamedTuple
+
+from sidecar.core.admission import AdmissionRules
+from sidecar.core.headers import Kinds
+from sidecar.core.paths import Target
+from sidecar.core.policy import Route, RoutePolicy
+from sidecar.core.replies import Endpoint
+from sidecar.core.tokens import TokenRules
+from sidecar.proxy.token_cache import TokenCache
+
+
+class CredentialRules(NamedTuple):
+    """Where tokens are looked for (`bearer`, `header`, `query`, `body`), and up to which size of a body, in bytes."""
+
+    places: Set[str]
+    body_limit: int
+
+    @property
+    def any_header(self) -> bool:
+        """Whether both headers may hold a token."""
+        return {"bearer", "header"} <= self.places
+
+
+class HostRules(NamedTuple):
+    """`Host` for the API: `default` when the client sent none, `instead` of whatever it sent."""
+
+    default: bytes
+    instead: bytes | None
+
+
+class Routed(NamedTuple):
+    """A request target, and the route that decides about it. `line` is the request line that goes on, for a target of
+    nothing but a path over HTTP/1.1."""
+
+    target: Target
+    route: Route
+    line: bytes | None
+
+
+class RequestRules:
+    """One generation of the rules. `endpoints` are ours, by path; `realm` is that of challenges. `cache` and `routed` remember
+    what was found out by these rules."""
+
+    __slots__ = (
+        "admission",
+        "any_header",
+        "cache",
+        "credentials",
+        "endpoints",
+        "generation",
+        "host",
+        "kinds",
+        "policy",
+        "realm",
+        "routed",
+        "tokens",
+    )
+
+    def __init__(
+        self,
+        generation: int,
+        *,
+        policy: RoutePolicy,
+        endpoints: Mapping[str, Endpoint],
+        tokens: TokenRules,
+        admission: AdmissionRules,
+        credentials: CredentialRules,
+        kinds: Kinds,
+        host: HostRules,
+        cache: TokenCache,
+    ) -> None:
+        self.generation = generation
+        self.policy = policy
+        self.endpoints = endpoints
+        self.tokens = tokens
+        self.admission = admission
+        self.credentials = credentials
+        self.any_header = credentials.any_header
+        self.kinds = kinds
+        self.host = host
+        self.realm = tokens.issuer
+        self.cache = cache
+        self.routed: dict[tuple[str, str], Routed] = {}
+
+    def __repr__(self) -> str:
+        return f"<RequestRules {self.generation}>"
