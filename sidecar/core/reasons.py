@@ -157,7 +157,7 @@ class Reason(Enum):
 
     # What happened behind the sidecar; no fault of the caller's.
     UPSTREAM_UNREACHABLE = (Plane.UPSTREAM, "upstream_unreachable", 502, "bad_gateway", "The API is not reachable.")
-    UPSTREAM_INVALID = (Plane.UPSTREAM, "upstream_invalid", 502, "bad_gateway", "The API gave an invalid answer.")
+    UPSTREAM_INVALID = (Plane.UPSTREAM, "upstream_invalid", 502, "bad_gateway", "The API gave no valid answer.")
     UPSTREAM_TIMEOUT = (Plane.UPSTREAM, "upstream_timeout", 504, "gateway_timeout", "The API did not answer in time.")
 
     # What happened in the sidecar; no fault of the caller's, nor of the API.

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any, Final, Literal, TextIO
 
+from sidecar.core.causes import Fault
 from sidecar.core.events import Decision, Event, RequestDone, StoreChanged, StoreNoted, TokenIssued, TokenRevoked
 from sidecar.core.reasons import Plane, Reason
 from sidecar.ops.log_writer import LogWriter
@@ -162,12 +163,12 @@ class RequestLines:
 
     def add(self, level: int, event: RequestDone) -> None:
         """Take a line; it is written within a tenth of a second."""
-        decision, status, seconds, _, reason, method, path, client_id, peer = event
+        decision, status, seconds, _, reason, method, path, client_id, peer, fault = event
         who = "" if client_id is None else f', "client_id": {_escaped(_shown(client_id))}'
         self._take(
             f'{{"time": "{self._time()}", {_outcome(level, decision, reason, status)}, '
             f'"method": {_escaped(_shown(method))}, "path": {_escaped(_shown(path))}, '
-            f'"peer": {_escaped(peer)}{who}, "milliseconds": {seconds * 1000:.1f}}}\n'
+            f'"peer": {_escaped(peer)}{who}, "milliseconds": {seconds * 1000:.1f}{_because(fault)}}}\n'
         )
 
     def add_issued(self, event: TokenIssued) -> None:
@@ -217,6 +218,13 @@ def _outcome(level: int, decision: Decision, reason: Reason | None, status: int)
     why = "" if reason is None else f'"reason": "{reason.word}", "plane": "{reason.plane.value}", '
     name = logging.getLevelName(level).lower()
     return f'"level": "{name}", "event": "{_event_name(decision, reason)}", {why}"status": {status}'
+
+
+def _because(fault: Fault | None) -> str:
+    """The members that say what is behind a reason."""
+    if fault is None:
+        return ""
+    return f', "cause": {_escaped(fault.cause.word)}, "detail": {_escaped(_shown(fault.detail))}'
 
 
 def _level(reason: Reason) -> int:
@@ -299,6 +307,8 @@ class AccessLog:
         }
         if event.reason is not None:
             fields = {"reason": event.reason.word, "plane": event.reason.plane.value, **fields}
+        if event.fault is not None:
+            fields |= {"cause": event.fault.cause.word, "detail": event.fault.detail}
         self._logger.log(
             level,
             _event_name(event.decision, event.reason),

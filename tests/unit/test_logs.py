@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.core.causes import Cause, Fault
 from sidecar.core.events import Decision, RequestDone, StoreChanged, TokenIssued, TokenRevoked
 from sidecar.core.reasons import Reason
 from sidecar.ops.log_writer import LogWriter
@@ -209,7 +210,9 @@ def test_many_lines_at_a_time_are_the_lines_of_the_logger(
 ) -> None:
     monkeypatch.setattr("time.time", lambda: 1_800_000_000.5)
     configure("info", "json", stream)
-    event = RequestDone(decision, 401, 0.01234, None, reason, "GET", path, None if path == "/a" else path, "::1")
+    client_id = None if path == "/a" else path
+    fault = Fault(Cause.NO_ANSWER, path) if reason is Reason.UPSTREAM_TIMEOUT else None
+    event = RequestDone(decision, 401, 0.01234, None, reason, "GET", path, client_id, "::1", fault)
     logger = logging.getLogger("sidecar.access")
     AccessLog(logger, "info").on_event(event)
     expected = stream.getvalue()
