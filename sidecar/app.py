@@ -313,11 +313,11 @@ class App:
     async def readiness(self) -> Mapping[str, str | None]:
         """Each check with `None`, or with what is wrong. That nothing can be written keeps nobody from being served."""
         usable = self.view.usable(self.monotonic())
-        reachable = await self.pool.probe()
+        causes = "; ".join(cause.sentence for cause in await self.pool.probe())
         return {
             "store": None if usable else "the revocation view is stale",
             WRITES: f"nothing can be revoked: {fault}" if (fault := self.store.condition().fault_of_writes) else None,
-            "upstream": None if reachable else "the API server does not accept connections",
+            "upstream": f"the API server does not accept connections: {causes}" if causes else None,
             "draining": "the worker is going away" if self.listener.draining else None,
         }
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
+from sidecar.core.causes import Fault
 from sidecar.core.reasons import Reason
 
 
@@ -23,7 +24,8 @@ class RequestDone(NamedTuple):
     """A request on the public listener was answered, or its connection was lost before it was.
 
     `status` is what the client was sent (499: the client left first, as nginx logs it). `path` has no query.
-    Durations are in seconds; `upstream_seconds` is `None` when the upstream was not asked.
+    Durations are in seconds; `upstream_seconds` is `None` when the upstream was not asked. `fault` says what went wrong between
+    us and the upstream.
     """
 
     decision: Decision
@@ -35,6 +37,7 @@ class RequestDone(NamedTuple):
     path: str
     client_id: str | None
     peer: str
+    fault: Fault | None = None
 
 
 class TokenIssued(NamedTuple):

@@ -85,7 +85,7 @@ class Pages:
 
     def unavailable(self) -> Reply:
         """The page for when the store does not answer."""
-        reason = Reason.TOKEN_STORE_UNAVAILABLE
+        reason = Reason.STORE_UNAVAILABLE
         return self.error(reason, "A part of this service does not answer. Please try again.", status=reason.status)
 
     def in_words(self, scope: Iterable[str]) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from sidecar.core.clients import Client
 from sidecar.core.events import Listener, TokenIssued
 from sidecar.core.grants import Granted, check_grant, narrow_scope
 from sidecar.core.ports import StoreUnavailable
-from sidecar.core.reasons import Reason, Refused
+from sidecar.core.reasons import TRY_THE_SAME_AGAIN, Reason, Refused
 from sidecar.core.replies import EndpointRequest, Reply, json_reply, refusal
 from sidecar.core.revocations import RevocationView
 from sidecar.core.tokens import AccessToken, TokenRules
@@ -60,7 +60,7 @@ class TokenEndpoint:
         except Refused as exc:
             return self._authenticator.refuse(exc)
         except StoreUnavailable:
-            return refusal(Reason.TOKEN_STORE_UNAVAILABLE)
+            return refusal(Reason.STORE_UNAVAILABLE, TRY_THE_SAME_AGAIN)
 
     async def _issue(self, request: EndpointRequest) -> Reply:
         parameters = read_parameters(request)

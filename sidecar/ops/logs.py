@@ -18,13 +18,22 @@ from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any, Final, Literal, TextIO
 
+from sidecar.core.causes import Fault
 from sidecar.core.events import Decision, Event, RequestDone, StoreChanged, StoreNoted, TokenIssued, TokenRevoked
 from sidecar.core.reasons import Plane, Reason
 from sidecar.ops.log_writer import LogWriter
 from sidecar.ops.redaction import redact, without_tokens
 
 _STANDARD: Final = frozenset([*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"])
-_UPSTREAM: Final = Plane.UPSTREAM  # in Python 3.11 a member is looked up by a function, each time
+_LEVELS: Final = {
+    Plane.PROTECTED: logging.INFO,
+    Plane.TOKEN: logging.INFO,
+    Plane.REQUEST: logging.INFO,
+    Plane.UPSTREAM: logging.WARNING,
+    Plane.SIDECAR: logging.WARNING,
+}
+_INTERNAL: Final = Reason.INTERNAL  # in Python 3.11 a member is looked up by a function, each time
+_PASSED: Final = frozenset([Decision.ADMITTED, Decision.PUBLIC])
 _LONGEST: Final = 1024
 _FLUSH_AFTER: Final = 0.1  # seconds
 _MOST_LINES: Final = 500
@@ -154,12 +163,12 @@ class RequestLines:
 
     def add(self, level: int, event: RequestDone) -> None:
         """Take a line; it is written within a tenth of a second."""
-        decision, status, seconds, _, reason, method, path, client_id, peer = event
+        decision, status, seconds, _, reason, method, path, client_id, peer, fault = event
         who = "" if client_id is None else f', "client_id": {_escaped(_shown(client_id))}'
         self._take(
             f'{{"time": "{self._time()}", {_outcome(level, decision, reason, status)}, '
             f'"method": {_escaped(_shown(method))}, "path": {_escaped(_shown(path))}, '
-            f'"peer": {_escaped(peer)}{who}, "milliseconds": {seconds * 1000:.1f}}}\n'
+            f'"peer": {_escaped(peer)}{who}, "milliseconds": {seconds * 1000:.1f}{_because(fault)}}}\n'
         )
 
     def add_issued(self, event: TokenIssued) -> None:
@@ -208,11 +217,35 @@ def _outcome(level: int, decision: Decision, reason: Reason | None, status: int)
     """The members of a line that are often the same."""
     why = "" if reason is None else f'"reason": "{reason.word}", "plane": "{reason.plane.value}", '
     name = logging.getLevelName(level).lower()
-    return f'"level": "{name}", "event": "{_event_name(decision)}", {why}"status": {status}'
+    return f'"level": "{name}", "event": "{_event_name(decision, reason)}", {why}"status": {status}'
 
 
-def _event_name(decision: Decision) -> str:
-    return "request_refused" if decision is Decision.REFUSED else f"request_{decision.value}"
+def _because(fault: Fault | None) -> str:
+    """The members that say what is behind a reason."""
+    if fault is None:
+        return ""
+    return f', "cause": {_escaped(fault.cause.word)}, "detail": {_escaped(_shown(fault.detail))}'
+
+
+def _level(reason: Reason) -> int:
+    """What a caller does wrong is no news; what the API or the sidecar does is, and a defect of ours is an error."""
+    return logging.ERROR if reason is _INTERNAL else _LEVELS[reason.plane]
+
+
+def _event_name(decision: Decision, reason: Reason | None) -> str:
+    """What became of a request: `request_admitted`, `_public` and `_local` were answered, `_refused` was kept out, `_failed`
+    is what the API or we owed an answer to, and `_lapsed` had been admitted when its token ended."""
+    # 1. It was kept out, or went well.
+    if decision is Decision.REFUSED or reason is None:
+        return f"request_{decision.value}"
+    # 2. The API or the sidecar failed.
+    if reason.plane in (Plane.UPSTREAM, Plane.SIDECAR):
+        return "request_failed"
+    # 3. It was let through, and then did not go on: by its own fault, or for its token.
+    if decision in _PASSED:
+        return "request_refused" if reason.plane is Plane.REQUEST else "request_lapsed"
+    # 4. One of our own endpoints said no.
+    return f"request_{decision.value}"
 
 
 class AccessLog:
@@ -240,7 +273,7 @@ class AccessLog:
         match event:
             case RequestDone():
                 if event.reason is not None:
-                    self._request(logging.WARNING if event.reason.plane is _UPSTREAM else logging.INFO, event)
+                    self._request(_level(event.reason), event)
                 elif self.admitted_shown:
                     self._request(self._admitted, event)
             case StoreChanged():
@@ -274,6 +307,10 @@ class AccessLog:
         }
         if event.reason is not None:
             fields = {"reason": event.reason.word, "plane": event.reason.plane.value, **fields}
+        if event.fault is not None:
+            fields |= {"cause": event.fault.cause.word, "detail": event.fault.detail}
         self._logger.log(
-            level, _event_name(event.decision), extra={key: value for key, value in fields.items() if value is not None}
+            level,
+            _event_name(event.decision, event.reason),
+            extra={key: value for key, value in fields.items() if value is not None},
         )

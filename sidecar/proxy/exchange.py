@@ -16,6 +16,7 @@ from aiohttp import HttpVersion11
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
+from sidecar.core.causes import Fault
 from sidecar.core.events import Decision, RequestDone
 from sidecar.core.headers import NO_TRAILERS, ResponseHeaders
 from sidecar.core.reasons import Reason, Refused
@@ -73,6 +74,7 @@ class Exchange:
     trailer_names: Set[bytes] = NO_TRAILERS
     decision = Decision.REFUSED
     reason: Reason | None = None
+    fault: Fault | None = None  # what of the upstream's is behind the reason
     client_id: str | None = None
     path = ""
     status = 0
@@ -236,7 +238,7 @@ class Exchange:
                     left -= len(data)
                     if left < 0:
                         upstream.abandon()
-                        self.on_failure(Reason.BODY_TOO_LARGE)
+                        self._fail(Reason.BODY_TOO_LARGE)
                         return
                 upstream.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
                 await upstream.drain()
@@ -246,7 +248,7 @@ class Exchange:
             # The upstream must not take a part for the whole; the connection's owner answers the client.
             upstream.abandon()
             if not self.ended:
-                self.on_failure(Reason.MALFORMED_REQUEST)
+                self._fail(Reason.MALFORMED_REQUEST)
 
     def _last_chunk(self) -> bytes:
         """The end of a chunked request, with the trailers that were announced."""
@@ -377,7 +379,11 @@ class Exchange:
         self._stop_body()
         self._end(now)
 
-    def on_failure(self, reason: Reason) -> None:
+    def on_failure(self, fault: Fault) -> None:
+        self.fault = fault
+        self._fail(fault.reason)
+
+    def _fail(self, reason: Reason) -> None:
         if self._upstream is not None:
             self._upstream.abandon()  # it may still have an answer to what it got: nobody wants that any more
             self._upstream = None
@@ -468,6 +474,7 @@ class Exchange:
                 self.path,
                 self.client_id,
                 self.connection.peer,
+                self.fault,
             )
         )
         self.connection.exchange_ended(self, now)

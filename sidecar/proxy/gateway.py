@@ -28,6 +28,7 @@ _ENDPOINT_BODY: Final = 64 * 1024
 _MOST_ROUTED: Final = 4096
 # In Python 3.11 a member of an enumeration is looked up by a function, each time.
 _TOKEN, _ADMITTED = Access.TOKEN, Decision.ADMITTED
+_KEPT_OUT: Final = (Plane.PROTECTED, Plane.REQUEST)  # where a refusal says that nothing was let through
 _FOR_GOOD: Final = frozenset(
     [
         Reason.MISSING_TOKEN,
@@ -466,7 +467,7 @@ class Gateway:
 
     def _refuse(self, exchange: Exchange, refused: Refused) -> None:
         reason = refused.reason
-        if exchange.decision is not Decision.LOCAL and reason.plane is Plane.PROTECTED:
+        if exchange.decision is not Decision.LOCAL and reason.plane in _KEPT_OUT:
             exchange.decision = Decision.REFUSED
         exchange.client_id = refused.client_id or exchange.client_id
         exchange.refuse(reason, refused.detail, *self._challenge(refused))

@@ -56,7 +56,7 @@ def test_there_are_never_more_connections_than_allowed(tmp_path: Path) -> None:
             holding.release.set()
             assert [read_response(connection).status for connection in connections] == [200] * 3
         assert exchange(sidecar.address, head(token)).status == 200
-        assert sidecar.metric("sidecar_upstream_failures_total", reason="overloaded") == 1
+        assert sidecar.metric("sidecar_own_failures_total", reason="overloaded") == 1
 
 
 def test_too_many_requests_are_503_at_once_and_connections_live_on(tmp_path: Path) -> None:

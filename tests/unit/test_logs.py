@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.core.causes import Cause, Fault
 from sidecar.core.events import Decision, RequestDone, StoreChanged, TokenIssued, TokenRevoked
 from sidecar.core.reasons import Reason
 from sidecar.ops.log_writer import LogWriter
@@ -135,9 +136,41 @@ def test_refusals_and_upstream_faults_are_always_logged(stream: io.StringIO) -> 
     log.on_event(done(Decision.LOCAL, Reason.BAD_CLIENT_SECRET))
     assert [(r["level"], r["event"], r["reason"]) for r in records(stream)] == [
         ("info", "request_refused", "revoked"),
-        ("warning", "request_admitted", "upstream_timeout"),
+        ("warning", "request_failed", "upstream_timeout"),
         ("info", "request_local", "bad_client_secret"),
     ]
+
+
+A, P, R, L = Decision.ADMITTED, Decision.PUBLIC, Decision.REFUSED, Decision.LOCAL
+NAMES = {
+    (R, Reason.EXPIRED): ("info", "request_refused"),
+    (R, Reason.HEADERS_TOO_LARGE): ("info", "request_refused"),
+    (R, Reason.STORE_UNAVAILABLE): ("warning", "request_refused"),
+    (R, Reason.OVERLOADED): ("warning", "request_refused"),
+    (R, Reason.INTERNAL): ("error", "request_refused"),
+    (A, Reason.UPSTREAM_INVALID): ("warning", "request_failed"),
+    (P, Reason.UPSTREAM_UNREACHABLE): ("warning", "request_failed"),
+    (A, Reason.OVERLOADED): ("warning", "request_failed"),
+    (A, Reason.INTERNAL): ("error", "request_failed"),
+    (A, Reason.BODY_TOO_LARGE): ("info", "request_refused"),
+    (P, Reason.REQUEST_TIMEOUT): ("info", "request_refused"),
+    (A, Reason.EXPIRED): ("info", "request_lapsed"),
+    (A, Reason.REVOKED): ("info", "request_lapsed"),
+    (L, Reason.BAD_CLIENT_SECRET): ("info", "request_local"),
+    (L, Reason.METHOD_NOT_ALLOWED): ("info", "request_local"),
+    (L, Reason.STORE_UNAVAILABLE): ("warning", "request_failed"),
+    (L, Reason.INTERNAL): ("error", "request_failed"),
+}
+
+
+@pytest.mark.parametrize(("decision", "reason"), NAMES, ids=str)
+def test_event_and_level_say_what_became_of_a_request(stream: io.StringIO, decision: Decision, reason: Reason) -> None:
+    configure("info", "json", stream)
+    log = AccessLog(logging.getLogger("sidecar.access"), "off")
+    log.on_event(done(decision, reason))
+    (record,) = records(stream)
+    assert (record["level"], record["event"]) == NAMES[decision, reason]
+    assert (record["reason"], record["plane"]) == (reason.word, reason.plane.value)
 
 
 def test_what_happens_to_store_and_tokens_is_logged_without_a_token(stream: io.StringIO) -> None:
@@ -177,7 +210,9 @@ def test_many_lines_at_a_time_are_the_lines_of_the_logger(
 ) -> None:
     monkeypatch.setattr("time.time", lambda: 1_800_000_000.5)
     configure("info", "json", stream)
-    event = RequestDone(decision, 401, 0.01234, None, reason, "GET", path, None if path == "/a" else path, "::1")
+    client_id = None if path == "/a" else path
+    fault = Fault(Cause.NO_ANSWER, path) if reason is Reason.UPSTREAM_TIMEOUT else None
+    event = RequestDone(decision, 401, 0.01234, None, reason, "GET", path, client_id, "::1", fault)
     logger = logging.getLogger("sidecar.access")
     AccessLog(logger, "info").on_event(event)
     expected = stream.getvalue()

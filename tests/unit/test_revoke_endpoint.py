@@ -242,7 +242,7 @@ def test_a_store_that_is_down_is_503_and_never_200() -> None:
     served = Served(StoreDown)
     reply = served.post({"token": token(), **CLIENT})
     assert check_error(reply) == (503, "temporarily_unavailable")
-    assert reply.reason is Reason.TOKEN_STORE_UNAVAILABLE
+    assert reply.reason is Reason.STORE_UNAVAILABLE
     assert ("Retry-After", "1") in reply.headers
     assert served.events == []
 
