@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.documents import ROOT
+from tests.support.waiting import wait_until
 from tests.support.walk import script
 
 WAIT = 'echo "$0 $*" >> calls; read -r line < gate\n'
@@ -43,8 +44,9 @@ def make(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def let_go(folder: Path) -> None:
-    """Of the double that waits; waits for one."""
+def let_go(folder: Path, number: int) -> None:
+    """Of the double that was called as the first, the second …: from then on it waits."""
+    wait_until(lambda: len(calls(folder)) == number, within=20)
     (folder / "gate").write_text("go\n")
 
 
@@ -57,12 +59,12 @@ def test_each_step_of_make_run_is_said_before_it_begins(folder: Path) -> None:
     with make(folder, "run", "ARGS=--check") as process:
         assert process.stdout
         assert process.stdout.readline() == "making a virtual environment in .venv\n"
-        let_go(folder)
+        let_go(folder, 1)
         assert process.stdout.readline().startswith("installing the sidecar")
-        assert calls(folder)[:1] == ["./python -m venv .venv"]
-        let_go(folder)
+        let_go(folder, 2)
         assert process.stdout.readline() == "starting the demo\n"
-        (install,) = calls(folder)[1:]
+        venv, install = calls(folder)
+        assert venv == "./python -m venv .venv"
         assert "[dev]" not in install, "the demo needs nothing of the tests"
         assert "quiet" not in install, "pip says what it does, meanwhile"
         assert process.stdout.readline() == "demo --check\n"
@@ -71,8 +73,8 @@ def test_each_step_of_make_run_is_said_before_it_begins(folder: Path) -> None:
 
 def test_what_is_there_is_not_made_again(folder: Path) -> None:
     with make(folder, "run") as process:
-        for _ in range(2):
-            let_go(folder)
+        for number in (1, 2):
+            let_go(folder, number)
         assert process.wait(20) == 0
     before = calls(folder)
     with make(folder, "run") as process:
@@ -87,6 +89,6 @@ def test_an_installation_that_failed_is_tried_again(folder: Path) -> None:
     for _ in range(2):
         with make(folder, "run") as process:
             if not (folder / ".venv").exists():
-                let_go(folder)
+                let_go(folder, 1)
             assert process.wait(20) == 2
     assert len(calls(folder)) == 3
