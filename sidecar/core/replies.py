@@ -90,6 +90,12 @@ def later(reply: Reply, seconds: int | None) -> Reply:
     return reply._replace(headers=(*kept, ("Retry-After", str(seconds))))
 
 
+def with_fields(reply: Reply, fields: tuple[tuple[str, str], ...]) -> Reply:
+    """`reply` with those of these header fields that it does not have."""
+    missing = [field for field in fields if field not in reply.headers]
+    return reply._replace(headers=(*reply.headers, *missing)) if missing else reply
+
+
 def without_code(reply: Reply) -> Reply:
     """`reply` without TapData's `code`, which every refusal in JSON has."""
     if reply.reason is None or JSON not in reply.headers:

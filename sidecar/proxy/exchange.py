@@ -16,10 +16,11 @@ from aiohttp import HttpVersion11
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
+from sidecar.core.cross_origin import Fields
 from sidecar.core.events import Decision, RequestDone
 from sidecar.core.headers import ResponseHeaders
 from sidecar.core.reasons import Reason, Refused
-from sidecar.core.replies import Reply, refusal, without_code
+from sidecar.core.replies import Reply, refusal, with_fields, without_code
 from sidecar.proxy.pool import UpstreamPool
 from sidecar.proxy.shapes import Whole
 from sidecar.proxy.token_cache import Verified
@@ -73,6 +74,7 @@ class Exchange:
     reason: Reason | None = None
     client_id: str | None = None
     path = ""
+    shared: Fields = ()  # what any answer of ours carries, so that a page may read it
     status = 0
     task: asyncio.Task[None] | None = None
     sent_at = 0.0
@@ -149,7 +151,7 @@ class Exchange:
         self.status = reply.status
         self.reason = reply.reason
         self.client_id = reply.client_id or self.client_id
-        reply = self._services.worded(reply)
+        reply = self._services.worded(with_fields(reply, self.shared))
         self.connection.write(encode_reply(reply, head_only=self.head_request, connection=self._connection_line()))
         self._end()
 

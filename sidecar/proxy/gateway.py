@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from sidecar.core import credentials
+from sidecar.core.cross_origin import Fields, Sharing
 from sidecar.core.events import Decision
 from sidecar.core.headers import Kinds, RequestHeaders, client_address, forwarded_block, read_request_headers
 from sidecar.core.paths import Target, split_target
@@ -67,13 +68,15 @@ class Credential(NamedTuple):
 
 
 class Gateway:
-    """Decides about every request of a worker. `disabled`: the clients whose tokens are refused, valid or not."""
+    """Decides about every request of a worker. `sharing`: what pages of other origins may read, by the path of an endpoint.
+    `disabled`: the clients whose tokens are refused, valid or not."""
 
     def __init__(
         self,
         *,
         policy: RoutePolicy,
         endpoints: Mapping[str, Endpoint],
+        sharing: Mapping[str, Sharing],
         rules: TokenRules,
         cache: TokenCache,
         view: RevocationView,
@@ -90,6 +93,7 @@ class Gateway:
     ) -> None:
         self._policy = policy
         self._endpoints = endpoints
+        self._sharing = sharing
         self._rules = rules
         self._cache = cache
         self._view = view
@@ -139,6 +143,11 @@ class Gateway:
         except Exception as exc:  # noqa: BLE001  a defect of ours must not admit, nor take the worker down
             self._log_failure("gateway", exc)
             exchange.refuse(Reason.INTERNAL)
+
+    def turn_away(self, exchange: Exchange) -> None:
+        """Refuse a request, of which nothing was looked at yet: there are too many."""
+        if not self._share(exchange, exchange.message.path.partition("?")[0], _fields(exchange)):
+            exchange.refuse(Reason.OVERLOADED)
 
     # A head that repeats the one before.
 
@@ -355,7 +364,9 @@ class Gateway:
     def _answer_locally(self, exchange: Exchange, route: Route, target: Target, headers: RequestHeaders) -> None:
         exchange.decision = Decision.LOCAL
         endpoint = self._endpoints[route.path]
-        raw = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in exchange.message.raw_headers)
+        raw = _fields(exchange)
+        if self._share(exchange, route.path, raw):
+            return
         connection = exchange.connection
         sender = client_address(headers.forwarded, peer=connection.peer, trusts=connection.listener.trusts)
 
@@ -376,6 +387,18 @@ class Gateway:
 
         exchange.await_body()
         exchange.task = exchange.connection.loop.create_task(answer())
+
+    def _share(self, exchange: Exchange, path: str, headers: Fields) -> bool:
+        """Let a page read what is answered at `path`, if it may. Whether all is said: its browser was asking."""
+        sharing = self._sharing.get(path)
+        if sharing is None:
+            return False
+        exchange.shared = sharing.fields(headers)
+        preflight = sharing.preflight(exchange.message.method, headers)
+        if preflight is not None:
+            exchange.decision = Decision.LOCAL
+            exchange.respond(preflight)
+        return preflight is not None
 
     # A token in the body.
 
@@ -483,6 +506,10 @@ class Gateway:
 def _request_line(exchange: Exchange, path: str, query: str | None) -> bytes:
     method = exchange.message.method
     return (f"{method} {path} HTTP/1.1\r\n" if query is None else f"{method} {path}?{query} HTTP/1.1\r\n").encode()
+
+
+def _fields(exchange: Exchange) -> Fields:
+    return tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in exchange.message.raw_headers)
 
 
 def _media_type(headers: RequestHeaders) -> str | None:
