@@ -13,18 +13,38 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any, Final, Literal, TextIO
 
-from sidecar.core.events import Decision, Event, RequestDone, StoreChanged, StoreNoted, TokenIssued, TokenRevoked
+from sidecar.core.events import (
+    Decision,
+    Event,
+    LoginFailed,
+    LogoutFailed,
+    PersonEvent,
+    RequestDone,
+    StoreChanged,
+    StoreNoted,
+    TokenIssued,
+    TokenRevoked,
+    UserLoggedIn,
+    UserLoggedOut,
+)
 from sidecar.core.reasons import Plane, Reason
 from sidecar.ops.log_writer import LogWriter
 from sidecar.ops.redaction import redact, without_tokens
 
 _STANDARD: Final = frozenset([*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"])
 _UPSTREAM: Final = Plane.UPSTREAM  # in Python 3.11 a member is looked up by a function, each time
+_PERSON_EVENTS: Final[Mapping[type[PersonEvent], str]] = {
+    UserLoggedIn: "login",
+    LoginFailed: "login_failed",
+    UserLoggedOut: "logout",
+    LogoutFailed: "logout_failed",
+}
+_NO_STATE: Final = 503  # the status for what is nobody's fault who is at the browser
 _LONGEST: Final = 1024
 _FLUSH_AFTER: Final = 0.1  # seconds
 _MOST_LINES: Final = 500
@@ -154,8 +174,8 @@ class RequestLines:
 
     def add(self, level: int, event: RequestDone) -> None:
         """Take a line; it is written within a tenth of a second."""
-        decision, status, seconds, _, reason, method, path, client_id, peer = event
-        who = "" if client_id is None else f', "client_id": {_escaped(_shown(client_id))}'
+        decision, status, seconds, _, reason, method, path, client_id, peer, user, _ = event
+        who = _named("client_id", client_id) + _named("user", user)
         self._take(
             f'{{"time": "{self._time()}", {_outcome(level, decision, reason, status)}, '
             f'"method": {_escaped(_shown(method))}, "path": {_escaped(_shown(path))}, '
@@ -167,8 +187,14 @@ class RequestLines:
         self._take(
             f'{{"time": "{self._time()}", "level": "info", "event": "token_issued", '
             f'"grant_type": {_escaped(event.grant_type)}, "client_id": {_escaped(_shown(event.client_id))}, '
-            f'"jti": {_escaped(event.jti)}}}\n'
+            f'"jti": {_escaped(event.jti)}{_named("user", event.user)}}}\n'
         )
+
+    def add_fields(self, level: int, name: str, fields: Mapping[str, str]) -> None:
+        """Take the line of any other event, with what came with it."""
+        rest = "".join(_named(*field) for field in fields.items())
+        shown = logging.getLevelName(level).lower()
+        self._take(f'{{"time": "{self._time()}", "level": "{shown}", "event": "{name}"{rest}}}\n')
 
     def _take(self, line: str) -> None:
         lines = self._lines
@@ -194,6 +220,11 @@ class RequestLines:
                 self._stream.flush()
 
 
+def _named(name: str, value: str | None) -> str:
+    """A member of a line, after others; nothing for nobody."""
+    return "" if value is None else f', "{name}": {_escaped(_shown(value))}'
+
+
 def json_stream() -> TextIO | None:
     """Where log records go as JSON, after `configure`."""
     for handler in logging.getLogger().handlers:
@@ -213,6 +244,12 @@ def _outcome(level: int, decision: Decision, reason: Reason | None, status: int)
 
 def _event_name(decision: Decision) -> str:
     return "request_refused" if decision is Decision.REFUSED else f"request_{decision.value}"
+
+
+def _known(event: TokenIssued | PersonEvent) -> dict[str, str]:
+    """The fields of an event that there are, with a reason as its word."""
+    fields = ((name, value.word if isinstance(value, Reason) else value) for name, value in event._asdict().items())
+    return {name: value for name, value in fields if value is not None}
 
 
 class AccessLog:
@@ -239,7 +276,9 @@ class AccessLog:
         """Log an event, if it is one to be logged."""
         match event:
             case RequestDone():
-                if event.reason is not None:
+                if event.told:
+                    pass  # or it would seem to have happened twice
+                elif event.reason is not None:
                     self._request(logging.WARNING if event.reason.plane is _UPSTREAM else logging.INFO, event)
                 elif self.admitted_shown:
                     self._request(self._admitted, event)
@@ -252,10 +291,21 @@ class AccessLog:
                 self._issued(event)
             case TokenRevoked():
                 self._logger.info("token_revoked", extra=event._asdict())
+            case UserLoggedIn() | LoginFailed() | UserLoggedOut() | LogoutFailed():
+                self._person(event)
+
+    def _person(self, event: PersonEvent) -> None:
+        failed = event.reason if isinstance(event, LoginFailed | LogoutFailed) else None
+        level = logging.WARNING if failed is not None and failed.status == _NO_STATE else logging.INFO
+        name, fields = _PERSON_EVENTS[type(event)], _known(event)
+        if self._lines is None:
+            self._logger.log(level, name, extra=fields)
+        elif self._logger.isEnabledFor(level):
+            self._lines.add_fields(level, name, fields)
 
     def _issued(self, event: TokenIssued) -> None:
         if self._lines is None:
-            self._logger.info("token_issued", extra=event._asdict())
+            self._logger.info("token_issued", extra=_known(event))
         elif self._logger.isEnabledFor(logging.INFO):
             self._lines.add_issued(event)
 
@@ -270,6 +320,7 @@ class AccessLog:
             "path": event.path,
             "peer": event.peer,
             "client_id": event.client_id,
+            "user": event.user,
             "milliseconds": round(event.seconds * 1000, 1),
         }
         if event.reason is not None:

@@ -73,6 +73,8 @@ class Exchange:
     decision = Decision.REFUSED
     reason: Reason | None = None
     client_id: str | None = None
+    user: str | None = None
+    told = False  # by an event of its own
     path = ""
     shared: Fields = ()  # what any answer of ours carries, so that a page may read it
     status = 0
@@ -151,6 +153,8 @@ class Exchange:
         self.status = reply.status
         self.reason = reply.reason
         self.client_id = reply.client_id or self.client_id
+        self.user = reply.user or self.user
+        self.told = reply.told
         reply = self._services.worded(with_fields(reply, self.shared))
         self.connection.write(encode_reply(reply, head_only=self.head_request, connection=self._connection_line()))
         self._end()
@@ -452,6 +456,7 @@ class Exchange:
             services.tally(self.decision, self.status, now - self.started, self._upstream_seconds)
             self.connection.exchange_ended(self, now)
             return
+        verified = self.verified
         services.report(
             RequestDone(
                 self.decision,
@@ -463,6 +468,8 @@ class Exchange:
                 self.path,
                 self.client_id,
                 self.connection.peer,
+                self.user or (verified.token.user if verified is not None else None),
+                self.told,
             )
         )
         self.connection.exchange_ended(self, now)
