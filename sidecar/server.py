@@ -241,7 +241,7 @@ def log_certificate(fault: str | None) -> None:
 def log_ready(settings: Settings, public: socket.socket, admin: socket.socket) -> None:
     """Tell the operator where we listen: a port that nobody meant to open is seen here."""
     where = {
-        "public": url_of(public, settings.listen.host, secure=settings.tls is not None),
+        "public": url_of(public, settings.listen.address.host, secure=settings.tls is not None),
         "admin": url_of(admin, settings.admin.listen.host),
     }
     log.info("listening", extra=where)

@@ -193,7 +193,8 @@ class Refused(Exception):
     """A rule refused: carries the `Reason`, and what to tell the caller when the plain sentence is not enough.
 
     `detail` is shown to the caller: it must hold nothing secret and nothing the caller sent verbatim. `client_id` names a
-    registered client that was refused, for the log. `retry_after`: whole seconds after which it may be tried again.
+    registered client that was refused, and `user` the one whom its token or code stands for, both for the log. `retry_after`:
+    whole seconds after which it may be tried again.
     """
 
     def __init__(
@@ -202,10 +203,12 @@ class Refused(Exception):
         detail: str | None = None,
         *,
         client_id: str | None = None,
+        user: str | None = None,
         retry_after: int | None = None,
     ) -> None:
         super().__init__(reason.word)
         self.reason = reason
         self.detail = detail or reason.sentence
         self.client_id = client_id
+        self.user = user
         self.retry_after = retry_after

@@ -58,7 +58,7 @@ class RevokeEndpoint:
         parameters = read_parameters(request)
         client = await self._authenticator.authenticate(request, parameters)
         if "token" not in parameters:
-            raise Refused(Reason.INVALID_REQUEST, "The parameter token is missing.")
+            raise Refused(Reason.INVALID_REQUEST, "The parameter token is missing.", client_id=client.client_id)
         family = family_key(parameters["token"])
         if family is None:
             await self._revoke_access(client, parameters["token"])

@@ -13,13 +13,26 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any, Final, Literal, TextIO
 
 from sidecar.core.causes import Fault
-from sidecar.core.events import Decision, Event, RequestDone, StoreChanged, StoreNoted, TokenIssued, TokenRevoked
+from sidecar.core.events import (
+    Decision,
+    Event,
+    LoginFailed,
+    LogoutFailed,
+    PersonEvent,
+    RequestDone,
+    StoreChanged,
+    StoreNoted,
+    TokenIssued,
+    TokenRevoked,
+    UserLoggedIn,
+    UserLoggedOut,
+)
 from sidecar.core.reasons import Plane, Reason
 from sidecar.ops.log_writer import LogWriter
 from sidecar.ops.redaction import redact, without_tokens
@@ -34,6 +47,12 @@ _LEVELS: Final = {
 }
 _INTERNAL: Final = Reason.INTERNAL  # in Python 3.11 a member is looked up by a function, each time
 _PASSED: Final = frozenset([Decision.ADMITTED, Decision.PUBLIC])
+_PERSON_EVENTS: Final[Mapping[type[PersonEvent], str]] = {
+    UserLoggedIn: "login",
+    LoginFailed: "login_failed",
+    UserLoggedOut: "logout",
+    LogoutFailed: "logout_failed",
+}
 _LONGEST: Final = 1024
 _FLUSH_AFTER: Final = 0.1  # seconds
 _MOST_LINES: Final = 500
@@ -163,8 +182,8 @@ class RequestLines:
 
     def add(self, level: int, event: RequestDone) -> None:
         """Take a line; it is written within a tenth of a second."""
-        decision, status, seconds, _, reason, method, path, client_id, peer, fault = event
-        who = "" if client_id is None else f', "client_id": {_escaped(_shown(client_id))}'
+        decision, status, seconds, _, reason, method, path, client_id, peer, fault, user, _ = event
+        who = _named("client_id", client_id) + _named("user", user)
         self._take(
             f'{{"time": "{self._time()}", {_outcome(level, decision, reason, status)}, '
             f'"method": {_escaped(_shown(method))}, "path": {_escaped(_shown(path))}, '
@@ -176,8 +195,14 @@ class RequestLines:
         self._take(
             f'{{"time": "{self._time()}", "level": "info", "event": "token_issued", '
             f'"grant_type": {_escaped(event.grant_type)}, "client_id": {_escaped(_shown(event.client_id))}, '
-            f'"jti": {_escaped(event.jti)}}}\n'
+            f'"jti": {_escaped(event.jti)}{_named("user", event.user)}}}\n'
         )
+
+    def add_fields(self, level: int, name: str, fields: Mapping[str, str]) -> None:
+        """Take the line of any other event, with what came with it."""
+        rest = "".join(_named(*field) for field in fields.items())
+        shown = logging.getLevelName(level).lower()
+        self._take(f'{{"time": "{self._time()}", "level": "{shown}", "event": "{name}"{rest}}}\n')
 
     def _take(self, line: str) -> None:
         lines = self._lines
@@ -201,6 +226,11 @@ class RequestLines:
             with contextlib.suppress(OSError, ValueError):
                 self._stream.write("".join(lines))
                 self._stream.flush()
+
+
+def _named(name: str, value: str | None) -> str:
+    """A member of a line, after others; nothing for nobody."""
+    return "" if value is None else f', "{name}": {_escaped(_shown(value))}'
 
 
 def json_stream() -> TextIO | None:
@@ -248,6 +278,12 @@ def _event_name(decision: Decision, reason: Reason | None) -> str:
     return f"request_{decision.value}"
 
 
+def _known(event: TokenIssued | PersonEvent) -> dict[str, str]:
+    """The fields of an event that there are, with a reason as its word."""
+    fields = ((name, value.word if isinstance(value, Reason) else value) for name, value in event._asdict().items())
+    return {name: value for name, value in fields if value is not None}
+
+
 class AccessLog:
     """Writes a line for what an operator asks about. `admitted_level`: `off`, or the level of admitted requests. With
     `lines`, requests go there instead of to the logger."""
@@ -272,7 +308,9 @@ class AccessLog:
         """Log an event, if it is one to be logged."""
         match event:
             case RequestDone():
-                if event.reason is not None:
+                if event.told:
+                    pass  # or it would seem to have happened twice
+                elif event.reason is not None:
                     self._request(_level(event.reason), event)
                 elif self.admitted_shown:
                     self._request(self._admitted, event)
@@ -285,10 +323,21 @@ class AccessLog:
                 self._issued(event)
             case TokenRevoked():
                 self._logger.info("token_revoked", extra=event._asdict())
+            case UserLoggedIn() | LoginFailed() | UserLoggedOut() | LogoutFailed():
+                self._person(event)
+
+    def _person(self, event: PersonEvent) -> None:
+        failed = event.reason if isinstance(event, LoginFailed | LogoutFailed) else None
+        level = logging.INFO if failed is None else _level(failed)
+        name, fields = _PERSON_EVENTS[type(event)], _known(event)
+        if self._lines is None:
+            self._logger.log(level, name, extra=fields)
+        elif self._logger.isEnabledFor(level):
+            self._lines.add_fields(level, name, fields)
 
     def _issued(self, event: TokenIssued) -> None:
         if self._lines is None:
-            self._logger.info("token_issued", extra=event._asdict())
+            self._logger.info("token_issued", extra=_known(event))
         elif self._logger.isEnabledFor(logging.INFO):
             self._lines.add_issued(event)
 
@@ -303,6 +352,7 @@ class AccessLog:
             "path": event.path,
             "peer": event.peer,
             "client_id": event.client_id,
+            "user": event.user,
             "milliseconds": round(event.seconds * 1000, 1),
         }
         if event.reason is not None:

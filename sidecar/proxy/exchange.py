@@ -17,10 +17,11 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from sidecar.core.causes import Fault
+from sidecar.core.cross_origin import Fields
 from sidecar.core.events import Decision, RequestDone
 from sidecar.core.headers import NO_TRAILERS, ResponseHeaders
 from sidecar.core.reasons import Reason, Refused
-from sidecar.core.replies import Reply, refusal, without_code
+from sidecar.core.replies import Reply, refusal, with_fields, without_code
 from sidecar.core.trailers import trailer_section
 from sidecar.proxy.pool import UpstreamPool
 from sidecar.proxy.shapes import Whole
@@ -76,7 +77,10 @@ class Exchange:
     reason: Reason | None = None
     fault: Fault | None = None  # what of the upstream's is behind the reason
     client_id: str | None = None
+    user: str | None = None
+    told = False  # by an event of its own
     path = ""
+    shared: Fields = ()  # what any answer of ours carries, so that a page may read it
     status = 0
     task: asyncio.Task[None] | None = None
     sent_at = 0.0
@@ -153,7 +157,9 @@ class Exchange:
         self.status = reply.status
         self.reason = reply.reason
         self.client_id = reply.client_id or self.client_id
-        reply = self._services.worded(reply)
+        self.user = reply.user or self.user
+        self.told = reply.told
+        reply = self._services.worded(with_fields(reply, self.shared))
         self.connection.write(encode_reply(reply, head_only=self.head_request, connection=self._connection_line()))
         self._end()
 
@@ -463,6 +469,7 @@ class Exchange:
             services.tally(self.decision, self.status, now - self.started, self._upstream_seconds)
             self.connection.exchange_ended(self, now)
             return
+        verified = self.verified
         services.report(
             RequestDone(
                 self.decision,
@@ -475,6 +482,8 @@ class Exchange:
                 self.client_id,
                 self.connection.peer,
                 self.fault,
+                self.user or (verified.token.user if verified is not None else None),
+                self.told,
             )
         )
         self.connection.exchange_ended(self, now)

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from sidecar.core import credentials
+from sidecar.core.cross_origin import Fields, Sharing
 from sidecar.core.events import Decision
 from sidecar.core.headers import Kinds, RequestHeaders, client_address, forwarded_block, read_request_headers
 from sidecar.core.paths import Target, split_target
@@ -19,7 +20,7 @@ from sidecar.core.policy import Access, Route, RoutePolicy
 from sidecar.core.reasons import Plane, Reason, Refused
 from sidecar.core.replies import Endpoint, EndpointRequest, refusal
 from sidecar.core.revocations import RevocationView
-from sidecar.core.tokens import TokenRules
+from sidecar.core.tokens import AccessToken, TokenRules
 from sidecar.proxy.connection import RequestBroken
 from sidecar.proxy.exchange import BodyTooLarge, Exchange
 from sidecar.proxy.token_cache import TokenCache, Verified
@@ -68,13 +69,15 @@ class Credential(NamedTuple):
 
 
 class Gateway:
-    """Decides about every request of a worker. `disabled`: the clients whose tokens are refused, valid or not."""
+    """Decides about every request of a worker. `sharing`: what pages of other origins may read, by the path of an endpoint.
+    `disabled`: the clients whose tokens are refused, valid or not."""
 
     def __init__(
         self,
         *,
         policy: RoutePolicy,
         endpoints: Mapping[str, Endpoint],
+        sharing: Mapping[str, Sharing],
         rules: TokenRules,
         cache: TokenCache,
         view: RevocationView,
@@ -92,6 +95,7 @@ class Gateway:
     ) -> None:
         self._policy = policy
         self._endpoints = endpoints
+        self._sharing = sharing
         self._rules = rules
         self._cache = cache
         self._view = view
@@ -123,7 +127,7 @@ class Gateway:
             if route.access is Access.LOCAL:
                 self._answer_locally(exchange, route, target, headers)
             elif route.access is Access.DENY:
-                raise Refused(Reason.DENIED_BY_ROUTE, client_id=self._who(target, headers))
+                raise self._closed(exchange, target, headers)
             elif route.access is Access.PUBLIC:
                 self._forward_public(exchange, target, headers)
             else:
@@ -142,6 +146,11 @@ class Gateway:
         except Exception as exc:  # noqa: BLE001  a defect of ours must not admit, nor take the worker down
             self._log_failure("gateway", exc)
             exchange.refuse(Reason.INTERNAL)
+
+    def turn_away(self, exchange: Exchange) -> None:
+        """Refuse a request, of which nothing was looked at yet: there are too many."""
+        if not self._share(exchange, exchange.message.path.partition("?")[0], _fields(exchange)):
+            exchange.refuse(Reason.OVERLOADED)
 
     # A head that repeats the one before.
 
@@ -190,7 +199,13 @@ class Gateway:
         if verified is not None:
             memo.again, memo.admitted, memo.refused = message.raw_headers, verified, None
         elif refused is not None and refused.reason in _FOR_GOOD:
-            reply = refusal(refused.reason, refused.detail, *self._challenge(refused), client_id=refused.client_id)
+            reply = refusal(
+                refused.reason,
+                refused.detail,
+                *self._challenge(refused),
+                client_id=refused.client_id,
+                user=refused.user,
+            )
             memo.again, memo.admitted, memo.refused = message.raw_headers, None, reply
 
     # The phases.
@@ -279,28 +294,38 @@ class Gateway:
         if verified is None:
             access = self._rules.verify(token, now)
             if access.client_id in self._disabled:  # here alone, for it does not change while we run
-                raise Refused(Reason.PROTECTED_CLIENT_DISABLED, client_id=access.client_id)
+                raise _refused(Reason.PROTECTED_CLIENT_DISABLED, access)
             verified = Verified(access)
             self._cache.add(token, verified)
         elif now >= verified.exp + self._rules.leeway:
             self._cache.discard(token)
-            raise Refused(Reason.EXPIRED, client_id=verified.client_id)
+            raise _refused(Reason.EXPIRED, verified.token)
         if verified.jti in self._view or (self._view.cutoffs and self._cut_off(verified)):
-            raise Refused(Reason.REVOKED, client_id=verified.client_id)
+            raise _refused(Reason.REVOKED, verified.token)
         if not self._view.usable(self._monotonic()):
-            raise Refused(Reason.STORE_UNAVAILABLE, client_id=verified.client_id)
+            raise _refused(Reason.STORE_UNAVAILABLE, verified.token)
         if not route.scope <= verified.scope:
             detail = f"This route needs the scope {' '.join(sorted(route.scope))}."
-            raise Refused(Reason.INSUFFICIENT_SCOPE, detail, client_id=verified.client_id)
+            raise _refused(Reason.INSUFFICIENT_SCOPE, verified.token, detail)
         return verified
 
-    def _who(self, target: Target, headers: RequestHeaders) -> str | None:
-        """Whose token it is, as far as the signature is good: for the log of a closed route."""
+    def _closed(self, exchange: Exchange, target: Target, headers: RequestHeaders) -> Refused:
+        """The refusal of a closed route, which says whose token came along as far as the signature is good."""
+        reason = Reason.DENIED_BY_ROUTE
         try:
             token = self._find_credential(target, headers).token
-            return self._rules.verify(token, self._now()).client_id if token else None
+            if token is None and self._body_may_hold_token(exchange, headers):
+                token = self._token_that_came(exchange, headers)
+            return _refused(reason, self._rules.verify(token, self._now())) if token else Refused(reason)
         except Refused as exc:
-            return exc.client_id
+            return Refused(reason, client_id=exc.client_id, user=exc.user)
+
+    @staticmethod
+    def _token_that_came(exchange: Exchange, headers: RequestHeaders) -> str | None:
+        """The token of a body that came with its head: no closed route waits for more of it."""
+        payload = exchange.payload
+        found = _token_in_body(payload.read_nowait(), headers).tokens if payload.is_eof() else ()
+        return found[0] if len(set(found)) == 1 else None
 
     def _forward(
         self,
@@ -360,7 +385,9 @@ class Gateway:
     def _answer_locally(self, exchange: Exchange, route: Route, target: Target, headers: RequestHeaders) -> None:
         exchange.decision = Decision.LOCAL
         endpoint = self._endpoints[route.path]
-        raw = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in exchange.message.raw_headers)
+        raw = _fields(exchange)
+        if self._share(exchange, route.path, raw):
+            return
         connection = exchange.connection
         sender = client_address(headers.forwarded, peer=connection.peer, trusts=connection.listener.trusts)
 
@@ -381,6 +408,18 @@ class Gateway:
 
         exchange.await_body()
         exchange.task = exchange.connection.loop.create_task(answer())
+
+    def _share(self, exchange: Exchange, path: str, headers: Fields) -> bool:
+        """Let a page read what is answered at `path`, if it may. Whether all is said: its browser was asking."""
+        sharing = self._sharing.get(path)
+        if sharing is None:
+            return False
+        exchange.shared = sharing.fields(headers)
+        preflight = sharing.preflight(exchange.message.method, headers)
+        if preflight is not None:
+            exchange.decision = Decision.LOCAL
+            exchange.respond(preflight)
+        return preflight is not None
 
     # A token in the body.
 
@@ -470,6 +509,7 @@ class Gateway:
         if exchange.decision is not Decision.LOCAL and reason.plane in _KEPT_OUT:
             exchange.decision = Decision.REFUSED
         exchange.client_id = refused.client_id or exchange.client_id
+        exchange.user = refused.user or exchange.user
         exchange.refuse(reason, refused.detail, *self._challenge(refused))
 
     def _challenge(self, refused: Refused) -> list[tuple[str, str]]:
@@ -485,9 +525,18 @@ class Gateway:
         return [("WWW-Authenticate", challenge)]
 
 
+def _refused(reason: Reason, token: AccessToken, detail: str | None = None) -> Refused:
+    """A refusal that names whose token it was."""
+    return Refused(reason, detail, client_id=token.client_id, user=token.user)
+
+
 def _request_line(exchange: Exchange, path: str, query: str | None) -> bytes:
     method = exchange.message.method
     return (f"{method} {path} HTTP/1.1\r\n" if query is None else f"{method} {path}?{query} HTTP/1.1\r\n").encode()
+
+
+def _fields(exchange: Exchange) -> Fields:
+    return tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in exchange.message.raw_headers)
 
 
 def _media_type(headers: RequestHeaders) -> str | None:

@@ -124,7 +124,7 @@ class Listener:
         self.in_flight += 1
         exchange = connection.exchange = Exchange(connection, message, payload, self._services, now)
         if self.in_flight > self.limits.in_flight:
-            exchange.refuse(Reason.OVERLOADED)
+            self._gateway.turn_away(exchange)
         else:
             self._gateway.handle(exchange)
         return connection.exchange

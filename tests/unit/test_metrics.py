@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from sidecar.core.events import Decision, RequestDone, SecretUsed, TokenIssued, TokenRevoked
+from sidecar.core.events import (
+    Decision,
+    LoginFailed,
+    LogoutFailed,
+    RequestDone,
+    SecretUsed,
+    TokenIssued,
+    TokenRevoked,
+    UserLoggedIn,
+    UserLoggedOut,
+)
 from sidecar.core.reasons import Plane, Reason
 from sidecar.ops.metrics import Accumulator, Gauges, Metrics, Snapshot, render
 
@@ -119,6 +129,33 @@ def test_tokens_are_counted() -> None:
     found = samples(counter.snapshot())
     assert found["sidecar_tokens_issued_total", ("client_credentials",)] == 1
     assert found["sidecar_tokens_revoked_total", ()] == 1
+
+
+def test_logins_and_logouts_are_counted_by_what_came_of_them() -> None:
+    first, second, dead, past = metrics(), metrics(), metrics(), Accumulator()
+    words = {reason.word for reason in Reason} | {"success"}
+    for name in ("sidecar_logins_total", "sidecar_logouts_total"):
+        found = samples(first.snapshot())
+        shown = {labels[0]: value for (each, labels), value in found.items() if each == name}
+        assert set(shown.values()) == {0}
+        assert {"success", "stale_form", "store_unavailable"} <= shown.keys() <= words
+    for counter in (first, second, second, dead):
+        counter.on_event(UserLoggedIn("anna", "c", "p"))
+        counter.on_event(LoginFailed(Reason.BAD_CREDENTIALS, "anna", "c", "p"))
+        counter.on_event(UserLoggedOut("anna", "p"))
+        counter.on_event(LogoutFailed(Reason.STALE_FORM, None, "p"))
+    second.on_event(LogoutFailed(Reason.ACCESS_DENIED, None, "p"))
+    past.add(dead.snapshot())
+    found = samples(first.snapshot(), second.snapshot(), *past.snapshots())
+    for kind, result in (
+        ("logins", "success"),
+        ("logins", "bad_credentials"),
+        ("logouts", "success"),
+        ("logouts", "stale_form"),
+    ):
+        assert found[f"sidecar_{kind}_total", (result,)] == 4
+    assert found["sidecar_logouts_total", ("access_denied",)] == 1, "also what nobody thought of"
+    assert not any("anna" in label for _, labels in found for label in labels)
 
 
 def test_the_last_use_of_a_secret_is_the_latest_of_all_workers() -> None:

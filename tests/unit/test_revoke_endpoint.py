@@ -109,7 +109,7 @@ def check_error(reply: Reply) -> tuple[int, str]:
     return reply.status, body["error"]
 
 
-DONE = (200, (("Cache-Control", "no-store"),), b"", None, "c")
+DONE = Reply(200, (("Cache-Control", "no-store"),), b"", None, "c")
 OWN: dict[str, Any] = {
     "a form": ({"token": token(), **CLIENT}, FORM, ()),
     "JSON": ({"token": token(), **CLIENT}, JSON, ()),
