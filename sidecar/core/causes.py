@@ -1,7 +1,8 @@
-"""Why the API was not reached, or gave no proper answer: one closed list for the log and for `/readyz`.
+"""What is behind a failure between the sidecar and the API, or behind a request that nobody could read: one closed list for
+the log and for `/readyz`.
 
 A `Reason` is for whoever called, and for the metrics. The cause beneath it is for the operator: a word to search for, and a
-sentence that says what to look at. It holds nothing of what the API sent.
+sentence that says what to look at. It holds nothing of what the API or a client sent.
 """
 
 from enum import Enum
@@ -13,10 +14,11 @@ _UNREACHABLE: Final = Reason.UPSTREAM_UNREACHABLE
 _INVALID: Final = Reason.UPSTREAM_INVALID
 _TIMEOUT: Final = Reason.UPSTREAM_TIMEOUT
 _OVERLOADED: Final = Reason.OVERLOADED
+_MALFORMED: Final = Reason.MALFORMED_REQUEST
 
 
 class Cause(Enum):
-    """What went wrong behind the sidecar: `(reason, word, sentence)`."""
+    """What went wrong: `(reason, word, sentence)`."""
 
     # On the way to the API.
     NAME_NOT_RESOLVED = (_UNREACHABLE, "name_not_resolved", "the host name in upstream.url cannot be resolved")
@@ -79,6 +81,24 @@ class Cause(Enum):
     # The sidecar's own lack.
     ALL_CONNECTIONS_BUSY = (_OVERLOADED, "all_connections_busy", "all upstream.max_connections of a worker are in use")
     NO_SOCKETS = (_OVERLOADED, "no_sockets", "the system gave the sidecar no socket for another connection")
+
+    # A request that cannot be read.
+    HTTP2_PRIOR_KNOWLEDGE = (
+        _MALFORMED,
+        "http2_prior_knowledge",
+        "the client began in HTTP/2 without asking: here HTTP/1.1 is spoken",
+    )
+    TLS_TO_PLAIN_PORT = (_MALFORMED, "tls_to_plain_port", "the client speaks TLS: this port speaks plain HTTP")
+    TARGET_NOT_ENCODED = (
+        _MALFORMED,
+        "target_not_encoded",
+        "the request target holds characters that must be percent-encoded, such as letters beyond ASCII",
+    )
+    NO_PREAMBLE = (
+        _MALFORMED,
+        "no_preamble",
+        "a trusted proxy sent no header of the PROXY protocol: see listen.proxy_protocol",
+    )
 
     def __init__(self, reason: Reason, word: str, sentence: str) -> None:
         self.reason: Final = reason

@@ -20,7 +20,7 @@ def test_no_two_causes_share_a_word_and_none_is_another_name_of_one() -> None:
 def test_a_cause_is_a_word_and_a_sentence_behind_a_reason_of_the_api_or_of_ours(cause: Cause) -> None:
     assert re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*", cause.word)
     assert re.fullmatch(r"[a-zA-Z][\x20-\x7e]{15,120}[^.]", cause.sentence)
-    assert cause.reason.plane is Plane.UPSTREAM or cause.reason is Reason.OVERLOADED
+    assert cause.reason.plane is Plane.UPSTREAM or cause.reason in (Reason.OVERLOADED, Reason.MALFORMED_REQUEST)
     assert cause.word != cause.reason.word
 
 
