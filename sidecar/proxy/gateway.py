@@ -149,7 +149,7 @@ class Gateway:
 
     def turn_away(self, exchange: Exchange) -> None:
         """Refuse a request, of which nothing was looked at yet: there are too many."""
-        if not self._share(exchange, exchange.message.path.partition("?")[0], _fields(exchange)):
+        if not self._share(exchange, exchange.message.path.partition("?")[0]):
             exchange.refuse(Reason.OVERLOADED)
 
     # A head that repeats the one before.
@@ -320,11 +320,12 @@ class Gateway:
         except Refused as exc:
             return Refused(reason, client_id=exc.client_id, user=exc.user)
 
-    @staticmethod
-    def _token_that_came(exchange: Exchange, headers: RequestHeaders) -> str | None:
+    def _token_that_came(self, exchange: Exchange, headers: RequestHeaders) -> str | None:
         """The token of a body that came with its head: no closed route waits for more of it."""
         payload = exchange.payload
-        found = _token_in_body(payload.read_nowait(), headers).tokens if payload.is_eof() else ()
+        if not payload.is_eof() or payload.exception() is not None or payload.total_bytes > self._body_limit:
+            return None
+        found = _token_in_body(payload.read_nowait(), headers).tokens
         return found[0] if len(set(found)) == 1 else None
 
     def _forward(
@@ -385,9 +386,9 @@ class Gateway:
     def _answer_locally(self, exchange: Exchange, route: Route, target: Target, headers: RequestHeaders) -> None:
         exchange.decision = Decision.LOCAL
         endpoint = self._endpoints[route.path]
-        raw = _fields(exchange)
-        if self._share(exchange, route.path, raw):
+        if self._share(exchange, route.path):
             return
+        raw = _fields(exchange)
         connection = exchange.connection
         sender = client_address(headers.forwarded, peer=connection.peer, trusts=connection.listener.trusts)
 
@@ -409,11 +410,12 @@ class Gateway:
         exchange.await_body()
         exchange.task = exchange.connection.loop.create_task(answer())
 
-    def _share(self, exchange: Exchange, path: str, headers: Fields) -> bool:
+    def _share(self, exchange: Exchange, path: str) -> bool:
         """Let a page read what is answered at `path`, if it may. Whether all is said: its browser was asking."""
         sharing = self._sharing.get(path)
         if sharing is None:
             return False
+        headers = _fields(exchange)
         exchange.shared = sharing.fields(headers)
         preflight = sharing.preflight(exchange.message.method, headers)
         if preflight is not None:
