@@ -1,6 +1,9 @@
 # syntax=docker/dockerfile:1
-# docker build --tag auth-sidecar .
-# docker run --read-only --publish 3030:3030 --volume ./config:/etc/sidecar:ro auth-sidecar
+# The image, and the proxy of config/standalone.yaml in it, with API and Redis on this machine. The head of that file says how its
+# two secrets are made; the container runs as you, for nobody else may read the file.
+#
+#   docker build --tag auth-sidecar .
+#   docker run --rm --read-only --network host --user "$(id -u)" --env REPORTING_SECRET --volume "$PWD/config:/etc/sidecar:ro" auth-sidecar serve --config /etc/sidecar/standalone.yaml
 
 FROM python:3.13-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1

@@ -2,12 +2,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check
+RUNS := $(VENV)/.runs
 STAMP := $(VENV)/.installed
 
 .PHONY: run test test-faults test-nightly lint format bench clean
 
-run: $(STAMP)  ## the demo: a token in, an admitted request through, a revoked one refused; ARGS="--check" and the like go on
-	$(BIN)/sidecar demo $(ARGS)
+run: $(RUNS)  ## the demo: a token in, an admitted request through, a revoked one refused; ARGS="--check" and the like go on
+	@echo "starting the demo"
+	@$(BIN)/sidecar demo $(ARGS)
 
 test: $(STAMP) system  ## every test but the slow faults, with the coverage gate
 	rm -f .coverage .coverage.*
@@ -36,13 +39,22 @@ bench: $(STAMP) system  ## what it costs, beside nginx, njs and Envoy as far as 
 clean:
 	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache dist
 
-$(STAMP): pyproject.toml
-	$(PYTHON) -m venv $(VENV) || { $(MAKE) --no-print-directory python-venv && $(PYTHON) -m venv $(VENV); }
-	@echo "installing what the sidecar and its tests need; this takes a minute or two"
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	# Apart from the others, since on Python 3.11 it asks for a greenlet that Playwright cannot have; it imports none.
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'httpbin>=0.10.4'
-	touch $@
+# Each step says what it does before it does it, and pip names each package as it comes: nobody waits before a silent screen.
+$(BIN)/pip:
+	@echo "making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { $(MAKE) --no-print-directory python-venv && $(PYTHON) -m venv $(VENV); }
+
+$(RUNS): pyproject.toml | $(BIN)/pip
+	@echo "installing the sidecar and what it needs; this takes half a minute"
+	@$(PIP) install --editable .
+	@touch $@
+
+$(STAMP): pyproject.toml | $(BIN)/pip
+	@echo "installing the sidecar and what its tests need; this takes a minute or two"
+	@$(PIP) install --editable '.[dev]'
+	@# Apart from the others, since on Python 3.11 it asks for a greenlet that Playwright cannot have; it imports none.
+	@$(PIP) install --no-deps 'httpbin>=0.10.4'
+	@touch $(RUNS) $@
 
 # What the tests start besides Python: redis-server, chromium, promtool, and Node for oauth4webapi. Installed where apt-get and root
 # are at hand.
@@ -61,4 +73,6 @@ system:
 	}
 
 python-venv:
-	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+	@command -v apt-get >/dev/null && test "$$(id -u)" = 0 || { echo "install: python3-venv" >&2; exit 1; }
+	@echo "installing python3-venv"
+	@apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null

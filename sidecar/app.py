@@ -16,6 +16,7 @@ from sidecar.core.admission import AdmissionRules
 from sidecar.core.assertions import AssertionRules
 from sidecar.core.client_keys import from_secret, read_jwk, read_pem
 from sidecar.core.clients import SECRET_JWT, Client, ClientRegistry, Recognised
+from sidecar.core.cross_origin import Sharing, page_origins
 from sidecar.core.events import Event, SecretUsed, StoreChanged
 from sidecar.core.grants import AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_TOKEN
 from sidecar.core.headers import request_kinds
@@ -118,6 +119,7 @@ class App:
                 0,
                 policy=route_policy(settings, endpoints),
                 endpoints=endpoints,
+                sharing=sharing(endpoints, self.clients),
                 tokens=rules,
                 admission=admission_rules(settings, rules.ring),
                 credentials=CredentialRules(frozenset(settings.credentials.places), settings.credentials.body_limit),
@@ -159,7 +161,7 @@ class App:
 
     def _endpoints(self, rules: TokenRules) -> dict[str, Endpoint]:
         issuer = self.settings.tokens.issuer
-        registry = client_registry(self.settings.clients)
+        registry = self.clients = client_registry(self.settings.clients)
         assertions = AssertionRules(registry, issuer=issuer, token_endpoint=issuer.removesuffix("/") + TOKEN_PATH)
         self.authenticator = ClientAuthenticator(
             registry,
@@ -316,11 +318,11 @@ class App:
     async def readiness(self) -> Mapping[str, str | None]:
         """Each check with `None`, or with what is wrong. That nothing can be written keeps nobody from being served."""
         usable = self.view.usable(self.monotonic())
-        reachable = await self.pool.probe()
+        causes = "; ".join(cause.sentence for cause in await self.pool.probe())
         return {
             "store": None if usable else "the revocation view is stale",
             WRITES: f"nothing can be revoked: {fault}" if (fault := self.store.condition().fault_of_writes) else None,
-            "upstream": None if reachable else "the API server does not accept connections",
+            "upstream": f"the API server does not accept connections: {causes}" if causes else None,
             "draining": "the worker is going away" if self.listener.draining else None,
         }
 
@@ -386,6 +388,18 @@ def with_metadata(
     below: dict[str, Endpoint] = {path + each: endpoint for each, endpoint in ours.items()} if path else {}
     places = {WELL_KNOWN, WELL_KNOWN + path, path + WELL_KNOWN}
     return {**ours, **below, **dict.fromkeys(sorted(places), document)}
+
+
+def sharing(endpoints: Mapping[str, Endpoint], clients: Iterable[Client]) -> dict[str, Sharing]:
+    """What pages of other origins may read, by path: what they need to redeem a code, refresh and revoke."""
+    of_clients, of_all = Sharing(page_origins(clients), "POST"), Sharing(None, "GET, HEAD")
+    shared: dict[str, Sharing] = {}
+    for path, endpoint in endpoints.items():
+        if isinstance(endpoint, TokenEndpoint | RevokeEndpoint):
+            shared[path] = of_clients
+        elif isinstance(endpoint, PublicDocument):
+            shared[path] = of_all
+    return shared
 
 
 def successor_keys(tokens: config.Tokens) -> list[bytes]:

@@ -127,9 +127,7 @@ def _waiting(sock: socket.socket) -> bool:
     return any(event & select.POLLIN for _, event in poll.poll(0))
 
 
-def url_of(sock: socket.socket, *, secure: bool = False) -> str:
-    """Where a listening socket is reached; a wildcard address as loopback."""
-    scheme = "https" if secure else "http"
-    host, port = sock.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+def url_of(sock: socket.socket, host: str | None = None, *, secure: bool = False) -> str:
+    """Where a socket listens: at `host`, as the operator wrote it, or at its own address; and the port that it really has."""
+    own, port = sock.getsockname()[:2]
+    return f"{'https' if secure else 'http'}://{Address(host or own, port)}"

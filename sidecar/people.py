@@ -88,7 +88,7 @@ class People:
                 clock=clock,
                 new_id=new_id,
             ),
-            LOGOUT_PATH: LogoutEndpoint(sessions=sessions, pages=pages),
+            LOGOUT_PATH: LogoutEndpoint(sessions=sessions, pages=pages, emit=emit),
         }
 
     def close(self) -> None:

@@ -225,7 +225,7 @@ async def _serve_one(settings: Settings, public: socket.socket, admin: socket.so
 
     runner = await start_admin(admin_app(metrics=metrics, ready=app.readiness), admin)
     try:
-        await worker.run(lambda: log_ready(url_of(public, secure=settings.tls is not None), url_of(admin)))
+        await worker.run(lambda: log_ready(settings, public, admin))
     finally:
         await runner.cleanup()
 
@@ -238,9 +238,13 @@ def log_certificate(fault: str | None) -> None:
         log.error("certificate_unusable", extra={"detail": f"{fault}; the old one stays"})
 
 
-def log_ready(public: str, admin: str) -> None:
-    """Tell the operator where we listen."""
-    log.info("listening", extra={"public": public, "admin": admin})
+def log_ready(settings: Settings, public: socket.socket, admin: socket.socket) -> None:
+    """Tell the operator where we listen: a port that nobody meant to open is seen here."""
+    where = {
+        "public": url_of(public, settings.listen.address.host, secure=settings.tls is not None),
+        "admin": url_of(admin, settings.admin.listen.host),
+    }
+    log.info("listening", extra=where)
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

@@ -334,7 +334,7 @@ def _check_store_options(query: str) -> None:
 
 
 class Store(Model):
-    """Where revocations are kept."""
+    """Where state is kept that outlives a request."""
 
     url: SecretStr = SecretStr("memory://")
     prefix: Annotated[str, Field(max_length=64), AfterValidator(_plain)] = "{sidecar}"

@@ -26,7 +26,7 @@ from typing import Any, Final, NamedTuple
 
 from sidecar import signals
 from sidecar.ending import GRACE, EndedBadly, Ending, in_background
-from sidecar.listening import StartError, claim, stop_listening, url_of
+from sidecar.listening import StartError, claim, stop_listening
 from sidecar.ops.admin import admin_app
 from sidecar.ops.logs import lines_dropped
 from sidecar.ops.metrics import Accumulator, render
@@ -92,7 +92,7 @@ class Supervisor:
         settings = self._settings
         signals.heed(self._stop)
         runner = await start_admin(admin_app(metrics=self._metrics, ready=self._ready), admin)
-        log_ready(url_of(self._public, secure=settings.tls is not None), url_of(admin))
+        log_ready(settings, self._public, admin)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._stop_listening())

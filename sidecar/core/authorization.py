@@ -53,10 +53,12 @@ class AuthorizationRequest(NamedTuple):
 
 
 class AuthorizationError(Exception):
-    """The client is to be told: `error` of RFC 6749 section 4.1.2.1 (or OpenID Connect Core section 3.1.2.6)."""
+    """The client is to be told: `error` of RFC 6749 section 4.1.2.1 (or OpenID Connect Core section 3.1.2.6). `user`: who is
+    logged in, for the log."""
 
-    def __init__(self, reason: Reason, error: str, description: str) -> None:
+    def __init__(self, reason: Reason, error: str, description: str, *, user: str | None = None) -> None:
         super().__init__(error)
+        self.user = user
         self.reason = reason
         self.error = error
         self.description = description
@@ -145,7 +147,10 @@ def scope_for(user: User, scope: tuple[str, ...]) -> tuple[str, ...]:
     granted = scope if user.scope is None else tuple(each for each in scope if each in user.scope)
     if scope and not granted:
         raise AuthorizationError(
-            Reason.ACCESS_DENIED, "access_denied", "The user may do nothing of what the client asked for."
+            Reason.ACCESS_DENIED,
+            "access_denied",
+            "The user may do nothing of what the client asked for.",
+            user=user.username,
         )
     return granted
 

@@ -111,6 +111,10 @@ class ClientRegistry:
         """Whether there is such a client."""
         return client_id in self._clients
 
+    def name(self, claimed: str) -> str | None:
+        """The id, if a client has it: anything else may be a secret in the wrong field, and is never said."""
+        return claimed if claimed in self._clients else None
+
     def recall(self, client_id: str, secrets: Sequence[str], method: AuthMethod) -> Recognised | None:
         """Authenticate without a slow hash; `None`: only `authenticate` can tell. Raises `Refused` as it does."""
         if not self._slow:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
+from sidecar.core.causes import Fault
 from sidecar.core.reasons import Reason
 
 
@@ -23,7 +24,9 @@ class RequestDone(NamedTuple):
     """A request on the public listener was answered, or its connection was lost before it was.
 
     `status` is what the client was sent (499: the client left first, as nginx logs it). `path` has no query.
-    Durations are in seconds; `upstream_seconds` is `None` when the upstream was not asked.
+    Durations are in seconds; `upstream_seconds` is `None` when the upstream was not asked. `fault` says what went wrong between
+    us and the upstream. `user` is whose token it was, or who was at the browser. `told`: an event of its own says what
+    happened, and who did it.
     """
 
     decision: Decision
@@ -35,14 +38,18 @@ class RequestDone(NamedTuple):
     path: str
     client_id: str | None
     peer: str
+    fault: Fault | None = None
+    user: str | None = None
+    told: bool = False
 
 
 class TokenIssued(NamedTuple):
-    """The token endpoint issued an access token."""
+    """An access token was issued, for a `user` unless the client acts for itself."""
 
     grant_type: str
     client_id: str
     jti: str
+    user: str | None = None
 
 
 class TokenRevoked(NamedTuple):
@@ -50,6 +57,39 @@ class TokenRevoked(NamedTuple):
 
     client_id: str
     jti: str
+
+
+class UserLoggedIn(NamedTuple):
+    """A user logged in, on the way to a client; `peer` is the address of the browser."""
+
+    user: str
+    client_id: str
+    peer: str
+
+
+class LoginFailed(NamedTuple):
+    """The form of the login page came, and nobody is logged in by it. `user` is set for a name of the configuration alone: any
+    other may be a password in the wrong field."""
+
+    reason: Reason
+    user: str | None
+    client_id: str | None
+    peer: str
+
+
+class UserLoggedOut(NamedTuple):
+    """A session was ended by its user."""
+
+    user: str
+    peer: str
+
+
+class LogoutFailed(NamedTuple):
+    """Somebody wanted to log out, and the session goes on; `user` if that could be found out."""
+
+    reason: Reason
+    user: str | None
+    peer: str
 
 
 class SecretUsed(NamedTuple):
@@ -82,6 +122,7 @@ class StoreNoted(NamedTuple):
     detail: str
 
 
-Event = RequestDone | TokenIssued | TokenRevoked | SecretUsed | StoreChanged | StoreNoted
+PersonEvent = UserLoggedIn | LoginFailed | UserLoggedOut | LogoutFailed
+Event = RequestDone | TokenIssued | TokenRevoked | PersonEvent | SecretUsed | StoreChanged | StoreNoted
 Listener = Callable[[Event], None]
 """Called synchronously, in order; must be quick and must not raise."""

@@ -403,14 +403,14 @@ def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders
             pass
         elif kind is _CONTENT_LENGTH:
             if length is not None or not value.isdigit():
-                raise InvalidResponse("Content-Length")
+                raise InvalidResponse(f"Content-Length {'twice' if value.isdigit() else 'is no number'}")
             value = _plain_length(value)
             length = int(value)
         elif kind is _TRANSFER_ENCODING:
             if (
                 chunked or value.lower() != b"chunked" or b"\t" in given
             ):  # with a tab the parser does not take it for chunked
-                raise InvalidResponse("Transfer-Encoding")
+                raise InvalidResponse("Transfer-Encoding twice, or not just chunked")
             chunked = True
             continue
         elif kind is _CONNECTION:

@@ -10,11 +10,13 @@ from typing import Final
 
 
 class Plane(StrEnum):
-    """Where a refusal happened; the `plane` label of `sidecar_auth_failures_total`."""
+    """What failed, and so whom to ask: each plane has a counter of its own, but for the first two, which share one."""
 
-    PROTECTED = "protected"
-    TOKEN = "token"  # noqa: S105  the name of a plane
-    UPSTREAM = "upstream"
+    PROTECTED = "protected"  # the credential of a request, or its rights
+    TOKEN = "token"  # noqa: S105  the name of a plane; a client or user that asked for a token
+    REQUEST = "request"  # the request itself: nobody looked at a credential
+    UPSTREAM = "upstream"  # the API
+    SIDECAR = "sidecar"  # we, or the store that we depend on
 
 
 class Reason(Enum):
@@ -50,14 +52,7 @@ class Reason(Enum):
         "The access token lacks a scope that this route needs.",
     )
     DENIED_BY_ROUTE = (Plane.PROTECTED, "denied_by_route", 403, "access_denied", "This route is closed.")
-    STORE_UNAVAILABLE = (
-        Plane.PROTECTED,
-        "store_unavailable",
-        503,
-        "temporarily_unavailable",
-        "The state needed to decide is not available; try again.",
-    )
-    # Protected requests: the request itself.
+    # Protected requests: more than one rule could be meant, as by somebody who wants another one than ours to be read.
     AMBIGUOUS_PATH = (
         Plane.PROTECTED,
         "ambiguous_path",
@@ -72,18 +67,20 @@ class Reason(Enum):
         "invalid_request",
         "A header asks for another method, for which another rule holds.",
     )
-    MALFORMED_REQUEST = (Plane.PROTECTED, "malformed_request", 400, "invalid_request", "The request is malformed.")
-    METHOD_NOT_ALLOWED = (Plane.PROTECTED, "method_not_allowed", 405, "invalid_request", "The method is not allowed.")
-    REQUEST_TIMEOUT = (Plane.PROTECTED, "request_timeout", 408, "invalid_request", "The request came too slowly.")
+
+    # Any request: what arrived is none that can be looked at.
+    MALFORMED_REQUEST = (Plane.REQUEST, "malformed_request", 400, "invalid_request", "The request is malformed.")
+    METHOD_NOT_ALLOWED = (Plane.REQUEST, "method_not_allowed", 405, "invalid_request", "The method is not allowed.")
+    REQUEST_TIMEOUT = (Plane.REQUEST, "request_timeout", 408, "invalid_request", "The request came too slowly.")
     REQUEST_LINE_TOO_LONG = (
-        Plane.PROTECTED,
+        Plane.REQUEST,
         "request_line_too_long",
         414,
         "invalid_request",
         "The request line is too long.",
     )
-    HEADERS_TOO_LARGE = (Plane.PROTECTED, "headers_too_large", 431, "invalid_request", "The headers are too large.")
-    BODY_TOO_LARGE = (Plane.PROTECTED, "body_too_large", 413, "invalid_request", "The body is too large.")
+    HEADERS_TOO_LARGE = (Plane.REQUEST, "headers_too_large", 431, "invalid_request", "The headers are too large.")
+    BODY_TOO_LARGE = (Plane.REQUEST, "body_too_large", 413, "invalid_request", "The body is too large.")
 
     # The token and revocation endpoints.
     UNKNOWN_CLIENT = (Plane.TOKEN, "unknown_client", 401, "invalid_client", "Client authentication failed.")
@@ -136,13 +133,6 @@ class Reason(Enum):
         "The token was issued to another client.",
     )
     THROTTLED = (Plane.TOKEN, "throttled", 429, "temporarily_unavailable", "Too many requests; try again later.")
-    TOKEN_STORE_UNAVAILABLE = (
-        Plane.TOKEN,
-        "store_unavailable",
-        503,
-        "temporarily_unavailable",
-        "The store does not answer; try again, with the same token or code.",
-    )
 
     # The login page and the authorization endpoint (RFC 6749 section 4.1.2.1).
     BAD_CREDENTIALS = (Plane.TOKEN, "bad_credentials", 403, "access_denied", "The user name or password is wrong.")
@@ -165,18 +155,27 @@ class Reason(Enum):
     LOGIN_REQUIRED = (Plane.TOKEN, "login_required", 403, "login_required", "The user must log in.")
     CONSENT_REQUIRED = (Plane.TOKEN, "consent_required", 403, "consent_required", "The user must agree.")
 
-    # What happened behind the sidecar; no fault of the caller's credential.
+    # What happened behind the sidecar; no fault of the caller's.
     UPSTREAM_UNREACHABLE = (Plane.UPSTREAM, "upstream_unreachable", 502, "bad_gateway", "The API is not reachable.")
-    UPSTREAM_INVALID = (Plane.UPSTREAM, "upstream_invalid", 502, "bad_gateway", "The API gave an invalid answer.")
+    UPSTREAM_INVALID = (Plane.UPSTREAM, "upstream_invalid", 502, "bad_gateway", "The API gave no valid answer.")
+    UPSTREAM_TIMEOUT = (Plane.UPSTREAM, "upstream_timeout", 504, "gateway_timeout", "The API did not answer in time.")
+
+    # What happened in the sidecar; no fault of the caller's, nor of the API.
+    STORE_UNAVAILABLE = (
+        Plane.SIDECAR,
+        "store_unavailable",
+        503,
+        "temporarily_unavailable",
+        "The state needed to decide is not available; try again.",
+    )
     OVERLOADED = (
-        Plane.UPSTREAM,
+        Plane.SIDECAR,
         "overloaded",
         503,
         "temporarily_unavailable",
         "There are too many requests; try again.",
     )
-    UPSTREAM_TIMEOUT = (Plane.UPSTREAM, "upstream_timeout", 504, "gateway_timeout", "The API did not answer in time.")
-    INTERNAL = (Plane.UPSTREAM, "internal", 500, "server_error", "The sidecar failed; see its log.")
+    INTERNAL = (Plane.SIDECAR, "internal", 500, "server_error", "The sidecar failed; see its log.")
 
     def __init__(self, plane: Plane, word: str, status: int, error: str, sentence: str) -> None:
         self.plane: Final = plane
@@ -186,11 +185,16 @@ class Reason(Enum):
         self.sentence: Final = sentence
 
 
+TRY_THE_SAME_AGAIN: Final = "The store does not answer; try again, with the same token or code."
+"""What `STORE_UNAVAILABLE` says to a client that asked one of our endpoints."""
+
+
 class Refused(Exception):
     """A rule refused: carries the `Reason`, and what to tell the caller when the plain sentence is not enough.
 
     `detail` is shown to the caller: it must hold nothing secret and nothing the caller sent verbatim. `client_id` names a
-    registered client that was refused, for the log. `retry_after`: whole seconds after which it may be tried again.
+    registered client that was refused, and `user` the one whom its token or code stands for, both for the log. `retry_after`:
+    whole seconds after which it may be tried again.
     """
 
     def __init__(
@@ -199,10 +203,12 @@ class Refused(Exception):
         detail: str | None = None,
         *,
         client_id: str | None = None,
+        user: str | None = None,
         retry_after: int | None = None,
     ) -> None:
         super().__init__(reason.word)
         self.reason = reason
         self.detail = detail or reason.sentence
         self.client_id = client_id
+        self.user = user
         self.retry_after = retry_after

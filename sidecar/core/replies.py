@@ -12,13 +12,16 @@ from sidecar.core.reasons import Reason
 
 
 class Reply(NamedTuple):
-    """An answer of ours. `reason` says why when it is a refusal; `client_id` is who was recognised, for the log."""
+    """An answer of ours. `reason` says why when it is a refusal; `client_id` and `user` are who was recognised, for the log.
+    `told`: an event of its own says what happened."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
     reason: Reason | None = None
     client_id: str | None = None
+    user: str | None = None
+    told: bool = False
 
 
 class EndpointRequest(NamedTuple):
@@ -65,6 +68,7 @@ def refusal(
     detail: str | None = None,
     *headers: tuple[str, str],
     client_id: str | None = None,
+    user: str | None = None,
 ) -> Reply:
     """The JSON error body of RFC 6749 section 5.2 with our `reason` and TapData's integer `code`.
 
@@ -79,7 +83,7 @@ def refusal(
         "code": reason.status,
     }
     retry = (("Retry-After", "1"),) if reason.status in (429, 503) else ()
-    return Reply(reason.status, (JSON, NO_STORE, *retry, *headers), _encode(body), reason, client_id)
+    return Reply(reason.status, (JSON, NO_STORE, *retry, *headers), _encode(body), reason, client_id, user)
 
 
 def later(reply: Reply, seconds: int | None) -> Reply:
@@ -88,6 +92,12 @@ def later(reply: Reply, seconds: int | None) -> Reply:
         return reply
     kept = [field for field in reply.headers if field[0] != "Retry-After"]
     return reply._replace(headers=(*kept, ("Retry-After", str(seconds))))
+
+
+def with_fields(reply: Reply, fields: tuple[tuple[str, str], ...]) -> Reply:
+    """`reply` with those of these header fields that it does not have."""
+    missing = [field for field in fields if field not in reply.headers]
+    return reply._replace(headers=(*reply.headers, *missing)) if missing else reply
 
 
 def without_code(reply: Reply) -> Reply:

@@ -53,6 +53,11 @@ class AccessToken(NamedTuple):
     """The key that signed it."""
 
     @property
+    def user(self) -> str | None:
+        """Whom the client acts for; `None` when it acts for itself (RFC 9068 section 2.2). No user is called as a client is."""
+        return None if self.sub == self.client_id else self.sub
+
+    @property
     def remembered_until(self) -> int:
         """When a revocation of this token may be forgotten, in epoch seconds."""
         return self.exp + REVOCATION_MARGIN
@@ -141,17 +146,17 @@ class TokenRules:
 
     def verify(self, token: str, now: float) -> AccessToken:
         """The claims of a token that is valid at `now` (epoch seconds), whatever else is to be asked of it. Raises `Refused`
-        with the reason, and with the client when the signature was good."""
+        with the reason, and with the client and the user when the signature was good."""
         access = self.read(token, now)
         if now >= access.exp + self.leeway:
-            raise Refused(Reason.EXPIRED, client_id=access.client_id)
+            raise Refused(Reason.EXPIRED, client_id=access.client_id, user=access.user)
         return access
 
     def read(self, token: str, now: float) -> AccessToken:
         """As `verify`, but for the end of the token, which is for the admission rule to judge (`core.admission`)."""
         access, nbf = self._read(token)
         if max(nbf, access.iat) > now + max(self.leeway, FUTURE_TOLERANCE):
-            raise Refused(Reason.NOT_YET_VALID, client_id=access.client_id)
+            raise Refused(Reason.NOT_YET_VALID, client_id=access.client_id, user=access.user)
         return access
 
     def read_signed(self, token: str) -> AccessToken:
@@ -197,9 +202,9 @@ class TokenRules:
         claims.time("createdAt", default=0, latest=_LATEST * 1000)
         claims.time("expiredate", default=0, latest=_LATEST * 1000)
         if issuer != self.issuer:
-            raise Refused(Reason.WRONG_ISSUER, client_id=client_id)
+            raise Refused(Reason.WRONG_ISSUER, client_id=client_id, user=access.user)
         if self.audience not in audience:
-            raise Refused(Reason.WRONG_AUDIENCE, client_id=client_id)
+            raise Refused(Reason.WRONG_AUDIENCE, client_id=client_id, user=access.user)
         return access, claims.time("nbf", default=iat)
 
     def _open(self, token: str) -> tuple[str, object, bytes]:

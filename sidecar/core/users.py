@@ -87,6 +87,10 @@ class UserDirectory:
         user = self._users.get(username)
         return None if user is None or user.disabled else user
 
+    def name(self, typed: str) -> str | None:
+        """The name, if a user has it, disabled or not: anything else may be a password in the wrong field, and is not said."""
+        return typed if typed in self._users else None
+
     def authenticate(self, username: str, password: str) -> User:
         """The user whose password this is. Takes tens of milliseconds. Raises `Refused(BAD_CREDENTIALS)`, for a disabled
         user too."""

@@ -25,7 +25,7 @@ from sidecar.core.authorization import (
     scope_for,
 )
 from sidecar.core.clients import ClientRegistry
-from sidecar.core.events import Listener, TokenIssued
+from sidecar.core.events import Listener, LoginFailed, TokenIssued, UserLoggedIn
 from sidecar.core.grants import IMPLICIT
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.reasons import Reason, Refused
@@ -120,6 +120,9 @@ class AuthorizeEndpoint:
             return await self._shown(visit)
         except AuthorizationError as exc:
             return self._tell_client(parameters, target, exc)
+        except StoreUnavailable:
+            reply = self._pages.unavailable(target.client.client_id)
+            return self._not_logged_in(request, form, reply) if form.get("step") == "login" else reply
 
     async def _visit(self, request: EndpointRequest, parameters: Parameters, asked: AuthorizationRequest) -> Visit:
         cookie = self._sessions.cookie(request)
@@ -141,7 +144,7 @@ class AuthorizeEndpoint:
         if agreed and "consent" not in asked.prompt and not notice:
             return await self._grant(visit, user, scope)
         if "none" in asked.prompt:
-            raise _required(Reason.CONSENT_REQUIRED)
+            raise _required(Reason.CONSENT_REQUIRED, user)
         return self._consent_page(visit, user, scope, notice, reason)
 
     def _login_page(self, visit: Visit, *, notice: str, reason: Reason | None, username: str = "") -> Reply:
@@ -171,6 +174,7 @@ class AuthorizeEndpoint:
             status=reason.status if reason else 200,
             reason=reason,
             client_id=client.client_id,
+            user=visit.user.username if visit.user else None,
             leads_to=(source_of(target.redirect_uri),),
             client_name=client.client_name or client.client_id,
             destination=parts.netloc if parts.scheme in ("https", "http") else "",
@@ -183,7 +187,8 @@ class AuthorizeEndpoint:
     async def _submitted(self, visit: Visit, form: Parameters) -> Reply:
         cookie = None if visit.new else visit.cookie
         if not is_form_token(form.get("csrf", ""), cookie, visit.page):
-            return await self._shown(visit, _STALE, Reason.STALE_FORM)
+            reply = await self._shown(visit, _STALE, Reason.STALE_FORM)
+            return self._not_logged_in(visit.request, form, reply) if form["step"] == "login" else reply
         if form["step"] == "login":
             return await self._log_in(visit, form)
         if visit.user is None:
@@ -198,14 +203,23 @@ class AuthorizeEndpoint:
             user = await self._logins.check(username, form.get("password", ""), visit.request.peer)
         except Refused as exc:
             page = self._login_page(visit, notice=exc.detail, username=username, reason=exc.reason)
-            return later(page, exc.retry_after)
+            return self._not_logged_in(visit.request, form, later(page, exc.retry_after))
         cookie = await self._sessions.open(user, visit.cookie)
+        self._emit(UserLoggedIn(user.username, visit.asked.target.client.client_id, visit.request.peer))
         return see_other(_with_prompt(visit, None), self._sessions.set_cookie(cookie))
+
+    def _not_logged_in(self, request: EndpointRequest, form: Parameters, reply: Reply) -> Reply:
+        """Tell of a login that failed with this reply, which says why."""
+        if reply.reason is None:
+            return reply
+        user = self._users.name(form.get("username", ""))
+        self._emit(LoginFailed(reply.reason, user, reply.client_id, request.peer))
+        return reply._replace(told=True)
 
     async def _decide(self, visit: Visit, user: User, form: Parameters) -> Reply:
         scope = scope_for(user, visit.asked.scope)
         if form["decision"] == "deny":
-            raise _required(Reason.ACCESS_DENIED)
+            raise _required(Reason.ACCESS_DENIED, user)
         if "remember" in form:
             target = visit.asked.target
             await self._consents.remember(user.username, target.client, target.redirect_uri, scope)
@@ -220,7 +234,7 @@ class AuthorizeEndpoint:
         else:
             answer = self._implicit(asked.target, user, scope)
         location = response_uri(visit.parameters, asked.target.redirect_uri, answer, self._rules.issuer)
-        return see_other(location, client_id=asked.target.client.client_id)
+        return see_other(location, client_id=asked.target.client.client_id, user=user.username)
 
     def _implicit(self, target: Target, user: User, scope: tuple[str, ...]) -> dict[str, str]:
         """RFC 6749 section 4.2.2: never with a refresh token."""
@@ -233,7 +247,7 @@ class AuthorizeEndpoint:
             now=self._clock(),
             jti=self._new_id(),
         )
-        self._emit(TokenIssued(IMPLICIT, client_id, token.jti))
+        self._emit(TokenIssued(IMPLICIT, client_id, token.jti, user.username))
         return {
             "access_token": signed,
             "token_type": "Bearer",
@@ -244,11 +258,11 @@ class AuthorizeEndpoint:
     def _tell_client(self, parameters: Mapping[str, str], target: Target, error: AuthorizationError) -> Reply:
         answer = {"error": error.error, "error_description": error.description}
         location = response_uri(parameters, target.redirect_uri, answer, self._rules.issuer)
-        return see_other(location, reason=error.reason, client_id=target.client.client_id)
+        return see_other(location, reason=error.reason, client_id=target.client.client_id, user=error.user)
 
 
-def _required(reason: Reason) -> AuthorizationError:
-    return AuthorizationError(reason, reason.error, reason.sentence)
+def _required(reason: Reason, user: User | None = None) -> AuthorizationError:
+    return AuthorizationError(reason, reason.error, reason.sentence, user=user.username if user else None)
 
 
 _NEVER_IN_A_URL: Final = frozenset(

@@ -66,6 +66,10 @@ class ClientAuthenticator:
             self._on_recognised(recognised)
         return recognised.client
 
+    def name(self, claimed: str) -> str | None:
+        """The id of a client that a request claims to be from, for the log; `None` when there is no such client."""
+        return self._registry.name(claimed)
+
     async def _recognise(self, request: EndpointRequest, parameters: Parameters) -> Recognised:
         headers = [value for value in request.header_values("authorization") if value.strip()]
         if len(headers) > 1:
@@ -87,7 +91,7 @@ class ClientAuthenticator:
         recognised = self._registry.recall(*claimed)
         if recognised is not None:
             return recognised
-        with self._queue.place(peer):
+        with self._queue.place(peer, self.name(claimed.client_id)):
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._thread, self._registry.authenticate, *claimed)
 
@@ -104,7 +108,7 @@ class ClientAuthenticator:
     def refuse(self, refused: Refused) -> Reply:
         """The reply to a failed authentication, with the challenge that a 401 needs (RFC 9110 section 11.6.1)."""
         challenge = (self._challenge,) if refused.reason.error == "invalid_client" else ()
-        return refusal(refused.reason, refused.detail, *challenge, client_id=refused.client_id)
+        return refusal(refused.reason, refused.detail, *challenge, client_id=refused.client_id, user=refused.user)
 
     def close(self) -> None:
         """End the thread; what waits is given up."""

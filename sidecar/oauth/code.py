@@ -102,11 +102,11 @@ class AuthorizationCodes:
         now = self._clock()
         good = now < kept.ends and _fits(kept, parameters)
         if kept.spent and not good:
-            await self._replayed(kept.client_id, kept.grant_id, forbid=_IN_FLIGHT)
-            raise Refused(Reason.CODE_REPLAYED, client_id=kept.client_id)
+            await self._replayed(kept.client_id, kept.grant_id, user=kept.username, forbid=_IN_FLIGHT)
+            raise Refused(Reason.CODE_REPLAYED, client_id=kept.client_id, user=kept.username)
         user = self._users.find(kept.username)
         if user is None or not good:
-            raise Refused(Reason.CODE_INVALID, client_id=client.client_id)
+            raise Refused(Reason.CODE_INVALID, client_id=client.client_id, user=kept.username)
         if not kept.spent:
             spent = kept._replace(spent=True, ends=now + AGAIN)
             await self._store.put(_key(code), json.dumps(spent._asdict()), _IN_FLIGHT)
@@ -114,13 +114,13 @@ class AuthorizationCodes:
             user.username, user.roles, tuple(kept.scope), grant_id=kept.grant_id, seed=of_code(code), since=kept.since
         )
 
-    async def _replayed(self, client_id: str, grant_id: str, *, forbid: int = 0) -> None:
+    async def _replayed(self, client_id: str, grant_id: str, *, user: str | None = None, forbid: int = 0) -> None:
         """End what came of a code. Raises `Refused(CODE_REPLAYED)` when something did."""
         end = await self._store.end_family(digest(grant_id), client_id, forbid=forbid)
         for jti in end.revoked:
             self._emit(TokenRevoked(client_id, jti))
         if end.outcome is Outcome.ENDED:
-            raise Refused(Reason.CODE_REPLAYED, client_id=client_id)
+            raise Refused(Reason.CODE_REPLAYED, client_id=client_id, user=user)
 
 
 def _fits(kept: Kept, parameters: Parameters) -> bool:

@@ -21,10 +21,11 @@ class HashQueue:
         return f"{self._waiting.total()} waiting"
 
     @contextmanager
-    def place(self, peer: str) -> Iterator[None]:
-        """Encloses the wait. Raises `Refused(THROTTLED)` when there is no place, or too many have come from `peer`."""
+    def place(self, peer: str, client_id: str | None = None) -> Iterator[None]:
+        """Encloses the wait. Raises `Refused(THROTTLED)` when there is no place, or too many have come from `peer`, as
+        `client_id`."""
         if self._waiting[peer] >= _MOST_OF_ONE or self._waiting.total() >= _MOST:
-            raise Refused(Reason.THROTTLED)
+            raise Refused(Reason.THROTTLED, client_id=client_id)
         self._waiting[peer] += 1
         try:
             yield

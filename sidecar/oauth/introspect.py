@@ -14,7 +14,7 @@ from sidecar.core.admission import AdmissionRules, VerifiedToken, objection
 from sidecar.core.clients import ClientRegistry
 from sidecar.core.grants import REFRESH_TOKEN
 from sidecar.core.ports import Store, StoreUnavailable
-from sidecar.core.reasons import Reason, Refused
+from sidecar.core.reasons import TRY_THE_SAME_AGAIN, Reason, Refused
 from sidecar.core.refresh import digest, family_key
 from sidecar.core.replies import EndpointRequest, Reply, json_reply, refusal
 from sidecar.core.revocations import RevocationView, family_end
@@ -59,7 +59,7 @@ class IntrospectEndpoint:
         except Refused as exc:
             return self._authenticator.refuse(exc)
         except StoreUnavailable:
-            return refusal(Reason.TOKEN_STORE_UNAVAILABLE)
+            return refusal(Reason.STORE_UNAVAILABLE, TRY_THE_SAME_AGAIN)
 
     async def _answer(self, request: EndpointRequest) -> Reply:
         parameters = read_parameters(request)
@@ -69,7 +69,7 @@ class IntrospectEndpoint:
         if "token" not in parameters:
             raise Refused(Reason.INVALID_REQUEST, "The parameter token is missing.", client_id=client.client_id)
         if not self._view.usable(self._monotonic()):
-            raise Refused(Reason.TOKEN_STORE_UNAVAILABLE, client_id=client.client_id)
+            raise Refused(Reason.STORE_UNAVAILABLE, TRY_THE_SAME_AGAIN, client_id=client.client_id)
         token = parameters["token"]
         key = family_key(token)
         described = self._access(token) if key is None else await self._refresh(key, token)

@@ -1,5 +1,6 @@
 """`/oauth/logout`: a GET shows who is logged in and a button, a POST ends the session. What clients were given goes on."""
 
+from sidecar.core.events import Listener, LogoutFailed, UserLoggedOut
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest, Reply
@@ -11,15 +12,23 @@ from sidecar.oauth.sessions import Sessions, form_token, is_form_token
 class LogoutEndpoint:
     """Call it with a request."""
 
-    def __init__(self, *, sessions: Sessions, pages: Pages) -> None:
+    def __init__(self, *, sessions: Sessions, pages: Pages, emit: Listener) -> None:
         self._sessions = sessions
         self._pages = pages
+        self._emit = emit
 
     async def __call__(self, request: EndpointRequest) -> Reply:
         """A page."""
         if request.method not in ("GET", "POST"):
             reason = Reason.METHOD_NOT_ALLOWED
             return self._pages.error(reason, reason.sentence, ("Allow", "GET, POST"), status=reason.status)
+        reply = await self._answer(request)
+        if request.method == "GET" or reply.reason is None:
+            return reply
+        self._emit(LogoutFailed(reply.reason, reply.user, request.peer))
+        return reply._replace(told=True)
+
+    async def _answer(self, request: EndpointRequest) -> Reply:
         try:
             return await (self._log_out(request) if request.method == "POST" else self._ask(request))
         except Refused as exc:
@@ -36,6 +45,7 @@ class LogoutEndpoint:
             "logout.html",
             status=reason.status if reason else 200,
             reason=reason,
+            user=session.username,
             username=session.username,
             csrf=form_token(cookie, request.path),
             notice=reason.sentence if reason else "",
@@ -45,5 +55,7 @@ class LogoutEndpoint:
         cookie = self._sessions.cookie(request)
         if not is_form_token(form_parameters(request).get("csrf", ""), cookie, request.path):
             return await self._ask(request, Reason.STALE_FORM)
-        await self._sessions.close(cookie)
+        username = await self._sessions.end(cookie)
+        if username is not None:
+            self._emit(UserLoggedOut(username, request.peer))
         return self._pages.render("signed_out.html", self._sessions.clear_cookie())

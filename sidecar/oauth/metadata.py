@@ -5,7 +5,7 @@ Rules:
 - Both may be cached for `MAX_AGE`, and asked for again by `If-None-Match`. A key must be in the set for longer than that
   before it signs, so that who caches the set has it by then.
 - Both may be read by a script of any origin (`Access-Control-Allow-Origin: *`): there is nothing in them that depends on who
-  asks, and clients in browsers need them. No other endpoint of ours says so by itself.
+  asks, and clients in browsers need them. `core.cross_origin` has the other endpoints, and what goes before.
 - The endpoints lie under the issuer: `https://api.example.com/tenant` has its token endpoint at
   `https://api.example.com/tenant/oauth/token`. A proxy in front may strip that path or leave it: we answer at both.
 """

@@ -58,6 +58,7 @@ class Pages:
         status: int = 200,
         reason: Reason | None = None,
         client_id: str | None = None,
+        user: str | None = None,
         leads_to: Iterable[str] = (),
         **values: object,
     ) -> Reply:
@@ -67,7 +68,7 @@ class Pages:
         policy = ("Content-Security-Policy", f"{self._policy}; form-action {targets}")
         body = self._templates.get_template(template).render(**values)
         retry = (("Retry-After", "1"),) if status in (429, 503) else ()
-        return Reply(status, (_HTML, *_HEADERS, policy, *retry, *headers), body.encode(), reason, client_id)
+        return Reply(status, (_HTML, *_HEADERS, policy, *retry, *headers), body.encode(), reason, client_id, user)
 
     def error(
         self, reason: Reason, detail: str, *headers: tuple[str, str], status: int, client_id: str | None = None
@@ -83,10 +84,11 @@ class Pages:
             code=shown_word(reason),
         )
 
-    def unavailable(self) -> Reply:
+    def unavailable(self, client_id: str | None = None) -> Reply:
         """The page for when the store does not answer."""
-        reason = Reason.TOKEN_STORE_UNAVAILABLE
-        return self.error(reason, "A part of this service does not answer. Please try again.", status=reason.status)
+        reason = Reason.STORE_UNAVAILABLE
+        detail = "A part of this service does not answer. Please try again."
+        return self.error(reason, detail, status=reason.status, client_id=client_id)
 
     def in_words(self, scope: Iterable[str]) -> list[tuple[str, str]]:
         """Each scope with what it means to a person."""
@@ -112,8 +114,12 @@ def _meaning(scope: str) -> str:
 
 
 def see_other(
-    location: str, *headers: tuple[str, str], reason: Reason | None = None, client_id: str | None = None
+    location: str,
+    *headers: tuple[str, str],
+    reason: Reason | None = None,
+    client_id: str | None = None,
+    user: str | None = None,
 ) -> Reply:
     """303: the browser goes there with GET and takes nothing of the form along (RFC 9700 section 4.12)."""
     fields = (("Location", location), NO_STORE, ("Referrer-Policy", "no-referrer"), *headers)
-    return Reply(303, fields, b"", reason, client_id)
+    return Reply(303, fields, b"", reason, client_id, user)

@@ -133,7 +133,7 @@ class RefreshTokens:
         if user is None:
             for jti in (await self._store.end_family(key, client.client_id)).revoked:
                 self._emit(TokenRevoked(client.client_id, jti))
-            raise Refused(Reason.GRANT_REVOKED, client_id=client.client_id)
+            raise Refused(Reason.GRANT_REVOKED, client_id=client.client_id, user=family.subject)
         return user.roles, user.scope
 
     async def _rotate(

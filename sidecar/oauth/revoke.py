@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from sidecar.core.clients import Client
 from sidecar.core.events import Listener, TokenRevoked
 from sidecar.core.ports import Store, StoreUnavailable
-from sidecar.core.reasons import Reason, Refused
+from sidecar.core.reasons import TRY_THE_SAME_AGAIN, Reason, Refused
 from sidecar.core.refresh import Outcome, family_key, first_access
 from sidecar.core.replies import NO_STORE, EndpointRequest, Reply, refusal
 from sidecar.core.tokens import AccessToken, TokenRules
@@ -52,13 +52,13 @@ class RevokeEndpoint:
         except Refused as exc:
             return self._authenticator.refuse(exc)
         except StoreUnavailable:
-            return refusal(Reason.TOKEN_STORE_UNAVAILABLE)
+            return refusal(Reason.STORE_UNAVAILABLE, TRY_THE_SAME_AGAIN)
 
     async def _revoke(self, request: EndpointRequest) -> Reply:
         parameters = read_parameters(request)
         client = await self._authenticator.authenticate(request, parameters)
         if "token" not in parameters:
-            raise Refused(Reason.INVALID_REQUEST, "The parameter token is missing.")
+            raise Refused(Reason.INVALID_REQUEST, "The parameter token is missing.", client_id=client.client_id)
         family = family_key(parameters["token"])
         if family is None:
             await self._revoke_access(client, parameters["token"])

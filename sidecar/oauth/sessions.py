@@ -69,11 +69,12 @@ class Sessions:
 
     async def read(self, cookie: str | None) -> Session | None:
         """The session of a cookie, if somebody logged in. Raises `StoreUnavailable`."""
+        session = await self._kept(cookie)
+        return None if session is None or self._ended(session.username, session.since) else session
+
+    async def _kept(self, cookie: str | None) -> Session | None:
         kept = await self._store.get(_key(cookie)) if cookie is not None else None
-        if kept is None:
-            return None
-        session = Session(**json.loads(kept))
-        return None if self._ended(session.username, session.since) else session
+        return None if kept is None else Session(**json.loads(kept))
 
     async def open(self, user: User, replaced: str | None) -> str:
         """Begin a session in the place of the cookie `replaced`; gives the new cookie. Raises `StoreUnavailable`."""
@@ -87,6 +88,12 @@ class Sessions:
         """End the session of a cookie. Raises `StoreUnavailable`."""
         if cookie is not None:
             await self._store.delete(_key(cookie))
+
+    async def end(self, cookie: str | None) -> str | None:
+        """`close`, and whose session it was, if anybody's. It ends as well while nobody knows what was revoked."""
+        session = await self._kept(cookie)
+        await self.close(cookie)
+        return None if session is None else session.username
 
     def new_cookie(self) -> str:
         """A cookie for somebody who has not logged in."""

@@ -50,6 +50,12 @@ class Authenticator(Protocol):
     def refuse(self, refused: Refused) -> Reply: ...
 
 
+class KnowingAuthenticator(Authenticator, Protocol):
+    """One that knows the clients there are."""
+
+    def name(self, claimed: str) -> str | None: ...
+
+
 class Throttle:
     """Counts under the names of one kind (`client`, `user`). `monotonic` gives seconds."""
 
@@ -138,7 +144,7 @@ class ThrottledClients:
 
     def __init__(
         self,
-        authenticator: Authenticator,
+        authenticator: KnowingAuthenticator,
         throttle: Throttle,
         *,
         unguessable: Container[str],
@@ -157,9 +163,9 @@ class ThrottledClients:
         except Refused as refused:
             if refused.reason.error != "invalid_client":
                 raise
-            if wait:
-                _throttled(wait)
             name, network = claimed_id(request, parameters), network_of(request.peer)
+            if wait:
+                _throttled(wait, self._authenticator.name(name))
             with self._throttle.open(name, network):
                 await self._throttle.count(name, network)
             raise
@@ -174,7 +180,7 @@ class ThrottledClients:
         name = claimed_id(request, parameters)
         wait = self._throttle.wait(name, network_of(request.peer))
         if wait and name not in self._unguessable:
-            _throttled(wait)
+            _throttled(wait, self._authenticator.name(name))
         return wait
 
     def refuse(self, refused: Refused) -> Reply:

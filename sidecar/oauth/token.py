@@ -10,7 +10,7 @@ from sidecar.core.clients import Client
 from sidecar.core.events import Listener, TokenIssued
 from sidecar.core.grants import Granted, check_grant, narrow_scope
 from sidecar.core.ports import StoreUnavailable
-from sidecar.core.reasons import Reason, Refused
+from sidecar.core.reasons import TRY_THE_SAME_AGAIN, Reason, Refused
 from sidecar.core.replies import EndpointRequest, Reply, json_reply, refusal
 from sidecar.core.revocations import RevocationView
 from sidecar.core.tokens import AccessToken, TokenRules
@@ -60,7 +60,7 @@ class TokenEndpoint:
         except Refused as exc:
             return self._authenticator.refuse(exc)
         except StoreUnavailable:
-            return refusal(Reason.TOKEN_STORE_UNAVAILABLE)
+            return refusal(Reason.STORE_UNAVAILABLE, TRY_THE_SAME_AGAIN)
 
     async def _issue(self, request: EndpointRequest) -> Reply:
         parameters = read_parameters(request)
@@ -78,7 +78,7 @@ class TokenEndpoint:
         refresh_token = successor.token if successor else await self._refresh.begin(client, granted, access)
         if refresh_token is not None:
             body["refresh_token"] = refresh_token
-        self._emit(TokenIssued(grant_type, client.client_id, access.jti))
+        self._emit(TokenIssued(grant_type, client.client_id, access.jti, access.user))
         return json_reply(200, body, ("Pragma", "no-cache"), client_id=client.client_id)
 
     def _sign(self, client: Client, granted: Granted) -> tuple[str, AccessToken]:
@@ -89,7 +89,7 @@ class TokenEndpoint:
             if granted.since is None:
                 now = self._view.issue_time(client.client_id, granted.subject, now)
             elif self._view.cut_off(client.client_id, granted.subject, granted.since):
-                raise Refused(Reason.GRANT_REVOKED, client_id=client.client_id)
+                raise Refused(Reason.GRANT_REVOKED, client_id=client.client_id, user=granted.subject)
         return self._rules.issue(
             client_id=client.client_id,
             subject=granted.subject,

@@ -13,18 +13,46 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any, Final, Literal, TextIO
 
-from sidecar.core.events import Decision, Event, RequestDone, StoreChanged, StoreNoted, TokenIssued, TokenRevoked
+from sidecar.core.causes import Fault
+from sidecar.core.events import (
+    Decision,
+    Event,
+    LoginFailed,
+    LogoutFailed,
+    PersonEvent,
+    RequestDone,
+    StoreChanged,
+    StoreNoted,
+    TokenIssued,
+    TokenRevoked,
+    UserLoggedIn,
+    UserLoggedOut,
+)
 from sidecar.core.reasons import Plane, Reason
 from sidecar.ops.log_writer import LogWriter
 from sidecar.ops.redaction import redact, without_tokens
 
 _STANDARD: Final = frozenset([*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"])
-_UPSTREAM: Final = Plane.UPSTREAM  # in Python 3.11 a member is looked up by a function, each time
+_LEVELS: Final = {
+    Plane.PROTECTED: logging.INFO,
+    Plane.TOKEN: logging.INFO,
+    Plane.REQUEST: logging.INFO,
+    Plane.UPSTREAM: logging.WARNING,
+    Plane.SIDECAR: logging.WARNING,
+}
+_INTERNAL: Final = Reason.INTERNAL  # in Python 3.11 a member is looked up by a function, each time
+_PASSED: Final = frozenset([Decision.ADMITTED, Decision.PUBLIC])
+_PERSON_EVENTS: Final[Mapping[type[PersonEvent], str]] = {
+    UserLoggedIn: "login",
+    LoginFailed: "login_failed",
+    UserLoggedOut: "logout",
+    LogoutFailed: "logout_failed",
+}
 _LONGEST: Final = 1024
 _FLUSH_AFTER: Final = 0.1  # seconds
 _MOST_LINES: Final = 500
@@ -154,12 +182,12 @@ class RequestLines:
 
     def add(self, level: int, event: RequestDone) -> None:
         """Take a line; it is written within a tenth of a second."""
-        decision, status, seconds, _, reason, method, path, client_id, peer = event
-        who = "" if client_id is None else f', "client_id": {_escaped(_shown(client_id))}'
+        decision, status, seconds, _, reason, method, path, client_id, peer, fault, user, _ = event
+        who = _named("client_id", client_id) + _named("user", user)
         self._take(
             f'{{"time": "{self._time()}", {_outcome(level, decision, reason, status)}, '
             f'"method": {_escaped(_shown(method))}, "path": {_escaped(_shown(path))}, '
-            f'"peer": {_escaped(peer)}{who}, "milliseconds": {seconds * 1000:.1f}}}\n'
+            f'"peer": {_escaped(peer)}{who}, "milliseconds": {seconds * 1000:.1f}{_because(fault)}}}\n'
         )
 
     def add_issued(self, event: TokenIssued) -> None:
@@ -167,8 +195,14 @@ class RequestLines:
         self._take(
             f'{{"time": "{self._time()}", "level": "info", "event": "token_issued", '
             f'"grant_type": {_escaped(event.grant_type)}, "client_id": {_escaped(_shown(event.client_id))}, '
-            f'"jti": {_escaped(event.jti)}}}\n'
+            f'"jti": {_escaped(event.jti)}{_named("user", event.user)}}}\n'
         )
+
+    def add_fields(self, level: int, name: str, fields: Mapping[str, str]) -> None:
+        """Take the line of any other event, with what came with it."""
+        rest = "".join(_named(*field) for field in fields.items())
+        shown = logging.getLevelName(level).lower()
+        self._take(f'{{"time": "{self._time()}", "level": "{shown}", "event": "{name}"{rest}}}\n')
 
     def _take(self, line: str) -> None:
         lines = self._lines
@@ -194,6 +228,11 @@ class RequestLines:
                 self._stream.flush()
 
 
+def _named(name: str, value: str | None) -> str:
+    """A member of a line, after others; nothing for nobody."""
+    return "" if value is None else f', "{name}": {_escaped(_shown(value))}'
+
+
 def json_stream() -> TextIO | None:
     """Where log records go as JSON, after `configure`."""
     for handler in logging.getLogger().handlers:
@@ -208,11 +247,41 @@ def _outcome(level: int, decision: Decision, reason: Reason | None, status: int)
     """The members of a line that are often the same."""
     why = "" if reason is None else f'"reason": "{reason.word}", "plane": "{reason.plane.value}", '
     name = logging.getLevelName(level).lower()
-    return f'"level": "{name}", "event": "{_event_name(decision)}", {why}"status": {status}'
+    return f'"level": "{name}", "event": "{_event_name(decision, reason)}", {why}"status": {status}'
 
 
-def _event_name(decision: Decision) -> str:
-    return "request_refused" if decision is Decision.REFUSED else f"request_{decision.value}"
+def _because(fault: Fault | None) -> str:
+    """The members that say what is behind a reason."""
+    if fault is None:
+        return ""
+    return f', "cause": {_escaped(fault.cause.word)}, "detail": {_escaped(_shown(fault.detail))}'
+
+
+def _level(reason: Reason) -> int:
+    """What a caller does wrong is no news; what the API or the sidecar does is, and a defect of ours is an error."""
+    return logging.ERROR if reason is _INTERNAL else _LEVELS[reason.plane]
+
+
+def _event_name(decision: Decision, reason: Reason | None) -> str:
+    """What became of a request: `request_admitted`, `_public` and `_local` were answered, `_refused` was kept out, `_failed`
+    is what the API or we owed an answer to, and `_lapsed` had been admitted when its token ended."""
+    # 1. It was kept out, or went well.
+    if decision is Decision.REFUSED or reason is None:
+        return f"request_{decision.value}"
+    # 2. The API or the sidecar failed.
+    if reason.plane in (Plane.UPSTREAM, Plane.SIDECAR):
+        return "request_failed"
+    # 3. It was let through, and then did not go on: by its own fault, or for its token.
+    if decision in _PASSED:
+        return "request_refused" if reason.plane is Plane.REQUEST else "request_lapsed"
+    # 4. One of our own endpoints said no.
+    return f"request_{decision.value}"
+
+
+def _known(event: TokenIssued | PersonEvent) -> dict[str, str]:
+    """The fields of an event that there are, with a reason as its word."""
+    fields = ((name, value.word if isinstance(value, Reason) else value) for name, value in event._asdict().items())
+    return {name: value for name, value in fields if value is not None}
 
 
 class AccessLog:
@@ -239,8 +308,10 @@ class AccessLog:
         """Log an event, if it is one to be logged."""
         match event:
             case RequestDone():
-                if event.reason is not None:
-                    self._request(logging.WARNING if event.reason.plane is _UPSTREAM else logging.INFO, event)
+                if event.told:
+                    pass  # or it would seem to have happened twice
+                elif event.reason is not None:
+                    self._request(_level(event.reason), event)
                 elif self.admitted_shown:
                     self._request(self._admitted, event)
             case StoreChanged():
@@ -252,10 +323,21 @@ class AccessLog:
                 self._issued(event)
             case TokenRevoked():
                 self._logger.info("token_revoked", extra=event._asdict())
+            case UserLoggedIn() | LoginFailed() | UserLoggedOut() | LogoutFailed():
+                self._person(event)
+
+    def _person(self, event: PersonEvent) -> None:
+        failed = event.reason if isinstance(event, LoginFailed | LogoutFailed) else None
+        level = logging.INFO if failed is None else _level(failed)
+        name, fields = _PERSON_EVENTS[type(event)], _known(event)
+        if self._lines is None:
+            self._logger.log(level, name, extra=fields)
+        elif self._logger.isEnabledFor(level):
+            self._lines.add_fields(level, name, fields)
 
     def _issued(self, event: TokenIssued) -> None:
         if self._lines is None:
-            self._logger.info("token_issued", extra=event._asdict())
+            self._logger.info("token_issued", extra=_known(event))
         elif self._logger.isEnabledFor(logging.INFO):
             self._lines.add_issued(event)
 
@@ -270,10 +352,15 @@ class AccessLog:
             "path": event.path,
             "peer": event.peer,
             "client_id": event.client_id,
+            "user": event.user,
             "milliseconds": round(event.seconds * 1000, 1),
         }
         if event.reason is not None:
             fields = {"reason": event.reason.word, "plane": event.reason.plane.value, **fields}
+        if event.fault is not None:
+            fields |= {"cause": event.fault.cause.word, "detail": event.fault.detail}
         self._logger.log(
-            level, _event_name(event.decision), extra={key: value for key, value in fields.items() if value is not None}
+            level,
+            _event_name(event.decision, event.reason),
+            extra={key: value for key, value in fields.items() if value is not None},
         )

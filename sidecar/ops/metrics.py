@@ -11,7 +11,7 @@ client is one of the configuration that has shown its secret.
 import platform
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -19,7 +19,19 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from sidecar import __version__
-from sidecar.core.events import Decision, Event, RequestDone, SecretUsed, TokenIssued, TokenRevoked
+from sidecar.core.events import (
+    Decision,
+    Event,
+    LoginFailed,
+    LogoutFailed,
+    PersonEvent,
+    RequestDone,
+    SecretUsed,
+    TokenIssued,
+    TokenRevoked,
+    UserLoggedIn,
+    UserLoggedOut,
+)
 from sidecar.core.grants import GRANT_TYPES
 from sidecar.core.reasons import Plane, Reason
 
@@ -27,7 +39,29 @@ Snapshot = dict[str, Any]
 
 _BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _STATUSES: Final = frozenset(range(100, 600))
-_KEYED: Final = ("requests", "failures", "issued", "upstream_failures")
+_KEYED: Final = ("requests", "failures", "issued", "logins", "logouts")
+# Whose failures a counter holds: an alert on it reaches those who can do something.
+_FAILURES: Final = {
+    "sidecar_auth_failures_total": (
+        "Refused requests, by plane and reason: the caller's credential or rights are at fault.",
+        (Plane.PROTECTED, Plane.TOKEN),
+    ),
+    "sidecar_bad_requests_total": (
+        "Requests that were malformed, too large or too slow: the caller's software or network is at fault.",
+        (Plane.REQUEST,),
+    ),
+    "sidecar_upstream_failures_total": ("Requests that the API did not answer properly.", (Plane.UPSTREAM,)),
+    "sidecar_own_failures_total": (
+        "Requests that the sidecar failed: it had too many, did not reach its store, or has a defect.",
+        (Plane.SIDECAR,),
+    ),
+}
+_SUCCESS: Final = "success"
+_RESULTS: Final = {
+    "logins": (_SUCCESS, "bad_credentials", "stale_form", "store_unavailable", "throttled"),
+    "logouts": (_SUCCESS, "invalid_request", "stale_form", "store_unavailable"),
+}
+"""What comes of a login or a logout: those are there from the start."""
 _HISTOGRAMS: Final = ("request_duration", "upstream_duration")
 
 
@@ -72,6 +106,8 @@ class Metrics:
         self._failures: Counter[Reason] = Counter()
         self._issued: Counter[str] = Counter()
         self._revoked = 0
+        self._logins: Counter[str] = Counter()
+        self._logouts: Counter[str] = Counter()
         self._secrets: dict[tuple[int, str], float] = {}
         self._request_duration = _Histogram()
         self._upstream_duration = _Histogram()
@@ -91,6 +127,10 @@ class Metrics:
             self._revoked += 1
         elif type(event) is SecretUsed:
             self._secrets[event.secret, event.client_id] = event.at
+        elif isinstance(event, UserLoggedIn | LoginFailed):
+            self._logins[_result(event)] += 1
+        elif isinstance(event, UserLoggedOut | LogoutFailed):
+            self._logouts[_result(event)] += 1
 
     def count(self, decision: Decision, status: int, seconds: float, upstream_seconds: float | None) -> None:
         """Count a request that ended, as the event would."""
@@ -104,13 +144,13 @@ class Metrics:
         requests: Counter[str] = Counter()
         for (decision, status), count in self._requests.items():
             requests[f"{decision} {status if status in _STATUSES else 'other'}"] += count
-        failures = {f"{reason.plane} {reason.word}": count for reason, count in self._failures.items()}
         return {
             "requests": dict(requests),
-            "failures": {key: count for key, count in failures.items() if not key.startswith(Plane.UPSTREAM)},
-            "upstream_failures": {key: count for key, count in failures.items() if key.startswith(Plane.UPSTREAM)},
+            "failures": {_key(reason): count for reason, count in self._failures.items()},
             "issued": dict(self._issued),
             "revoked": self._revoked,
+            "logins": dict(self._logins),
+            "logouts": dict(self._logouts),
             "secrets": {f"{number} {client_id}": at for (number, client_id), at in self._secrets.items()},
             "request_duration": [*self._request_duration.counts, self._request_duration.total],
             "upstream_duration": [*self._upstream_duration.counts, self._upstream_duration.total],
@@ -182,25 +222,15 @@ class _Exposition(Collector):
         for key, count in sorted(total["requests"].items()):
             requests.add_metric(key.split(" "), count)
         yield requests
-        failures = CounterMetricFamily(
-            "sidecar_auth_failures_total", "Refused requests, by plane and reason.", labels=["plane", "reason"]
-        )
-        upstream = CounterMetricFamily(
-            "sidecar_upstream_failures_total", "Requests that the upstream did not answer properly.", labels=["reason"]
-        )
-        for reason in Reason:
-            key = f"{reason.plane} {reason.word}"
-            if reason.plane is Plane.UPSTREAM:
-                upstream.add_metric([reason.word], total["upstream_failures"].get(key, 0))
-            else:
-                failures.add_metric([reason.plane, reason.word], total["failures"].get(key, 0))
-        yield failures
-        yield upstream
+        for name, (text, planes) in _FAILURES.items():
+            yield _failures(name, text, planes, total["failures"])
         issued = CounterMetricFamily("sidecar_tokens_issued_total", "Access tokens issued.", labels=["grant_type"])
         for grant_type in sorted(GRANT_TYPES | total["issued"].keys()):
             issued.add_metric([grant_type], total["issued"].get(grant_type, 0))
         yield issued
         yield CounterMetricFamily("sidecar_tokens_revoked_total", "Access tokens revoked here.", total["revoked"])
+        yield _results("sidecar_logins_total", "Forms of the login page, by what came of them.", "logins", total)
+        yield _results("sidecar_logouts_total", "Users who wanted to log out, by what came of it.", "logouts", total)
         yield _secrets(total["secrets"])
         hits, misses = total["cache"]
         yield CounterMetricFamily("sidecar_token_cache_hits_total", "Tokens that were verified before.", hits)
@@ -249,6 +279,31 @@ class _Exposition(Collector):
             ("workers", "Workers that answered.", len(gauges)),
         ):
             yield GaugeMetricFamily(f"sidecar_{name}", text, value)
+
+
+def _key(reason: Reason) -> str:
+    return f"{reason.plane} {reason.word}"
+
+
+def _failures(name: str, text: str, planes: Sequence[Plane], counted: Mapping[str, int]) -> Metric:
+    """Every reason of these planes, those that never came up too; the plane is a label when there are several."""
+    labels = ["plane", "reason"][len(planes) == 1 :]
+    family = CounterMetricFamily(name, text, labels=labels)
+    for reason in Reason:
+        if reason.plane in planes:
+            family.add_metric([reason.plane, reason.word][-len(labels) :], counted.get(_key(reason), 0))
+    return family
+
+
+def _result(event: PersonEvent) -> str:
+    return event.reason.word if isinstance(event, LoginFailed | LogoutFailed) else _SUCCESS
+
+
+def _results(name: str, text: str, kind: str, total: Snapshot) -> Metric:
+    family = CounterMetricFamily(name, text, labels=["result"])
+    for result in sorted({*_RESULTS[kind], *total[kind]}):
+        family.add_metric([result], total[kind].get(result, 0))
+    return family
 
 
 def _secrets(used: Mapping[str, float]) -> Metric:

@@ -6,6 +6,7 @@
 - `exchange`    one request and its response, whichever way it ends.
 - `upstream`    one connection to the API server, parsed by httptools; `shapes` knows heads that were parsed before.
 - `pool`        all of them: which one, how many, and which server when there are several.
+- `faults`      which cause an error of a socket, of TLS or of the parser is.
 - `tunnel`      bytes both ways after an upgrade.
 - `certificate` what a client's certificate says.
 - `wire`        the bytes of our own replies.

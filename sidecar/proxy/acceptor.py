@@ -23,6 +23,7 @@ import ssl
 from collections.abc import Callable
 from typing import Final
 
+from sidecar.core.causes import Cause, Fault
 from sidecar.core.proxy_protocol import InvalidPreamble, Preamble
 from sidecar.core.reasons import Reason
 from sidecar.proxy.connection import ClientConnection, address_of
@@ -163,7 +164,7 @@ class Acceptor:
             self._listener.report_unparsed(connection, Reason.REQUEST_TIMEOUT)
             return False
         except InvalidPreamble:
-            self._listener.report_unparsed(connection, Reason.MALFORMED_REQUEST)
+            self._listener.report_unparsed(connection, Reason.MALFORMED_REQUEST, Fault(Cause.NO_PREAMBLE))
             return False
         except OSError:
             return False

@@ -44,6 +44,7 @@ from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from sidecar.core.admission import VerifiedToken
+from sidecar.core.causes import Cause, Fault
 from sidecar.core.headers import RequestHeaders, may_switch
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import Reply, refusal
@@ -66,6 +67,7 @@ _READ_BUFFER: Final = 64 * 1024
 _PLAIN_LINE: Final = re.compile(
     rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*) HTTP/1\.1"
 )
+_RAW_TARGET: Final = re.compile(rb"[A-Z]+ [!-~]*[\x80-\xff][!-~\x80-\xff]* HTTP/1\.[01]\r\n")
 _HEAD_END: Final = b"\r\n\r\n"
 _INT: Final = bytes(4)
 
@@ -125,6 +127,7 @@ class ClientConnection(BaseProtocol):
         "_tail",
         "_trailing",
         "_undelivered",
+        "_why",
         "active_at",
         "certificate",
         "exchange",
@@ -155,6 +158,7 @@ class ClientConnection(BaseProtocol):
         self.listener = listener
         self._queue: deque[tuple[RawRequestMessage, StreamReader]] = deque()
         self._fault: Reason | None = None  # what ends the connection once the queue is done
+        self._why: Fault | None = None  # what is behind it
         self._body: StreamReader = EMPTY_PAYLOAD  # of the last request that was parsed
         self._clean = True  # the parser is between two messages, and that is certain
         self._rest = b""  # of the last head, all after its request line; empty: none can be repeated
@@ -299,6 +303,7 @@ class ClientConnection(BaseProtocol):
         try:
             messages, _, _ = self._parser.feed_data(data)  # type: ignore[union-attr]  # set until connection_lost
         except Exception as exc:  # noqa: BLE001  aiohttp raises ValueError too for what it cannot read
+            self._why = _unreadable(data) if in_head else None
             self._broken(_reason_of(exc, self.listener.limits.request_line))
             return
         self._tail = (self._tail + data)[-self.listener.limits.headers :] if self._trailing else b""
@@ -615,8 +620,11 @@ class ClientConnection(BaseProtocol):
             body.set_exception(RequestBroken())
 
     def _say_last(self, reason: Reason) -> None:
-        reply = self.listener.worded(refusal(reason))
-        self.listener.report_unparsed(self, reason)
+        why = self._why if self._why is not None and self._why.reason is reason else None
+        reply = self.listener.worded(
+            refusal(reason, why and f"{why.cause.sentence[:1].upper()}{why.cause.sentence[1:]}.")
+        )
+        self.listener.report_unparsed(self, reason, why)
         self.write(encode_reply(reply, head_only=False, connection=b"Connection: close\r\n"))
         self._close()
 
@@ -680,6 +688,15 @@ def _reason_of(exc: Exception, request_line: int) -> Reason:
     if isinstance(exc, LineTooLong):
         return Reason.REQUEST_LINE_TOO_LONG if exc.args[1] == request_line else Reason.HEADERS_TOO_LARGE
     return Reason.MALFORMED_REQUEST
+
+
+def _unreadable(data: bytes) -> Fault | None:
+    """What is known of a head that the parser did not take: mistakes that clients are known to make."""
+    if data.startswith(b"PRI * HTTP/2.0"):
+        return Fault(Cause.HTTP2_PRIOR_KNOWLEDGE)
+    if data[:2] == b"\x16\x03":
+        return Fault(Cause.TLS_TO_PLAIN_PORT)
+    return Fault(Cause.TARGET_NOT_ENCODED) if _RAW_TARGET.match(data) else None
 
 
 def address_of(peer: object) -> str:

@@ -17,10 +17,12 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from sidecar.core.admission import VerifiedToken
+from sidecar.core.causes import Fault
+from sidecar.core.cross_origin import Fields
 from sidecar.core.events import Decision, RequestDone
 from sidecar.core.headers import NO_TRAILERS, ResponseHeaders
 from sidecar.core.reasons import Reason, Refused
-from sidecar.core.replies import Reply, refusal, without_code
+from sidecar.core.replies import Reply, refusal, with_fields, without_code
 from sidecar.core.trailers import trailer_section
 from sidecar.proxy.pool import UpstreamPool
 from sidecar.proxy.rules import RequestRules
@@ -74,8 +76,12 @@ class Exchange:
     trailer_names: Set[bytes] = NO_TRAILERS
     decision = Decision.REFUSED
     reason: Reason | None = None
+    fault: Fault | None = None  # what of the upstream's is behind the reason
     client_id: str | None = None
+    user: str | None = None
+    told = False  # by an event of its own
     path = ""
+    shared: Fields = ()  # what any answer of ours carries, so that a page may read it
     status = 0
     task: asyncio.Task[None] | None = None
     sent_at = 0.0
@@ -153,7 +159,9 @@ class Exchange:
         self.status = reply.status
         self.reason = reply.reason
         self.client_id = reply.client_id or self.client_id
-        reply = self._services.worded(reply)
+        self.user = reply.user or self.user
+        self.told = reply.told
+        reply = self._services.worded(with_fields(reply, self.shared))
         self.connection.write(encode_reply(reply, head_only=self.head_request, connection=self._connection_line()))
         self._end()
 
@@ -238,7 +246,7 @@ class Exchange:
                     left -= len(data)
                     if left < 0:
                         upstream.abandon()
-                        self.on_failure(Reason.BODY_TOO_LARGE)
+                        self._fail(Reason.BODY_TOO_LARGE)
                         return
                 upstream.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
                 await upstream.drain()
@@ -248,7 +256,7 @@ class Exchange:
             # The upstream must not take a part for the whole; the connection's owner answers the client.
             upstream.abandon()
             if not self.ended:
-                self.on_failure(Reason.MALFORMED_REQUEST)
+                self._fail(Reason.MALFORMED_REQUEST)
 
     def _last_chunk(self) -> bytes:
         """The end of a chunked request, with the trailers that were announced."""
@@ -379,7 +387,11 @@ class Exchange:
         self._stop_body()
         self._end(now)
 
-    def on_failure(self, reason: Reason) -> None:
+    def on_failure(self, fault: Fault) -> None:
+        self.fault = fault
+        self._fail(fault.reason)
+
+    def _fail(self, reason: Reason) -> None:
         if self._upstream is not None:
             self._upstream.abandon()  # it may still have an answer to what it got: nobody wants that any more
             self._upstream = None
@@ -459,6 +471,7 @@ class Exchange:
             services.tally(self.decision, self.status, now - self.started, self._upstream_seconds)
             self.connection.exchange_ended(self, now)
             return
+        verified = self.verified
         services.report(
             RequestDone(
                 self.decision,
@@ -470,6 +483,9 @@ class Exchange:
                 self.path,
                 self.client_id,
                 self.connection.peer,
+                self.fault,
+                self.user or (verified.token.user if verified is not None else None),
+                self.told,
             )
         )
         self.connection.exchange_ended(self, now)

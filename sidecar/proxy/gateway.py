@@ -15,6 +15,7 @@ from aiohttp import HttpVersion11
 
 from sidecar.core import credentials
 from sidecar.core.admission import VerifiedToken, objection
+from sidecar.core.cross_origin import Fields
 from sidecar.core.events import Decision
 from sidecar.core.headers import RequestHeaders, client_address, forwarded_block, read_request_headers
 from sidecar.core.paths import Target, split_target
@@ -22,6 +23,7 @@ from sidecar.core.policy import Access, Route
 from sidecar.core.reasons import Plane, Reason, Refused
 from sidecar.core.replies import EndpointRequest, Reply, refusal
 from sidecar.core.revocations import RevocationView
+from sidecar.core.tokens import AccessToken
 from sidecar.proxy.connection import RequestBroken
 from sidecar.proxy.exchange import BodyTooLarge, Exchange
 from sidecar.proxy.rules import RequestRules, Routed
@@ -30,6 +32,7 @@ _ENDPOINT_BODY: Final = 64 * 1024
 _MOST_ROUTED: Final = 4096
 # In Python 3.11 a member of an enumeration is looked up by a function, each time.
 _TOKEN, _ADMITTED = Access.TOKEN, Decision.ADMITTED
+_KEPT_OUT: Final = (Plane.PROTECTED, Plane.REQUEST)  # where a refusal says that nothing was let through
 # What reading a token ends with, by these rules, whenever it is read.
 _FOR_GOOD: Final = frozenset(
     [
@@ -98,12 +101,18 @@ class Gateway:
             elif access is Access.PUBLIC:
                 self._forward_public(exchange, rules, routed.target, headers)
             else:
-                raise Refused(Reason.DENIED_BY_ROUTE, client_id=self._who(rules, routed.target, headers))
+                raise self._closed(exchange, rules, routed.target, headers)
         except Refused as exc:
             self._refuse(exchange, exc)
         except Exception as exc:  # noqa: BLE001  a defect of ours must not admit, nor take the worker down
             self._log_failure("gateway", exc)
             exchange.refuse(Reason.INTERNAL)
+
+    def turn_away(self, exchange: Exchange) -> None:
+        """Refuse a request, of which nothing was looked at yet: there are too many."""
+        exchange.rules = self._rules
+        if not self._share(exchange, exchange.message.path.partition("?")[0]):
+            exchange.refuse(Reason.OVERLOADED)
 
     def _handle_again(self, exchange: Exchange, rules: RequestRules) -> bool:
         """Handle a request whose head repeats the one before on its connection, for a target whose route is known: what was
@@ -262,15 +271,27 @@ class Gateway:
             detail = None
             if reason is Reason.INSUFFICIENT_SCOPE:
                 detail = f"This route needs the scope {' '.join(sorted(route.scope))}."
-            raise Refused(reason, detail, client_id=verified.client_id)
+            raise _refused(reason, verified.token, detail)
 
-    def _who(self, rules: RequestRules, target: Target, headers: RequestHeaders) -> str | None:
-        """Whose token it is, as far as the signature is good: for the log of a closed route."""
+    def _closed(self, exchange: Exchange, rules: RequestRules, target: Target, headers: RequestHeaders) -> Refused:
+        """The refusal of a closed route, which says whose token came along as far as the signature is good."""
+        reason = Reason.DENIED_BY_ROUTE
         try:
             token = self._find_credential(rules, target, headers).token
-            return rules.tokens.read_signed(token).client_id if token else None
+            if token is None and self._body_may_hold_token(exchange, rules, headers):
+                token = self._token_that_came(exchange, rules, headers)
+            return _refused(reason, rules.tokens.read_signed(token)) if token else Refused(reason)
         except Refused as exc:
-            return exc.client_id
+            return Refused(reason, client_id=exc.client_id, user=exc.user)
+
+    @staticmethod
+    def _token_that_came(exchange: Exchange, rules: RequestRules, headers: RequestHeaders) -> str | None:
+        """The token of a body that came with its head: no closed route waits for more of it."""
+        payload, limit = exchange.payload, rules.credentials.body_limit
+        if not payload.is_eof() or payload.exception() is not None or payload.total_bytes > limit:
+            return None
+        found = _token_in_body(payload.read_nowait(), headers).tokens
+        return found[0] if len(set(found)) == 1 else None
 
     def _forward(
         self,
@@ -330,7 +351,9 @@ class Gateway:
         exchange.decision = Decision.LOCAL
         target = routed.target
         endpoint = rules.endpoints[routed.route.path]
-        raw = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in exchange.message.raw_headers)
+        if self._share(exchange, routed.route.path):
+            return
+        raw = _fields(exchange)
         connection = exchange.connection
         sender = client_address(headers.forwarded, peer=connection.peer, trusts=connection.listener.trusts)
 
@@ -351,6 +374,20 @@ class Gateway:
 
         exchange.await_body()
         exchange.task = exchange.connection.loop.create_task(answer())
+
+    @staticmethod
+    def _share(exchange: Exchange, path: str) -> bool:
+        """Let a page read what is answered at `path`, if it may. Whether all is said: its browser was asking."""
+        sharing = exchange.rules.sharing.get(path)
+        if sharing is None:
+            return False
+        headers = _fields(exchange)
+        exchange.shared = sharing.fields(headers)
+        preflight = sharing.preflight(exchange.message.method, headers)
+        if preflight is not None:
+            exchange.decision = Decision.LOCAL
+            exchange.respond(preflight)
+        return preflight is not None
 
     # A token in the body.
 
@@ -453,15 +490,16 @@ class Gateway:
 
     def _refuse(self, exchange: Exchange, refused: Refused) -> None:
         reason = refused.reason
-        if exchange.decision is not Decision.LOCAL and reason.plane is Plane.PROTECTED:
+        if exchange.decision is not Decision.LOCAL and reason.plane in _KEPT_OUT:
             exchange.decision = Decision.REFUSED
         exchange.client_id = refused.client_id or exchange.client_id
+        exchange.user = refused.user or exchange.user
         exchange.refuse(reason, refused.detail, *_challenge(refused, exchange.rules.realm))
 
     @staticmethod
     def _reply(refused: Refused, rules: RequestRules) -> Reply:
         headers = _challenge(refused, rules.realm)
-        return refusal(refused.reason, refused.detail, *headers, client_id=refused.client_id)
+        return refusal(refused.reason, refused.detail, *headers, client_id=refused.client_id, user=refused.user)
 
 
 def _challenge(refused: Refused, realm: str) -> list[tuple[str, str]]:
@@ -477,9 +515,18 @@ def _challenge(refused: Refused, realm: str) -> list[tuple[str, str]]:
     return [("WWW-Authenticate", challenge)]
 
 
+def _refused(reason: Reason, token: AccessToken, detail: str | None = None) -> Refused:
+    """A refusal that names whose token it was."""
+    return Refused(reason, detail, client_id=token.client_id, user=token.user)
+
+
 def _request_line(exchange: Exchange, path: str, query: str | None) -> bytes:
     method = exchange.message.method
     return (f"{method} {path} HTTP/1.1\r\n" if query is None else f"{method} {path}?{query} HTTP/1.1\r\n").encode()
+
+
+def _fields(exchange: Exchange) -> Fields:
+    return tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in exchange.message.raw_headers)
 
 
 def _media_type(headers: RequestHeaders) -> str | None:

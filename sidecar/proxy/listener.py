@@ -10,6 +10,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from sidecar.core.capacity import told_beyond
+from sidecar.core.causes import Fault
 from sidecar.core.events import Decision, RequestDone
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import Reply
@@ -124,7 +125,7 @@ class Listener:
         self.in_flight += 1
         exchange = connection.exchange = Exchange(connection, message, payload, self._services, now)
         if self.in_flight > self.limits.in_flight:
-            exchange.refuse(Reason.OVERLOADED)
+            self._gateway.turn_away(exchange)
         else:
             self._gateway.handle(exchange)
         return connection.exchange
@@ -159,9 +160,9 @@ class Listener:
         """A reply of ours as those expect it who call this API."""
         return self._services.worded(reply)
 
-    def report_unparsed(self, connection: ClientConnection, reason: Reason) -> None:
-        """A request was refused before it could be read."""
-        event = RequestDone(Decision.REFUSED, reason.status, 0.0, None, reason, "-", "-", None, connection.peer)
+    def report_unparsed(self, connection: ClientConnection, reason: Reason, fault: Fault | None = None) -> None:
+        """A request was refused before it could be read; `fault` says why, as far as that is known."""
+        event = RequestDone(Decision.REFUSED, reason.status, 0.0, None, reason, "-", "-", None, connection.peer, fault)
         self._services.report(event)
 
     def check(self, now: float) -> None:

@@ -23,7 +23,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from sidecar.core.reasons import Reason
+from sidecar.core.causes import Cause, Fault
+from sidecar.proxy.faults import unreachable
 from sidecar.proxy.shapes import Shapes
 from sidecar.proxy.upstream import PoolLimits, Receiver, UpstreamConnection, UpstreamTimeouts
 
@@ -223,7 +224,7 @@ class UpstreamPool:
 
     def _open(self, receiver: Receiver, request: bytes, address: int) -> None:
         if len(self.connections) + self._expected >= self.limits.max_connections and not self._spare():
-            receiver.on_failure(Reason.OVERLOADED)
+            receiver.on_failure(Fault(Cause.ALL_CONNECTIONS_BUSY))
             return
         self._upstreams[address].exchanges += 1  # at once, for the next choice
         self._expected += 1
@@ -244,38 +245,43 @@ class UpstreamPool:
             outcome = await self._reach(receiver, address)
         finally:
             self._expected -= 1  # in the same step as the connection begins to count: it never does twice
-        if isinstance(outcome, Reason):
+        if isinstance(outcome, Fault):
             receiver.on_failure(outcome)
         else:
             self._use(outcome, receiver, request)
 
-    async def _reach(self, receiver: Receiver, address: int) -> UpstreamConnection | Reason:
+    async def _reach(self, receiver: Receiver, address: int) -> UpstreamConnection | Fault:
         """A connection to the upstream at `address`, or else to another; or why there is none."""
         tried: list[int] = []
         while True:
             upstream = self._upstreams[address]
-            fault = Reason.UPSTREAM_UNREACHABLE
-            try:
-                async with asyncio.timeout(self.timeouts.connect):
-                    return await upstream.connect(self._factory(address))
-            except TimeoutError:
-                fault = Reason.UPSTREAM_TIMEOUT
-            except OSError:
-                pass
+            outcome = await self._connection_to(address)
+            if not isinstance(outcome, Fault):
+                return outcome
             upstream.exchanges -= 1
+            if outcome.cause is Cause.NO_SOCKETS:
+                return outcome  # that is no upstream's fault
             self._pass_over(upstream)
             tried.append(address)
             if len(tried) == len(self._upstreams) or not receiver.wanted:
-                return fault
+                return outcome
             address = self._choose(tried)
             self._upstreams[address].exchanges += 1
+
+    async def _connection_to(self, address: int) -> UpstreamConnection | Fault:
+        try:
+            async with asyncio.timeout(self.timeouts.connect):
+                return await self._upstreams[address].connect(self._factory(address))
+        except (OSError, ValueError) as exc:  # the latter of names that are none, such as a..b
+            parts = urlsplit(self._urls[address])
+            return unreachable(exc, secure=parts.scheme == "https", by_file=parts.scheme == "unix")
 
     def _use(self, connection: UpstreamConnection, receiver: Receiver, request: bytes) -> None:
         upstream = self._upstreams[connection.address]
         transport = connection.transport
         if transport is None or transport.is_closing():  # it was lost before this task went on
             upstream.exchanges -= 1
-            receiver.on_failure(Reason.UPSTREAM_UNREACHABLE)
+            receiver.on_failure(Fault(Cause.CLOSED_WITHOUT_ANSWER))
             return
         self.connections.add(connection)
         if receiver.wanted:
@@ -305,19 +311,17 @@ class UpstreamPool:
             if now - since > self.timeouts.stream:
                 connection.abandon()
 
-    async def probe(self) -> bool:
-        """Whether an upstream accepts connections (for readiness)."""
+    async def probe(self) -> Sequence[Cause]:
+        """Nothing when an upstream accepts connections; else why none does, each cause once (for readiness)."""
+        causes: dict[Cause, None] = {}
         for address, upstream in enumerate(self._upstreams):
-            if upstream.idle:
-                return True
-            try:
-                async with asyncio.timeout(self.timeouts.connect):
-                    connection = await upstream.connect(self._factory(address))
-            except (OSError, TimeoutError):
-                continue
-            connection.close()
-            return True
-        return False
+            outcome = None if upstream.idle else await self._connection_to(address)
+            if not isinstance(outcome, Fault):
+                if outcome is not None:
+                    outcome.close()
+                return ()
+            causes[outcome.cause] = None
+        return tuple(causes)
 
     async def close(self) -> None:
         """Close every connection, and wait for those being opened to be given up."""

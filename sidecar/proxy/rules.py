@@ -8,6 +8,7 @@ from collections.abc import Mapping, Set
 from typing import NamedTuple
 
 from sidecar.core.admission import AdmissionRules
+from sidecar.core.cross_origin import Sharing
 from sidecar.core.headers import Kinds
 from sidecar.core.paths import Target
 from sidecar.core.policy import Route, RoutePolicy
@@ -45,7 +46,8 @@ class Routed(NamedTuple):
 
 
 class RequestRules:
-    """One generation of the rules. `endpoints` are ours, by path; `realm` is that of challenges. `cache` and `routed` remember
+    """One generation of the rules. `endpoints` are ours, by path, and `sharing` says
+    what pages of other origins may read of them; `realm` is that of challenges. `cache` and `routed` remember
     what was found out by these rules."""
 
     __slots__ = (
@@ -60,6 +62,7 @@ class RequestRules:
         "policy",
         "realm",
         "routed",
+        "sharing",
         "tokens",
     )
 
@@ -69,6 +72,7 @@ class RequestRules:
         *,
         policy: RoutePolicy,
         endpoints: Mapping[str, Endpoint],
+        sharing: Mapping[str, Sharing],
         tokens: TokenRules,
         admission: AdmissionRules,
         credentials: CredentialRules,
@@ -79,6 +83,7 @@ class RequestRules:
         self.generation = generation
         self.policy = policy
         self.endpoints = endpoints
+        self.sharing = sharing
         self.tokens = tokens
         self.admission = admission
         self.credentials = credentials

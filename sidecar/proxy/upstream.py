@@ -33,13 +33,15 @@ from typing import Final, NamedTuple, Protocol
 
 import httptools
 
+from sidecar.core.causes import Cause, Fault
 from sidecar.core.headers import InvalidResponse, ResponseHeaders, read_response_headers, trailer_pieces
-from sidecar.core.reasons import Reason
+from sidecar.proxy.faults import lost, unreadable
 from sidecar.proxy.shapes import Shapes, Whole
 from sidecar.proxy.wire import date_line
 
 _MAX_HEAD = 256 * 1024  # a response head or trailers beyond this are no HTTP server's
 _BODYLESS = (204, 304)
+_NO_UPGRADE: Final = "without Connection: upgrade, or without Upgrade"
 _READ = 256 * 1024
 _LINE_END: Final = re.compile(rb"[ \t]+\r\n")
 _PHRASE: Final = re.compile(rb"[\t -~\x80-\xff]*")  # RFC 9112 section 4
@@ -123,8 +125,8 @@ class Receiver(Protocol):
     def flush(self) -> None:
         """All that came with one read has been given: hand it on."""
 
-    def on_failure(self, reason: Reason) -> None:
-        """There will be no (more) response."""
+    def on_failure(self, fault: Fault) -> None:
+        """There will be no (more) response, and why."""
 
     def may_reuse(self) -> bool:
         """Whether the request was sent whole."""
@@ -246,7 +248,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._trailers: list[tuple[bytes, bytes]] = []
         self._keep_alive = False
         self._until_eof = False
-        self._invalid = False
+        self._invalid: Fault | None = None
         self._head_bytes = 0  # since the last byte of a body: heads, trailers, and what frames chunks
 
     # Called by the pool.
@@ -340,7 +342,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.abandon()
             if not clients_turn and not unread and not held_back:  # else the client may have kept it waiting
                 self._pool.failed(self)
-            receiver.on_failure(Reason.UPSTREAM_TIMEOUT)
+            receiver.on_failure(Fault(Cause.STALLED if self._final else Cause.NO_ANSWER))
 
     # Called by the event loop.
 
@@ -370,7 +372,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._pool.resend(receiver, self.request)
         else:
             self._pool.failed(self)
-            receiver.on_failure(Reason.UPSTREAM_INVALID if self.seen else Reason.UPSTREAM_UNREACHABLE)
+            receiver.on_failure(lost(exc, begun=self.seen, kept=self.reused))
 
     def _read_last(self) -> None:
         """Read what came before our writing failed: the kernel has it, but uvloop stops reading with the first error. Its end
@@ -438,12 +440,10 @@ class UpstreamConnection(asyncio.Protocol):
             if self._switch is not None and receiver.awaits_switch and not self._invalid:
                 self._start_tunnel(receiver, data[exc.args[0] :], now)
                 return
-            self._invalid = True
-        except httptools.HttpParserError:
-            self._invalid = True
-        else:
-            self._invalid = self._invalid or self._switch is not None  # 101 without Connection: upgrade
-        if self._invalid or self._head_bytes > _MAX_HEAD:
+            self._invalid = self._invalid or _bad_switch(receiver)
+        except httptools.HttpParserError as exc:
+            self._invalid = self._invalid or unreadable(data if first else b"", str(exc))
+        if self._invalid or self._switch is not None or self._head_bytes > _MAX_HEAD:
             self._fail(receiver)
         elif self._complete:
             if first and self._keep_alive and not receiver.head_request:
@@ -460,7 +460,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _fail(self, receiver: Receiver) -> None:
         """The answer is not one that may be passed on."""
-        self._invalid = True
+        if self._invalid is None:
+            without = self._switch is not None
+            self._invalid = Fault(Cause.BAD_SWITCH, _NO_UPGRADE) if without else Fault(Cause.HEAD_TOO_LARGE)
         if self._complete:
             self._pool.unasked(self)  # more came than the answer
         self.abandon()
@@ -468,7 +470,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._parser.get_status_code() == 101 and receiver.upgrade
         ):  # a client that spoke too early is no fault of it
             self._pool.failed(self)
-        receiver.on_failure(Reason.UPSTREAM_INVALID)
+        receiver.on_failure(self._invalid)
 
     def _start_tunnel(self, receiver: Receiver, data: bytes, now: float) -> None:
         assert self._switch is not None  # noqa: S101  the caller checked it
@@ -505,7 +507,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._headers = []
         self._reason = b""
         if self._complete:
-            self._invalid = True  # bytes after the end of the response
+            self._invalid = Fault(Cause.BYTES_AFTER_ANSWER)
 
     def on_status(self, reason: bytes) -> None:
         self._reason += reason
@@ -523,11 +525,14 @@ class UpstreamConnection(asyncio.Protocol):
         status = self._parser.get_status_code()
         try:
             headers = read_response_headers(self._headers)
-        except InvalidResponse:
-            self._invalid = True
+        except InvalidResponse as exc:
+            self._invalid = Fault(Cause.BAD_FRAMING, str(exc))
             return
-        if self._misframed(status, headers) or not _PHRASE.fullmatch(self._reason):
-            self._invalid = True
+        if self._misframed(status, headers):
+            self._invalid = Fault(Cause.BAD_FRAMING, "a body where none may be, or chunks over HTTP/1.0")
+            return
+        if not _PHRASE.fullmatch(self._reason):
+            self._invalid = Fault(Cause.NOT_HTTP, "a control character in the reason phrase")
             return
         if status < 200:
             self._informational(receiver, status, headers)
@@ -558,8 +563,10 @@ class UpstreamConnection(asyncio.Protocol):
             headers = read_response_headers(pair for pair in self._headers if pair[0].lower() != b"content-length")
         if status == 101 and receiver.awaits_switch and headers.upgrade:
             self._switch = (self._reason, headers)
-        elif status == 101 or status < 100:
-            self._invalid = True
+        elif status == 101:
+            self._invalid = _bad_switch(receiver)
+        elif status < 100:
+            self._invalid = Fault(Cause.NOT_HTTP, "a status below 100")
         else:
             receiver.on_informational(status, self._reason, headers)
 
@@ -567,7 +574,7 @@ class UpstreamConnection(asyncio.Protocol):
         receiver = self.receiver
         self._head_bytes = 0
         if self._complete:
-            self._invalid = True  # a body in the answer to HEAD
+            self._invalid = Fault(Cause.BAD_FRAMING, "a body in the answer to HEAD")
         elif receiver is not None and not self._invalid:
             receiver.on_body(data)
 
@@ -576,3 +583,11 @@ class UpstreamConnection(asyncio.Protocol):
             self._complete = True
             if self._trailers and self.receiver is not None:
                 self.receiver.on_trailers(trailer_pieces(self._trailers))
+
+
+def _bad_switch(receiver: Receiver) -> Fault:
+    """Why a 101 begins no tunnel."""
+    if not receiver.upgrade:
+        return Fault(Cause.BAD_SWITCH, "nobody had asked for it")
+    early = not receiver.awaits_switch
+    return Fault(Cause.BAD_SWITCH, "the client had sent more than its request" if early else _NO_UPGRADE)

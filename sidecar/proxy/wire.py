@@ -22,7 +22,7 @@ def date_line() -> bytes:
 def encode_reply(reply: Reply, *, head_only: bool, connection: bytes) -> bytes:
     """A whole response; `connection` is the `Connection` line or empty. `head_only` answers HEAD: length, no body.
 
-    A 304 has no body and says no length, which would be taken for that of the 200 (RFC 9110 section 8.6).
+    A 304 has no body and says no length, which would be taken for that of the 200; a 204 never says one (RFC 9110 section 8.6).
     """
     head = _head(reply.status, reply.headers, len(reply.body))
     return b"".join((head, date_line(), connection, b"\r\n", b"" if head_only else reply.body))
@@ -36,5 +36,5 @@ def _head(status: int, headers: tuple[tuple[str, str], ...], length: int) -> byt
     except ValueError:
         phrase = ""
     fields = "".join(f"{name}: {value}\r\n" for name, value in headers)
-    framing = "" if status == 304 else f"Content-Length: {length}\r\n"
+    framing = "" if status in (204, 304) else f"Content-Length: {length}\r\n"
     return f"HTTP/1.1 {status} {phrase}\r\n{fields}{framing}".encode("latin-1")

@@ -83,6 +83,7 @@ def test_a_balancer_that_names_nobody_is_cut(sidecar: Sidecar, upstream: Upstrea
         assert read_all(connection) == b""
     assert upstream.take() == []
     assert sidecar.metric("sidecar_requests_total", decision="refused") == refused + 1  # not silently
+    assert sidecar.record("request_refused", cause="no_preamble")["peer"] == "127.0.0.1"
 
 
 def test_a_second_preamble_is_no_request(sidecar: Sidecar, upstream: Upstream, token: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.support.process import Sidecar, running
 from tests.support.raw import exchange, read_all, read_response
 from tests.support.upstream import Upstream, echo, reply, saying
+from tests.support.waiting import wait_until
 
 
 def head(token: str, *extra: str, method: str = "GET", version: str = "1.1") -> bytes:
@@ -105,3 +106,30 @@ def test_behind_an_address_of_ipv6_a_client_of_ipv4_has_its_own(tmp_path: Path) 
             assert read_response(connection).status == 401
         assert upstream.take()[-1].values("x-forwarded-for") == ["127.0.0.1"]
         assert sidecar.record("request_refused")["peer"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("data", "cause"),
+    [
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9), "http2_prior_knowledge"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(32), "tls_to_plain_port"),
+        ("GET /caf\u00e9?q=1 HTTP/1.1\r\nHost: a\r\n\r\n".encode(), "target_not_encoded"),
+        ("GET /x?q=\u65e5\u672c HTTP/1.1\r\nHost: a\r\n\r\n".encode(), "target_not_encoded"),
+    ],
+)
+def test_the_log_names_what_clients_are_known_to_get_wrong(
+    sidecar: Sidecar, upstream: Upstream, data: bytes, cause: str
+) -> None:
+    response = exchange(sidecar.address, data)
+    assert response.status == 400
+    assert upstream.take() == []
+    line = sidecar.record("request_refused", cause=cause)
+    assert line["reason"] == "malformed_request"
+    assert line["detail"].lower().rstrip(".") == json.loads(response.body)["error_description"].lower().rstrip(".")
+
+
+def test_any_other_nonsense_has_no_cause(sidecar: Sidecar, upstream: Upstream) -> None:
+    before = len(sidecar.records("request_refused"))
+    assert exchange(sidecar.address, b"nonsense\r\n\r\n").status == 400
+    wait_until(lambda: len(sidecar.records("request_refused")) > before)
+    assert "cause" not in sidecar.records("request_refused")[-1]

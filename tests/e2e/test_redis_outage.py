@@ -72,8 +72,10 @@ def test_when_redis_dies_it_is_503_and_never_401_and_comes_back_by_itself(
         assert sidecar.token(), "issuing needs no store"
         assert sidecar.metric("sidecar_store_up") == 0
         assert sidecar.metric("sidecar_revocation_feed_staleness_seconds") > 1
-        assert sidecar.metric("sidecar_auth_failures_total", plane="protected", reason="store_unavailable") > 0
-        assert sidecar.metric("sidecar_auth_failures_total", plane="token", reason="store_unavailable") == 1
+        assert sidecar.metric("sidecar_own_failures_total", reason="store_unavailable") > 1
+        assert sidecar.metric("sidecar_requests_total", decision="refused", code="503") > 0
+        assert sidecar.metric("sidecar_requests_total", decision="local", code="503") == 1
+        assert sidecar.metric("sidecar_auth_failures_total", reason="store_unavailable") == 0
         redis_server.start()
         wait_until(lambda: call(sidecar, good) == (200, ""))
         assert call(sidecar, revoked) == (401, "revoked")

@@ -14,7 +14,7 @@ import pytest
 from tests.support.holding import Holding, held
 from tests.support.process import Sidecar, configuration, running
 from tests.support.raw import Response, exchange, read_all, read_response
-from tests.support.upstream import Answer, Received, Upstream, reply, saying
+from tests.support.upstream import Answer, Endless, Received, Unanswering, Upstream, reply, saying
 from tests.support.waiting import wait_until
 
 NO_LINGER = struct.pack("ii", 1, 0)  # closing resets the connection
@@ -151,21 +151,12 @@ ENDLESS = {
 def test_what_frames_a_body_has_a_limit(sidecar: Sidecar, upstream: Upstream, token: str, case: str) -> None:
     """It ends the answer long before it fills our memory."""
     first, more = ENDLESS[case]
-    sent = 0
-
-    def endless(_: Received, connection: socket.socket) -> bool:
-        nonlocal sent
-        connection.sendall(first)
-        with contextlib.suppress(OSError):
-            while sent < 64 * 1024 * 1024:
-                sent += connection.send(more * 8192)
-        return False
-
-    upstream.answer = endless
+    endless = upstream.answer = Endless(first, more * 8192, 64 * 1024 * 1024)
     response = exchange(sidecar.address, head(token))
     assert response.status in (200, 502)
     assert not (response.status == 200 and response.complete)
-    wait_until(lambda: 0 < sent < 32 * 1024 * 1024)
+    assert endless.ended.wait(10)
+    assert 0 < endless.sent < 32 * 1024 * 1024
     upstream.answer = saying(reply(200, b"next"))
     assert exchange(sidecar.address, head(token)).body == b"next"
 
@@ -217,10 +208,11 @@ def test_a_client_that_pauses_its_upload_is_waited_for(slow: tuple[Sidecar, Upst
 def test_a_client_that_stops_its_upload_is_408_and_no_fault_of_the_upstream(slow: tuple[Sidecar, Upstream]) -> None:
     """Its half of a request is cut at once, so that no late answer follows the 408."""
     sidecar, upstream = slow
+    upload = upstream.answer = Unanswering()
+    upstream.early = True
     data = head(sidecar.token(), method="PUT", extra="Content-Length: 8\r\n") + b"abcd"
-    closed = upstream.closed
     assert exchange(sidecar.address, data, "PUT").status == 408
-    wait_until(lambda: upstream.closed > closed, within=0.3)
+    assert upload.gone.wait(0.3)
     assert sidecar.metric("sidecar_upstream_failures_total", reason="upstream_timeout") == 0
 
 

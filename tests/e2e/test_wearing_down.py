@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.process import Sidecar, get
 from tests.support.raw import Response, exchange, read_all, read_response
-from tests.support.upstream import Received, Upstream, reply
+from tests.support.upstream import Endless, Upstream, reply
 from tests.support.waiting import wait_until
 
 HEADER_LIMIT, LINE_LIMIT = 16 * 1024, 4 * 1024
@@ -184,24 +184,13 @@ def test_a_client_that_does_not_read_is_cut_and_holds_no_memory(
     sidecar: Sidecar, upstream: Upstream, token: str
 ) -> None:
     """The upstream is read no faster than the client takes it."""
-    sent = 0
-
-    def endless(received: Received, connection: socket.socket) -> bool:
-        nonlocal sent
-        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        with contextlib.suppress(OSError):
-            while sent < 256 * 1024 * 1024:
-                sent += connection.send(bytes(65536))
-        return False
-
-    upstream.answer = endless
+    endless = upstream.answer = Endless(b"HTTP/1.1 200 OK\r\n\r\n", bytes(65536), 256 * 1024 * 1024)
     head = f"GET /x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"
     with socket.create_connection(sidecar.address, timeout=5) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.sendall(head.encode())
-        closed = upstream.closed
-        wait_until(lambda: upstream.closed > closed)
-    assert sent < 32 * 1024 * 1024
+        assert endless.ended.wait(10)
+    assert endless.sent < 32 * 1024 * 1024
 
 
 def test_pipelined_requests_are_answered_in_order(sidecar: Sidecar, upstream: Upstream, token: str) -> None:

@@ -32,7 +32,9 @@ class Authority:
         self.ca = folder / f"{name}.pem"
         self.ca.write_bytes(built.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, valid: tuple[int, int] = (-1, 24)
+    ) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         return (
             x509.CertificateBuilder()
@@ -40,8 +42,8 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
+            .not_valid_before(now + datetime.timedelta(hours=valid[0]))
+            .not_valid_after(now + datetime.timedelta(hours=valid[1]))
         )
 
     def trusting(self) -> ssl.SSLContext:
@@ -50,14 +52,23 @@ class Authority:
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # from Python 3.13 on it asks for extensions that ours lack
         return context
 
-    def issue(self, file: str, common_name: str, *, host: str = "127.0.0.1", uri: str = "") -> Pair:
-        """A certificate for `host` and `localhost`, in `file`.pem and `file`.key."""
+    def issue(
+        self,
+        file: str,
+        common_name: str,
+        *,
+        host: str = "127.0.0.1",
+        uri: str = "",
+        valid: tuple[int, int] = (-1, 24),
+    ) -> Pair:
+        """A certificate for `host` and `localhost`, in `file`.pem and `file`.key; `valid` from and until so many hours from
+        now."""
         key = ec.generate_private_key(ec.SECP256R1())
         names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(host))]
         if uri:
             names.append(x509.UniformResourceIdentifier(uri))
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-        built = self._builder(subject, key.public_key()).add_extension(
+        built = self._builder(subject, key.public_key(), valid).add_extension(
             x509.SubjectAlternativeName(names), critical=False
         )
         pair = Pair(self._folder / f"{file}.pem", self._folder / f"{file}.key")

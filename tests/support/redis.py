@@ -23,11 +23,11 @@ def free_port() -> int:
 class RedisServer:
     """A server without persistence: a restart loses its data, like a failover to an empty replica.
 
-    `options` are added to its command line (`requirepass`, `tls-port` and so on).
+    `options` are added to its command line (`requirepass`, `tls-port` and so on); `port`: not just any.
     """
 
-    def __init__(self, *options: str, password: str = "") -> None:
-        self.port = free_port()
+    def __init__(self, *options: str, password: str = "", port: int = 0) -> None:
+        self.port = port or free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="redis-"))
         self.unix_socket = self.folder / "redis.sock"
         self._options = [*options, *(["--requirepass", password] if password else [])]

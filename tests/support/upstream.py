@@ -53,6 +53,38 @@ def saying(data: bytes, *, keep: bool = True) -> Answer:
     return answer
 
 
+class Unanswering:
+    """Never answers, and reads until the other side has closed: `gone` is set then."""
+
+    def __init__(self) -> None:
+        self.gone = threading.Event()
+
+    def __call__(self, _: Received, connection: socket.socket) -> bool:
+        with contextlib.suppress(ConnectionError):
+            while connection.recv(65536):
+                pass
+        self.gone.set()
+        return False
+
+
+class Endless:
+    """An answer of `first`, and `more` again and again, up to `most` bytes. `ended` is set when nobody takes them any more;
+    `sent` counts them."""
+
+    def __init__(self, first: bytes, more: bytes, most: int) -> None:
+        self._first, self._more, self._most = first, more, most
+        self.sent = 0
+        self.ended = threading.Event()
+
+    def __call__(self, _: Received, connection: socket.socket) -> bool:
+        with contextlib.suppress(OSError):
+            connection.sendall(self._first)
+            while self.sent < self._most:
+                self.sent += connection.send(self._more)
+        self.ended.set()
+        return False
+
+
 class Upstream:
     """Listens on a free port of loopback, a thread per connection."""
 

@@ -13,7 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.events import Decision, RequestDone, StoreChanged, TokenIssued, TokenRevoked
+from sidecar.core.causes import Cause, Fault
+from sidecar.core.events import (
+    Decision,
+    Event,
+    LoginFailed,
+    LogoutFailed,
+    RequestDone,
+    StoreChanged,
+    TokenIssued,
+    TokenRevoked,
+    UserLoggedIn,
+    UserLoggedOut,
+)
 from sidecar.core.reasons import Reason
 from sidecar.ops.log_writer import LogWriter
 from sidecar.ops.logs import AccessLog, JsonFormatter, RequestLines, TextFormatter, configure, lines_dropped, redact
@@ -135,9 +147,41 @@ def test_refusals_and_upstream_faults_are_always_logged(stream: io.StringIO) -> 
     log.on_event(done(Decision.LOCAL, Reason.BAD_CLIENT_SECRET))
     assert [(r["level"], r["event"], r["reason"]) for r in records(stream)] == [
         ("info", "request_refused", "revoked"),
-        ("warning", "request_admitted", "upstream_timeout"),
+        ("warning", "request_failed", "upstream_timeout"),
         ("info", "request_local", "bad_client_secret"),
     ]
+
+
+A, P, R, L = Decision.ADMITTED, Decision.PUBLIC, Decision.REFUSED, Decision.LOCAL
+NAMES = {
+    (R, Reason.EXPIRED): ("info", "request_refused"),
+    (R, Reason.HEADERS_TOO_LARGE): ("info", "request_refused"),
+    (R, Reason.STORE_UNAVAILABLE): ("warning", "request_refused"),
+    (R, Reason.OVERLOADED): ("warning", "request_refused"),
+    (R, Reason.INTERNAL): ("error", "request_refused"),
+    (A, Reason.UPSTREAM_INVALID): ("warning", "request_failed"),
+    (P, Reason.UPSTREAM_UNREACHABLE): ("warning", "request_failed"),
+    (A, Reason.OVERLOADED): ("warning", "request_failed"),
+    (A, Reason.INTERNAL): ("error", "request_failed"),
+    (A, Reason.BODY_TOO_LARGE): ("info", "request_refused"),
+    (P, Reason.REQUEST_TIMEOUT): ("info", "request_refused"),
+    (A, Reason.EXPIRED): ("info", "request_lapsed"),
+    (A, Reason.REVOKED): ("info", "request_lapsed"),
+    (L, Reason.BAD_CLIENT_SECRET): ("info", "request_local"),
+    (L, Reason.METHOD_NOT_ALLOWED): ("info", "request_local"),
+    (L, Reason.STORE_UNAVAILABLE): ("warning", "request_failed"),
+    (L, Reason.INTERNAL): ("error", "request_failed"),
+}
+
+
+@pytest.mark.parametrize(("decision", "reason"), NAMES, ids=str)
+def test_event_and_level_say_what_became_of_a_request(stream: io.StringIO, decision: Decision, reason: Reason) -> None:
+    configure("info", "json", stream)
+    log = AccessLog(logging.getLogger("sidecar.access"), "off")
+    log.on_event(done(decision, reason))
+    (record,) = records(stream)
+    assert (record["level"], record["event"]) == NAMES[decision, reason]
+    assert (record["reason"], record["plane"]) == (reason.word, reason.plane.value)
 
 
 def test_what_happens_to_store_and_tokens_is_logged_without_a_token(stream: io.StringIO) -> None:
@@ -177,7 +221,9 @@ def test_many_lines_at_a_time_are_the_lines_of_the_logger(
 ) -> None:
     monkeypatch.setattr("time.time", lambda: 1_800_000_000.5)
     configure("info", "json", stream)
-    event = RequestDone(decision, 401, 0.01234, None, reason, "GET", path, None if path == "/a" else path, "::1")
+    who = None if path == "/a" else path
+    fault = Fault(Cause.NO_ANSWER, path) if reason is Reason.UPSTREAM_TIMEOUT else None
+    event = RequestDone(decision, 401, 0.01234, None, reason, "GET", path, who, "::1", fault, user=who)
     logger = logging.getLogger("sidecar.access")
     AccessLog(logger, "info").on_event(event)
     expected = stream.getvalue()
@@ -201,7 +247,8 @@ def test_the_lines_of_issued_tokens_are_those_of_the_logger(
 ) -> None:
     monkeypatch.setattr("time.time", lambda: 1_800_000_000.5)
     configure("info", "json", stream)
-    event, logger = TokenIssued("client_credentials", client_id, "j-1"), logging.getLogger("sidecar.access")
+    user = None if client_id == "/a" else client_id
+    event, logger = TokenIssued("client_credentials", client_id, "j-1", user), logging.getLogger("sidecar.access")
     AccessLog(logger, "off").on_event(event)
     expected = stream.getvalue()
     log = AccessLog(logger, "off", RequestLines(stream, later=lambda *_: None, clock=lambda: 1_800_000_000.5))
@@ -213,6 +260,45 @@ def test_the_lines_of_issued_tokens_are_those_of_the_logger(
     log.on_event(event)
     log.close()
     assert stream.getvalue() == 2 * expected, "not at this level"
+
+
+PEOPLE: list[tuple[Event, dict[str, str]]] = [
+    (UserLoggedIn("anna", "c", "::1"), {"event": "login", "user": "anna", "client_id": "c", "peer": "::1"}),
+    (LoginFailed(Reason.BAD_CREDENTIALS, None, "c", "::1"),
+     {"event": "login_failed", "reason": "bad_credentials", "client_id": "c", "peer": "::1"}),
+    (UserLoggedOut("\x1b[31m\n", "::1"), {"event": "logout", "user": "\x1b[31m\n", "peer": "::1"}),
+    (LogoutFailed(Reason.STORE_UNAVAILABLE, "anna", "::1"),
+     {"event": "logout_failed", "reason": "store_unavailable", "user": "anna", "peer": "::1"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("event", "fields"), PEOPLE)
+def test_the_lines_of_logins_and_logouts_are_those_of_the_logger(
+    stream: io.StringIO, monkeypatch: pytest.MonkeyPatch, event: Event, fields: dict[str, str]
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1_800_000_000.5)
+    configure("info", "json", stream)
+    logger = logging.getLogger("sidecar.access")
+    AccessLog(logger, "off").on_event(event)
+    expected = stream.getvalue()
+    (record,) = records(stream)
+    level = "warning" if "store_unavailable" in fields.values() else "info"
+    assert record == {"time": "2027-01-15T08:00:00.500Z", "level": level, **fields}
+    log = AccessLog(logger, "off", RequestLines(stream, later=lambda *_: None, clock=lambda: 1_800_000_000.5))
+    log.on_event(event)
+    log.close()
+    assert stream.getvalue() == 2 * expected
+    configure("error", "json", stream)
+    log.on_event(event)
+    log.close()
+    assert stream.getvalue() == 2 * expected, "not at this level"
+
+
+def test_a_request_that_has_an_event_of_its_own_has_no_line(stream: io.StringIO) -> None:
+    configure("info", "json", stream)
+    log = AccessLog(logging.getLogger("sidecar.access"), "info")
+    log.on_event(done(Decision.LOCAL, Reason.BAD_CREDENTIALS)._replace(told=True))
+    assert records(stream) == []
 
 
 def test_no_more_lines_wait_than_are_worth_it_and_a_closed_stream_costs_nothing(stream: io.StringIO) -> None:

@@ -5,11 +5,28 @@ import re
 import subprocess
 from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from sidecar.core.events import Decision, RequestDone, SecretUsed, TokenIssued, TokenRevoked
+from sidecar.core.events import (
+    Decision,
+    LoginFailed,
+    LogoutFailed,
+    RequestDone,
+    SecretUsed,
+    TokenIssued,
+    TokenRevoked,
+    UserLoggedIn,
+    UserLoggedOut,
+)
 from sidecar.core.reasons import Plane, Reason
 from sidecar.ops.metrics import Accumulator, Gauges, Metrics, Snapshot, render
+
+ALONE = {
+    "sidecar_bad_requests_total": Plane.REQUEST,
+    "sidecar_upstream_failures_total": Plane.UPSTREAM,
+    "sidecar_own_failures_total": Plane.SIDECAR,
+}
 
 
 def metrics(**gauges: Any) -> Metrics:
@@ -49,8 +66,15 @@ def samples(*snapshots: Snapshot) -> dict[tuple[str, tuple[str, ...]], float]:
 
 def test_every_reason_is_there_from_the_start_at_zero() -> None:
     found = samples(metrics().snapshot())
-    shown = {labels: value for (name, labels), value in found.items() if name == "sidecar_auth_failures_total"}
-    assert shown == {(r.plane.value, r.word): 0 for r in Reason if r.plane is not Plane.UPSTREAM}
+
+    def shown(name: str) -> dict[tuple[str, ...], float]:
+        return {labels: value for (found_name, labels), value in found.items() if found_name == name}
+
+    assert shown("sidecar_auth_failures_total") == {
+        (r.plane.value, r.word): 0 for r in Reason if r.plane in (Plane.PROTECTED, Plane.TOKEN)
+    }
+    for name, plane in ALONE.items():
+        assert shown(name) == {(r.word,): 0 for r in Reason if r.plane is plane}
     assert found["sidecar_tokens_issued_total", ("client_credentials",)] == 0
     assert found["sidecar_upstream_failures_total", ("upstream_unreachable",)] == 0
 
@@ -59,11 +83,11 @@ def test_a_refusal_is_counted_by_plane_and_reason() -> None:
     counter = metrics()
     counter.on_event(done(Decision.REFUSED, 401, Reason.EXPIRED))
     counter.on_event(done(Decision.REFUSED, 503, Reason.STORE_UNAVAILABLE))
-    counter.on_event(done(Decision.LOCAL, 503, Reason.TOKEN_STORE_UNAVAILABLE))
+    counter.on_event(done(Decision.LOCAL, 503, Reason.STORE_UNAVAILABLE))
     found = samples(counter.snapshot())
     assert found["sidecar_auth_failures_total", ("protected", "expired")] == 1
-    assert found["sidecar_auth_failures_total", ("protected", "store_unavailable")] == 1
-    assert found["sidecar_auth_failures_total", ("token", "store_unavailable")] == 1
+    assert found["sidecar_own_failures_total", ("store_unavailable",)] == 2
+    assert sum(value for (name, _), value in found.items() if name == "sidecar_auth_failures_total") == 1
     assert found["sidecar_requests_total", ("401", "refused")] == 1
 
 
@@ -73,6 +97,22 @@ def test_an_upstreams_fault_is_no_authentication_failure() -> None:
     found = samples(counter.snapshot())
     assert found["sidecar_upstream_failures_total", ("upstream_invalid",)] == 1
     assert not any(value for (name, _), value in found.items() if name == "sidecar_auth_failures_total")
+
+
+@pytest.mark.parametrize("reason", Reason, ids=str)
+def test_a_failure_is_counted_where_those_look_who_can_mend_it(reason: Reason) -> None:
+    """One counter goes up by one, in the worker, in the sum of several, and after a worker's death; every other stays."""
+    counter, past = metrics(), Accumulator()
+    counter.on_event(done(status=reason.status, reason=reason))
+    past.add(counter.snapshot())
+    found = samples(counter.snapshot(), *past.snapshots())
+    counters = {"sidecar_auth_failures_total", *ALONE}
+    raised = {key: value for key, value in found.items() if key[0] in counters and value}
+    ((name, labels),) = raised
+    assert raised[name, labels] == 2
+    assert labels[-1] == reason.word
+    assert ALONE.get(name, reason.plane) is reason.plane
+    assert (name == "sidecar_auth_failures_total") == (reason.plane in (Plane.PROTECTED, Plane.TOKEN))
 
 
 def test_statuses_that_http_does_not_know_are_one_label() -> None:
@@ -89,6 +129,33 @@ def test_tokens_are_counted() -> None:
     found = samples(counter.snapshot())
     assert found["sidecar_tokens_issued_total", ("client_credentials",)] == 1
     assert found["sidecar_tokens_revoked_total", ()] == 1
+
+
+def test_logins_and_logouts_are_counted_by_what_came_of_them() -> None:
+    first, second, dead, past = metrics(), metrics(), metrics(), Accumulator()
+    words = {reason.word for reason in Reason} | {"success"}
+    for name in ("sidecar_logins_total", "sidecar_logouts_total"):
+        found = samples(first.snapshot())
+        shown = {labels[0]: value for (each, labels), value in found.items() if each == name}
+        assert set(shown.values()) == {0}
+        assert {"success", "stale_form", "store_unavailable"} <= shown.keys() <= words
+    for counter in (first, second, second, dead):
+        counter.on_event(UserLoggedIn("anna", "c", "p"))
+        counter.on_event(LoginFailed(Reason.BAD_CREDENTIALS, "anna", "c", "p"))
+        counter.on_event(UserLoggedOut("anna", "p"))
+        counter.on_event(LogoutFailed(Reason.STALE_FORM, None, "p"))
+    second.on_event(LogoutFailed(Reason.ACCESS_DENIED, None, "p"))
+    past.add(dead.snapshot())
+    found = samples(first.snapshot(), second.snapshot(), *past.snapshots())
+    for kind, result in (
+        ("logins", "success"),
+        ("logins", "bad_credentials"),
+        ("logouts", "success"),
+        ("logouts", "stale_form"),
+    ):
+        assert found[f"sidecar_{kind}_total", (result,)] == 4
+    assert found["sidecar_logouts_total", ("access_denied",)] == 1, "also what nobody thought of"
+    assert not any("anna" in label for _, labels in found for label in labels)
 
 
 def test_the_last_use_of_a_secret_is_the_latest_of_all_workers() -> None:

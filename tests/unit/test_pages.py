@@ -87,7 +87,7 @@ def test_an_error_page_never_tells_a_disabled_client_from_an_unknown_one() -> No
 
 
 def test_who_comes_too_often_or_too_early_is_told_when_to_come_again() -> None:
-    assert header(pages().error(Reason.TOKEN_STORE_UNAVAILABLE, "x", status=503), "Retry-After") == "1"
+    assert header(pages().error(Reason.STORE_UNAVAILABLE, "x", status=503), "Retry-After") == "1"
 
 
 def test_a_redirect_is_303_and_tells_nobody_where_it_came_from() -> None:

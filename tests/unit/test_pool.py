@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.core.causes import Fault
 from sidecar.core.headers import ResponseHeaders
 from sidecar.core.reasons import Reason
 from sidecar.proxy.pool import UpstreamPool
@@ -68,6 +69,7 @@ class Asker:
         self.sent_at = 0.0
         self.connection: Any = None
         self.outcome: object = None
+        self.fault: Fault | None = None
 
     def on_connected(self, connection: UpstreamConnection) -> None:
         self.connection = connection
@@ -83,8 +85,8 @@ class Asker:
     def on_complete(self, now: float) -> None:
         self.outcome = 200
 
-    def on_failure(self, reason: Reason) -> None:
-        self.outcome = reason
+    def on_failure(self, fault: Fault) -> None:
+        self.outcome, self.fault = fault.reason, fault
 
     def may_reuse(self) -> bool:
         return True

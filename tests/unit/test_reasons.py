@@ -10,10 +10,14 @@ from sidecar.core.reasons import Plane, Reason, Refused
 CONTRACT = {
     Plane.PROTECTED: """
         missing_token malformed_token bad_signature unknown_key expired not_yet_valid wrong_issuer wrong_audience
-        wrong_type revoked multiple_tokens insufficient_scope denied_by_route store_unavailable""",
+        wrong_type revoked multiple_tokens insufficient_scope denied_by_route""",
     Plane.TOKEN: """
         unknown_client bad_client_secret client_disabled invalid_request unsupported_grant unauthorized_grant
-        invalid_scope refresh_expired refresh_reused code_replayed throttled store_unavailable""",
+        invalid_scope refresh_expired refresh_reused code_replayed throttled""",
+    Plane.REQUEST: """
+        malformed_request method_not_allowed request_timeout request_line_too_long headers_too_large body_too_large""",
+    Plane.UPSTREAM: "upstream_unreachable upstream_invalid upstream_timeout",
+    Plane.SIDECAR: "store_unavailable overloaded internal",
 }
 WORDS = [(plane, word) for plane, words in CONTRACT.items() for word in words.split()]
 
@@ -21,10 +25,9 @@ WORDS = [(plane, word) for plane, words in CONTRACT.items() for word in words.sp
 ROWS = {
     Plane.PROTECTED: {
         "invalid_token": {401},
-        "invalid_request": {400, 405, 408, 413, 414, 431},
+        "invalid_request": {400},
         "insufficient_scope": {403},
         "access_denied": {403},
-        "temporarily_unavailable": {503},
     },
     Plane.TOKEN: {
         "invalid_client": {401},
@@ -37,11 +40,11 @@ ROWS = {
         "access_denied": {403},
         "login_required": {403},
         "consent_required": {403},
-        "temporarily_unavailable": {429, 503},
+        "temporarily_unavailable": {429},
     },
-    Plane.UPSTREAM: {
-        "bad_gateway": {502},
-        "gateway_timeout": {504},
+    Plane.REQUEST: {"invalid_request": {400, 405, 408, 413, 414, 431}},
+    Plane.UPSTREAM: {"bad_gateway": {502}, "gateway_timeout": {504}},
+    Plane.SIDECAR: {
         "temporarily_unavailable": {503},
         "server_error": {500},
     },
@@ -78,7 +81,7 @@ def test_a_row_can_stand_in_a_label_and_in_a_challenge(reason: Reason) -> None:
 
 def test_a_store_that_is_down_is_never_the_callers_fault() -> None:
     down = {reason for reason in Reason if reason.word == "store_unavailable"}
-    assert down == {Reason.STORE_UNAVAILABLE, Reason.TOKEN_STORE_UNAVAILABLE}
+    assert {(reason.name, reason.plane) for reason in down} == {("STORE_UNAVAILABLE", Plane.SIDECAR)}
     assert {reason.status for reason in down} == {503}
 
 

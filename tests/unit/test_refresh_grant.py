@@ -159,7 +159,7 @@ def test_a_refresh_gives_an_access_token_and_the_next_refresh_token(served: Serv
     assert answer.keys() == {"access_token", "token_type", "expires_in", "scope", "refresh_token"}
     assert answer["refresh_token"] != first
     assert family_key(answer["refresh_token"]) == family_key(first)
-    assert served.events[-1] == TokenIssued("refresh_token", "app", access.jti)
+    assert served.events[-1] == TokenIssued("refresh_token", "app", access.jti, "alice")
     assert served.again(answer["refresh_token"]).status == 200
 
 

@@ -46,7 +46,7 @@ class Recorder:
     def worded(self, reply: Reply) -> Reply:
         return reply
 
-    def report_unparsed(self, connection: ClientConnection, reason: Reason) -> None:
+    def report_unparsed(self, connection: ClientConnection, reason: Reason, fault: object = None) -> None:
         self.seen.append(reason)
 
 

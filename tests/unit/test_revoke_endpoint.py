@@ -109,7 +109,7 @@ def check_error(reply: Reply) -> tuple[int, str]:
     return reply.status, body["error"]
 
 
-DONE = (200, (("Cache-Control", "no-store"),), b"", None, "c")
+DONE = Reply(200, (("Cache-Control", "no-store"),), b"", None, "c")
 OWN: dict[str, Any] = {
     "a form": ({"token": token(), **CLIENT}, FORM, ()),
     "JSON": ({"token": token(), **CLIENT}, JSON, ()),
@@ -242,7 +242,7 @@ def test_a_store_that_is_down_is_503_and_never_200() -> None:
     served = Served(StoreDown)
     reply = served.post({"token": token(), **CLIENT})
     assert check_error(reply) == (503, "temporarily_unavailable")
-    assert reply.reason is Reason.TOKEN_STORE_UNAVAILABLE
+    assert reply.reason is Reason.STORE_UNAVAILABLE
     assert ("Retry-After", "1") in reply.headers
     assert served.events == []
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from sidecar.core.causes import Fault
 from sidecar.core.headers import ResponseHeaders
-from sidecar.core.reasons import Reason
 from sidecar.proxy import shapes, upstream
 from sidecar.proxy.shapes import Shapes, Whole
 from sidecar.proxy.upstream import PoolLimits, UpstreamConnection, UpstreamTimeouts
@@ -111,8 +111,8 @@ class Answer:
 
     def flush(self) -> None: ...
 
-    def on_failure(self, reason: Reason) -> None:
-        self.status = reason
+    def on_failure(self, fault: Fault) -> None:
+        self.status = fault.reason
 
     def may_reuse(self) -> bool:
         return True

@@ -150,7 +150,7 @@ def test_a_token_is_issued(served: Served, ask: tuple[Any, ...], kind: str) -> N
     assert type(body["expires_in"]) is int
     claims = ("id-1", "c", "c", ("orders:read", "orders:write"), ("analyst", "boss"), int(NOW), int(NOW) + 600)
     assert token == (*claims, "1")
-    assert reply[:1] + reply[3:] == (200, None, "c")
+    assert (reply.status, reply.reason, reply.client_id) == (200, None, "c")
     assert reply.headers == (("Content-Type", JSON), ("Cache-Control", "no-store"), ("Pragma", "no-cache"))
     assert served.events == [TokenIssued("client_credentials", "c", "id-1")]
 
@@ -319,6 +319,7 @@ def test_a_storm_of_slow_secrets_is_throttled(served: Served) -> None:
 
     replies = asyncio.run(storm())
     assert [reply.reason for reply in replies] == [R.BAD_CLIENT_SECRET] * 12 + [R.THROTTLED] * 8
+    assert {reply.client_id for reply in replies} == {"slow"}, "who has to wait is named, too"
     assert check_error(replies[-1]) == (429, "temporarily_unavailable")
     assert ("Retry-After", "1") in replies[-1].headers
 

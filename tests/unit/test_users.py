@@ -45,6 +45,13 @@ def test_anybody_else_reads_the_same(username: str, password: str) -> None:
     assert caught.value.client_id is None
 
 
+def test_only_the_name_of_a_user_is_said() -> None:
+    for typed in ("anna", "off"):
+        assert directory().name(typed) == typed
+    for typed in ("Anna", "anna ", "", "secret", "\ud800"):
+        assert directory().name(typed) is None
+
+
 def test_the_form_in_which_a_keyboard_sends_it_does_not_matter() -> None:
     composed, decomposed = (unicodedata.normalize(form, "pässwörd") for form in ("NFC", "NFD"))
     users = directory(User("anna", hash_password(decomposed)))
