@@ -18,14 +18,14 @@ import aiohttp
 import click
 from aiohttp import web
 
-from sidecar import signals
+from sidecar.config.settings import Address, Settings
 from sidecar.demo_api import orders_api
-from sidecar.ending import EndedBadly
-from sidecar.listening import bind, url_of
 from sidecar.ops.admin import admin_app
 from sidecar.ops.metrics import render
-from sidecar.server import Worker, assert_c_parser, run, start_admin
-from sidecar.settings import Address, Settings
+from sidecar.runtime import signals
+from sidecar.runtime.ending import EndedBadly
+from sidecar.runtime.sockets import bind, url_of
+from sidecar.runtime.worker import Worker, assert_c_parser, run, start_admin
 
 CLIENT_ID: Final = "demo"
 _TOKEN: Final = "$TOKEN"  # noqa: S105  the shell variable of the printed commands

@@ -4,7 +4,7 @@ Rules:
 - `*` matches within one segment, `**` any number of segments, also none: `/a/**` holds for `/a`, `/a/` and all below.
 - A slash at the end makes no difference to a match.
 - A rule for GET also holds for HEAD: else HEAD would slip past the scope that GET needs.
-- A path with several readings (`core.paths`) must meet the same rule in each, else it is refused as ambiguous.
+- A path with several readings (`core.http.paths`) must meet the same rule in each, else it is refused as ambiguous.
 - Many servers ignore letter case, so each reading is compared without regard to it as well. What is met then must ask for
   the same as the rule that holds for the exact spelling, or have the same pattern but for its letter case: who writes
   rules for `/a` and for `/A` has said what each spelling needs.
@@ -20,8 +20,8 @@ from enum import StrEnum
 from itertools import takewhile
 from typing import Final, NamedTuple
 
-from sidecar.core.methods import ANY
-from sidecar.core.paths import fold, readings
+from sidecar.core.http.methods import ANY
+from sidecar.core.http.paths import fold, readings
 from sidecar.core.patterns import is_foreign, translated
 from sidecar.core.reasons import Reason, Refused
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from sidecar.core.refresh import Access, Ended, Family, FamilyState, Rotated, Rotation
+from sidecar.core.oauth.refresh_tokens import Access, Ended, Family, FamilyState, Rotated, Rotation
 from sidecar.core.revocations import Cutoff, RevocationView
 from sidecar.core.throttling import Budget, Spent
 
@@ -75,7 +75,7 @@ class Store(RevocationStore, Protocol):
     async def delete(self, key: str) -> None:
         """Forget the value. Idempotent."""
 
-    # Families of refresh tokens: the rules are those of `core.refresh`. `key` is a family's, from `family_key`.
+    # Families of refresh tokens: the rules are those of `core.oauth.refresh_tokens`. `key` is a family's, from `family_key`.
 
     async def open_family(self, key: str, family: Family, current: str, access: Access, idle: int) -> bool:
         """Begin a family whose first token has the digest `current` (empty: it gives none), with its first access token.

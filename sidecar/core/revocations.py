@@ -160,6 +160,6 @@ class RevocationView:
 
 
 def family_end(key: str) -> str:
-    """The entry that tells of the end of a family of refresh tokens (`core.refresh`), by the family's key. It says no time: a
-    family ends once, and is remembered until no token of it could be valid."""
+    """The entry that tells of the end of a family of refresh tokens (`core.oauth.refresh_tokens`), by the family's
+    key. It says no time: a family ends once, and is remembered until no token of it could be valid."""
     return f" family 0 {key}"

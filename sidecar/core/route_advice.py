@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from sidecar.core.paths import fold
+from sidecar.core.http.paths import fold
 from sidecar.core.policy import ANY_VALID_TOKEN, Access, InvalidPattern, Route, compile_pattern
 
 _BELOW: Final = "below"

@@ -17,8 +17,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, NoReturn
 
-from sidecar.core.compact import COMPACT, MAX_TOKEN, Malformed, decode, encode, read_object
-from sidecar.core.keys import KeyRing, SigningKey
+from sidecar.core.jose.compact import COMPACT, MAX_TOKEN, Malformed, decode, encode, read_object
+from sidecar.core.jose.keys import KeyRing, SigningKey
 from sidecar.core.reasons import Reason, Refused
 
 FUTURE_TOLERANCE: Final = 5.0

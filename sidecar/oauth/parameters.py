@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from sidecar.core.percent import BROKEN_ESCAPE, percent_decoded
+from sidecar.core.http.percent import BROKEN_ESCAPE, percent_decoded
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest
 

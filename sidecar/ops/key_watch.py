@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from sidecar.core.keys import KeyRing
+from sidecar.core.jose.keys import KeyRing
 
 _AGAIN: Final = 60.0  # seconds
 

@@ -32,7 +32,7 @@ from sidecar.core.events import (
     UserLoggedIn,
     UserLoggedOut,
 )
-from sidecar.core.grants import GRANT_TYPES
+from sidecar.core.oauth.grants import GRANT_TYPES
 from sidecar.core.reasons import Plane, Reason
 
 Snapshot = dict[str, Any]

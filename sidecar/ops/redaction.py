@@ -1,14 +1,14 @@
 """Taking out of what is logged whatever opens a door.
 
 An access token of ours is a JWT, so it begins with `eyJ`, which is `{"` in base64url. A refresh token is 22 and 43 characters
-of base64url around a dot (`core.refresh`). A code cannot be told from any other identifier; it is good once, for a minute, and
-for one client. In a path each character may be percent-encoded, and that again.
+of base64url around a dot (`core.oauth.refresh_tokens`). A code cannot be told from any other identifier; it is good
+once, for a minute, and for one client. In a path each character may be percent-encoded, and that again.
 """
 
 import re
 from typing import Final
 
-from sidecar.core.percent import BROKEN_ESCAPE, percent_decoded
+from sidecar.core.http.percent import BROKEN_ESCAPE, percent_decoded
 
 _HIDDEN: Final = "[token]"
 _SHORTEST: Final = 60  # characters; the shortest token has more

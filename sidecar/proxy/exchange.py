@@ -18,21 +18,21 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from sidecar.core.admission import VerifiedToken
 from sidecar.core.causes import Fault
-from sidecar.core.cross_origin import Fields
 from sidecar.core.events import Decision, RequestDone
-from sidecar.core.headers import NO_TRAILERS, ResponseHeaders
+from sidecar.core.http.cross_origin import Fields
+from sidecar.core.http.headers import NO_TRAILERS, ResponseHeaders
+from sidecar.core.http.trailers import trailer_section
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import Reply, refusal, with_fields, without_code
-from sidecar.core.trailers import trailer_section
-from sidecar.proxy.pool import UpstreamPool
 from sidecar.proxy.rules import RequestRules
-from sidecar.proxy.shapes import Whole
 from sidecar.proxy.tunnel import Tunnel
-from sidecar.proxy.upstream import UpstreamConnection
+from sidecar.proxy.upstream.connection import UpstreamConnection
+from sidecar.proxy.upstream.pool import UpstreamPool
+from sidecar.proxy.upstream.shapes import Whole
 from sidecar.proxy.wire import encode_reply
 
 if TYPE_CHECKING:
-    from sidecar.proxy.connection import ClientConnection
+    from sidecar.proxy.client.connection import ClientConnection
 
 _SAFE: Final = frozenset(["GET", "HEAD", "OPTIONS", "TRACE"])
 _CLIENT_LEFT: Final = 499

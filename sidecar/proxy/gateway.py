@@ -13,18 +13,18 @@ from typing import Final, NamedTuple
 
 from aiohttp import HttpVersion11
 
-from sidecar.core import credentials
 from sidecar.core.admission import VerifiedToken, objection
-from sidecar.core.cross_origin import Fields
 from sidecar.core.events import Decision
-from sidecar.core.headers import RequestHeaders, client_address, forwarded_block, read_request_headers
-from sidecar.core.paths import Target, split_target
+from sidecar.core.http import credentials
+from sidecar.core.http.cross_origin import Fields
+from sidecar.core.http.headers import RequestHeaders, client_address, forwarded_block, read_request_headers
+from sidecar.core.http.paths import Target, split_target
 from sidecar.core.policy import Access, Route
 from sidecar.core.reasons import Plane, Reason, Refused
 from sidecar.core.replies import EndpointRequest, Reply, refusal
 from sidecar.core.revocations import RevocationView
 from sidecar.core.tokens import AccessToken
-from sidecar.proxy.connection import RequestBroken
+from sidecar.proxy.client.connection import RequestBroken
 from sidecar.proxy.exchange import BodyTooLarge, Exchange
 from sidecar.proxy.rules import RequestRules, Routed
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Set
 from typing import NamedTuple
 
 from sidecar.core.admission import AdmissionRules
-from sidecar.core.cross_origin import Sharing
-from sidecar.core.headers import Kinds
-from sidecar.core.paths import Target
+from sidecar.core.http.cross_origin import Sharing
+from sidecar.core.http.headers import Kinds
+from sidecar.core.http.paths import Target
 from sidecar.core.policy import Route, RoutePolicy
 from sidecar.core.replies import Endpoint
 from sidecar.core.tokens import TokenRules

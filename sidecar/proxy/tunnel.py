@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 from sidecar.core.reasons import Reason
 
 if TYPE_CHECKING:
-    from sidecar.proxy.connection import ClientConnection
+    from sidecar.proxy.client.connection import ClientConnection
     from sidecar.proxy.exchange import Exchange
-    from sidecar.proxy.upstream import UpstreamConnection
+    from sidecar.proxy.upstream.connection import UpstreamConnection
 
 POLICY_VIOLATION: Final = 1008
 GOING_AWAY: Final = 1001

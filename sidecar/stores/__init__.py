@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from sidecar.core.events import Listener
 from sidecar.core.ports import Store
 from sidecar.stores.memory import MemoryStore
-from sidecar.stores.redis import RedisStore
+from sidecar.stores.redis.store import RedisStore
 
 _BEATS: Final = 8  # in the time for which a view may be used: after a loss it is not confirmed for some of them
 _LONGEST_INTERVAL: Final = 1.0  # seconds between two beats: for a multiple of it a process waits after a loss

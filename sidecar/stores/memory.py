@@ -5,10 +5,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from sidecar.core import refresh
 from sidecar.core.events import Listener, StoreChanged
+from sidecar.core.oauth import refresh_tokens as refresh
+from sidecar.core.oauth.refresh_tokens import Access, Ended, Family, FamilyState, Outcome, Rotated, Rotation
 from sidecar.core.ports import StoreCondition, StoreUnavailable
-from sidecar.core.refresh import Access, Ended, Family, FamilyState, Outcome, Rotated, Rotation
 from sidecar.core.revocations import Cutoff, RevocationView
 from sidecar.core.throttling import Budget, Budgets, Spent
 

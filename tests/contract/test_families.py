@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sidecar.core.oauth.refresh_tokens import MOST_UNUSED, Access, Ended, Family, Outcome, Rotated, Rotation
 from sidecar.core.ports import Store, StoreUnavailable
-from sidecar.core.refresh import MOST_UNUSED, Access, Ended, Family, Outcome, Rotated, Rotation
 from sidecar.core.revocations import Cutoff, RevocationView, family_end
 from sidecar.stores import open_store
 from sidecar.stores.memory import MemoryStore
-from sidecar.stores.redis import RedisStore
+from sidecar.stores.redis.store import RedisStore
 from tests.support.redis import RedisServer, free_port
 from tests.support.waiting import eventually
 
@@ -317,7 +317,7 @@ STEPS = st.one_of(
 @given(st.lists(STEPS, max_size=10))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_both_stores_mean_the_same(redis_process: RedisServer, steps: list[tuple[object, ...]]) -> None:
-    """Whatever is done to a family: the Lua functions say what `core.refresh` says."""
+    """Whatever is done to a family: the Lua functions say what `core.oauth.refresh_tokens` says."""
     redis_process.command("FLUSHALL")
 
     async def play(url: str) -> list[object]:

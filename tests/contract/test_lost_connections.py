@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 import pytest
 import uvloop
 
+from sidecar.core.oauth.refresh_tokens import Access, Family, Rotation
 from sidecar.core.ports import StoreUnavailable
-from sidecar.core.refresh import Access, Family, Rotation
 from sidecar.core.revocations import RevocationView
 from sidecar.core.throttling import Rate
-from sidecar.stores.redis import RedisStore
+from sidecar.stores.redis.store import RedisStore
 from tests.support.redis import RedisServer, free_port
 from tests.support.relay import Relay
 from tests.support.waiting import eventually

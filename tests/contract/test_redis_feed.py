@@ -13,7 +13,7 @@ import pytest
 from sidecar.core.events import Event, StoreChanged
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.revocations import RevocationView
-from sidecar.stores.redis import RedisStore
+from sidecar.stores.redis.store import RedisStore
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.core.oauth.refresh_tokens import Access, Family, Rotation
 from sidecar.core.ports import StoreUnavailable
-from sidecar.core.refresh import Access, Family, Rotation
 from sidecar.core.throttling import Rate
 from tests.contract.test_redis_feed import FUTURE, Node, nodes
 from tests.support.redis import RedisServer

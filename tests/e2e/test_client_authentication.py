@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sidecar.core.secrets import hash_secret
+from sidecar.core.oauth.secrets import hash_secret
 from tests.support.assertions import b64, ec_pair, ed_pair, parameters, rsa_pair, sign
 from tests.support.process import ISSUER, UNTHROTTLED, Sidecar, get, running
 from tests.support.redis import RedisServer

@@ -37,7 +37,7 @@ def sections(redis: RedisServer, workers: int, **more: object) -> dict[str, Any]
 
 STUCK_FEED: Final = """
 import asyncio
-from sidecar.stores.feed import RevocationFeed
+from sidecar.stores.redis.feed import RevocationFeed
 from sidecar.stores.memory import MemoryStore
 
 def stubborn(follow):
@@ -53,7 +53,7 @@ RevocationFeed.follow = stubborn(RevocationFeed.follow)
 """
 STUCK_STORE: Final = """
 import asyncio
-from sidecar.stores.redis import RedisStore
+from sidecar.stores.redis.store import RedisStore
 
 async def close(self):
     while True:
@@ -66,7 +66,7 @@ RedisStore.close = close
 """
 STUCK_THREAD: Final = """
 import threading, time
-from sidecar.app import App
+from sidecar.assembly.app import App
 
 close = App.close
 
@@ -77,7 +77,7 @@ async def closing(self):
 App.close = closing
 """
 STUCK_LOOP: Final = """
-from sidecar.app import App
+from sidecar.assembly.app import App
 
 async def close(self):
     while True:
@@ -87,7 +87,7 @@ App.close = close
 """
 STUCK_DRAIN: Final = """
 import asyncio
-from sidecar.proxy.listener import Listener
+from sidecar.proxy.client.connections import Listener
 
 async def drain(self, seconds):
     await asyncio.sleep(1000)

@@ -123,7 +123,7 @@ def test_connections_that_a_firewall_forgot_cost_a_503_at_most(
 
 
 DEFECT = """
-from sidecar.stores.feed import RevocationFeed
+from sidecar.stores.redis.feed import RevocationFeed
 whole, left = RevocationFeed._session, [{times}]
 async def session(self, view):
     if left[0]:

@@ -52,7 +52,7 @@ threading.Thread.start = full
 """
 # A worker that is asked whether it is ready never comes back.
 BUSY: Final = """
-from sidecar.app import App
+from sidecar.assembly.app import App
 
 async def readiness(self):
     while True:

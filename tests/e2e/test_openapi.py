@@ -21,7 +21,7 @@ from schemathesis.checks import (
     unsupported_method,
 )
 
-from sidecar.core.users import hash_password
+from sidecar.core.oauth.users import hash_password
 from tests.support.keys import PEMS
 from tests.support.process import AUDIENCE, ISSUER, SECRET, UNTHROTTLED, Sidecar
 

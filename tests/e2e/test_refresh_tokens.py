@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from sidecar.core.refresh import MOST_UNUSED, digest
+from sidecar.core.oauth.refresh_tokens import MOST_UNUSED, digest
 from tests.support.link import Link
 from tests.support.process import COMMAND, SECRET, Sidecar, configuration, get, running
 from tests.support.redis import RedisServer

@@ -11,11 +11,11 @@ import pytest
 import requests
 import yaml
 
-from sidecar.app import App
-from sidecar.core.keys import KeyRing, SigningKey, Window
+from sidecar.assembly.app import App
+from sidecar.config.settings import Address, load
+from sidecar.core.jose.keys import KeyRing, SigningKey, Window
 from sidecar.core.reasons import Reason
-from sidecar.listening import bind, url_of
-from sidecar.settings import Address, load
+from sidecar.runtime.sockets import bind, url_of
 from tests.support.keys import PEMS
 from tests.support.process import AUDIENCE, ISSUER, configuration
 from tests.support.upstream import Upstream

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.core.keys import KeyRing, SigningKey
+from sidecar.core.jose.keys import KeyRing, SigningKey
 from sidecar.core.tokens import TokenRules
 from tests.support.process import AUDIENCE, ISSUER, KEY, KID, SECRET, Sidecar, get, running
 from tests.support.raw import read_all, read_response

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sidecar.core.secrets import hash_secret
+from sidecar.core.oauth.secrets import hash_secret
 from tests.support.process import COMMAND, SECRET, configuration, running
 from tests.support.raw import exchange
 from tests.support.upstream import Upstream

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sidecar.app import client_registry, token_rules
+from sidecar.assembly.app import client_registry, token_rules
+from sidecar.assembly.people import AUTHORIZE_PATH, LOGOUT_PATH, People
+from sidecar.config.settings import Settings
 from sidecar.core.events import LoginFailed, LogoutFailed
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import EndpointRequest, Reply
-from sidecar.people import AUTHORIZE_PATH, LOGOUT_PATH, People
-from sidecar.settings import Settings
 from sidecar.stores.memory import MemoryStore
 from tests.support.people import SPA, clients, code_request, users
 from tests.support.process import configuration

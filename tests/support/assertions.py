@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm, RSAPSSAlgorithm
 
-from sidecar.core.assertions import ASSERTION_TYPE
+from sidecar.core.jose.assertions import ASSERTION_TYPE
 
 _SIGNERS = {
     "RS256": RSAAlgorithm(RSAAlgorithm.SHA256),

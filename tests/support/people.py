@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from sidecar.core.users import hash_password
+from sidecar.core.oauth.users import hash_password
 
 USERNAME = "anna"
 PASSWORD = "correct horse battery staple"

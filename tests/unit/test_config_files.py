@@ -7,8 +7,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from sidecar.core.users import hash_password
-from sidecar.settings import Limits, Settings, load
+from sidecar.config.settings import Limits, Settings, load
+from sidecar.core.oauth.users import hash_password
 from tests.support.certificates import Authority
 from tests.support.keys import PEMS, public_pem
 

@@ -11,8 +11,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from sidecar.ending import GRACE
-from sidecar.settings import load
+from sidecar.config.settings import load
+from sidecar.runtime.ending import GRACE
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "k8s"

@@ -8,8 +8,6 @@ import pytest
 import sidecar
 
 ROOT = Path(sidecar.__file__).parent
-LAYERS = ("core", "oauth", "proxy", "stores", "ops")
-TOP = ("app", "ending", "listening", "server", "signals", "supervisor", "cli", "demo")
 # What a part may import of ours, besides itself.
 ALLOWED = {
     "core": set(),
@@ -17,36 +15,13 @@ ALLOWED = {
     "proxy": {"core"},
     "stores": {"core"},
     "ops": {"core"},
-    "yamlfile": set(),
-    "templates": set(),
     "tls": set(),
-    "references": {"core", "yamlfile"},
-    "settings": {"core", "references", "templates", "tls", "yamlfile"},
-    "advice": {"core", "settings", "yamlfile"},
-    "people": {"core", "oauth", "settings"},
-    "app": {"people", "core", "oauth", "proxy", "stores", "ops", "settings", "tls"},
-    "listening": {"settings"},
-    "ending": {"listening", "ops"},
-    "signals": set(),
-    "server": {"app", "core", "ending", "listening", "ops", "settings", "signals", "tls"},
-    "supervisor": {"ending", "listening", "server", "ops", "settings", "signals"},
+    "config": {"core", "tls"},
+    "assembly": {"core", "oauth", "proxy", "stores", "ops", "config", "tls"},
+    "runtime": {"assembly", "core", "ops", "config", "tls"},
     "demo_api": set(),
-    "demo": {"ending", "listening", "server", "ops", "settings", "signals", "demo_api"},
-    "cli": {
-        "advice",
-        "app",
-        "core",
-        "demo",
-        "ending",
-        "listening",
-        "ops",
-        "server",
-        "settings",
-        "signals",
-        "stores",
-        "supervisor",
-        "yamlfile",
-    },
+    "demo": {"runtime", "ops", "config", "demo_api"},
+    "cli": {"assembly", "config", "core", "demo", "ops", "runtime", "stores"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -1,0 +1,3 @@
+"""The command line."""
+
+from sidecar.cli.commands import main as main

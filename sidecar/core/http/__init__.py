@@ -1,0 +1,1 @@
+"""HTTP: what header fields, targets, cookies and methods mean."""

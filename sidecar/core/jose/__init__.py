@@ -1,0 +1,1 @@
+"""JOSE: keys, compact serialisation, client assertions."""

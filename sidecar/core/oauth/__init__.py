@@ -1,0 +1,1 @@
+"""OAuth: clients, users, grants, redirect URIs."""

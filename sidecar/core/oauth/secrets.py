@@ -1,0 +1,110 @@
+"""Client secrets as hashes that may stand in a configuration file.
+
+Two schemes, and why there are two:
+
+- `sha256$SALT$DIGEST`, an HMAC-SHA256 keyed with the salt. A generated secret (32 characters or more) cannot be guessed
+  at any speed, so a slow hash would protect nothing and would let anybody who sends wrong secrets burn our CPU.
+- `scrypt$ln=14,r=8,p=1$SALT$DIGEST` (RFC 7914) for a secret that a person chose. It costs about 50 ms and 16 MiB, so
+  its caller bounds how many run (`oauth.clients.authentication`), and a success is remembered (`core.oauth.clients`).
+
+SALT and DIGEST are base64url without padding.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from typing import Final, Literal, NamedTuple
+
+Scheme = Literal["sha256", "scrypt"]
+
+_GENERATED_LENGTH: Final = 32
+_SCRYPT: Final = (14, 8, 1)
+_MAX_MEMORY: Final = 64 * 1024 * 1024
+_PARAMETERS: Final = re.compile(r"ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})")
+_LONGEST: Final = 512
+
+
+class InvalidSecretHash(ValueError):
+    """A text is no secret hash; its message says what is wrong and never shows the text."""
+
+
+class SecretHash(NamedTuple):
+    """A hashed secret. `cost` is `(ln, r, p)` of scrypt, `None` for the keyed digest."""
+
+    salt: bytes
+    digest: bytes
+    cost: tuple[int, int, int] | None
+
+    def __repr__(self) -> str:
+        return f"<SecretHash {'scrypt' if self.cost else 'sha256'}>"
+
+    @property
+    def slow(self) -> bool:
+        """Whether `matches` takes tens of milliseconds and must not run on the event loop."""
+        return self.cost is not None
+
+    def matches(self, secret: str) -> bool:
+        """Compare in constant time."""
+        if "\0" in secret:  # scrypt cannot tell NULs at the end (they pad an HMAC key), and RFC 6749 allows none
+            return False
+        return hmac.compare_digest(_digest(secret, self.salt, self.cost, len(self.digest)), self.digest)
+
+
+def choose_scheme(secret: str) -> Scheme:
+    """`sha256` for a secret long enough to have been generated, `scrypt` for one that could be guessed."""
+    return "sha256" if len(secret) >= _GENERATED_LENGTH else "scrypt"
+
+
+def hash_secret(secret: str, salt: bytes, scheme: Scheme) -> str:
+    """The text for `client_secret_hash`. `salt`: 16 random bytes."""
+    if scheme == "sha256":
+        return f"sha256${_encode(salt)}${_encode(_digest(secret, salt, None, 32))}"
+    ln, r, p = _SCRYPT
+    return f"scrypt$ln={ln},r={r},p={p}${_encode(salt)}${_encode(_digest(secret, salt, _SCRYPT, 32))}"
+
+
+def parse_secret_hash(text: str) -> SecretHash:
+    """Read what `hash_secret` wrote. Raises `InvalidSecretHash`, also for a cost that is too small or too large."""
+    parts = text.split("$") if len(text) <= _LONGEST else []
+    if len(parts) == 3 and parts[0] == "sha256":
+        salt, digest = _decode(parts[1]), _decode(parts[2])
+        cost = None
+    elif len(parts) == 4 and parts[0] == "scrypt":
+        cost, salt, digest = _cost(parts[1]), _decode(parts[2]), _decode(parts[3])
+    else:
+        raise InvalidSecretHash("is not a secret hash; make one with: sidecar hash-secret")
+    if not 8 <= len(salt) <= 64 or len(digest) != 32:
+        raise InvalidSecretHash("was cut or changed: make it again with sidecar hash-secret")
+    return SecretHash(salt, digest, cost)
+
+
+def _cost(text: str) -> tuple[int, int, int]:
+    match = _PARAMETERS.fullmatch(text)
+    ln, r, p = map(int, match.groups()) if match else (0, 0, 0)
+    # RFC 7914 section 2: N is less than 2^(128 r / 8).
+    if not (10 <= ln < min(21, 16 * r) and 1 <= p <= 4 and 128 * r * 2**ln <= _MAX_MEMORY // 2):
+        raise InvalidSecretHash("has scrypt parameters out of bounds: ln=10 or more, p up to 4, 32 MiB at most")
+    return ln, r, p
+
+
+def _digest(secret: str, salt: bytes, cost: tuple[int, int, int] | None, length: int) -> bytes:
+    data = secret.encode("utf-8", "surrogatepass")
+    if cost is None:
+        return hmac.digest(salt, data, "sha256")
+    ln, r, p = cost
+    return hashlib.scrypt(data, salt=salt, n=2**ln, r=r, p=p, maxmem=_MAX_MEMORY, dklen=length)
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _decode(text: str) -> bytes:
+    try:
+        if "=" in text:
+            raise ValueError("padding")
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidSecretHash("was cut or changed: make it again with sidecar hash-secret") from None

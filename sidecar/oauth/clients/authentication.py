@@ -1,0 +1,152 @@
+"""Client authentication at our endpoints: HTTP Basic, a secret or an assertion in the body, or the id alone of a public
+client; one of them (RFC 6749 section 2.3). Which of them a client may use is for the registry to say (`core.oauth.clients`).
+
+The token endpoint must not become a way to burn our CPU: slow hashes run one at a time in a thread of their own, and when
+too many wait the answer is 429. A client that was recognised before does not have to queue (`core.oauth.clients`).
+"""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple, NoReturn
+
+from sidecar.core.oauth.clients import PUBLIC, AuthMethod, Client, ClientRegistry, Recognised
+from sidecar.core.reasons import Reason, Refused
+from sidecar.core.replies import EndpointRequest, Reply, refusal
+from sidecar.oauth.clients.assertions import AssertionAuthenticator
+from sidecar.oauth.clients.hash_queue import HashQueue
+from sidecar.oauth.parameters import Parameters, form_decoded
+
+_ASSERTION: Final = ("client_assertion", "client_assertion_type")
+_MISSING: Final = (
+    "Client authentication is missing: send HTTP Basic, client_id and client_secret, or a client assertion."
+)
+
+
+class Claimed(NamedTuple):
+    """Who a request says it comes from. `secrets` are the readings of one secret."""
+
+    client_id: str
+    secrets: tuple[str, ...]
+    method: AuthMethod
+
+
+class ClientAuthenticator:
+    """Finds out which client sent a request. `close` ends its thread.
+
+    Without `assertions` none is taken. `on_recognised` hears of every client that was let in.
+    """
+
+    def __init__(
+        self,
+        registry: ClientRegistry,
+        *,
+        realm: str,
+        assertions: AssertionAuthenticator | None = None,
+        on_recognised: Callable[[Recognised], None] | None = None,
+    ) -> None:
+        self._registry = registry
+        self._assertions = assertions
+        self._on_recognised = on_recognised
+        self._challenge = ("WWW-Authenticate", f'Basic realm="{realm}", charset="UTF-8"')
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="client-secrets")
+        self._queue = HashQueue()
+
+    def __repr__(self) -> str:
+        return f"<ClientAuthenticator {self._queue}>"
+
+    async def authenticate(self, request: EndpointRequest, parameters: Parameters) -> Client:
+        """The client. Raises `StoreUnavailable` for an assertion that may have been used before, and `Refused`:
+        `INVALID_REQUEST`, `UNKNOWN_CLIENT`, `BAD_CLIENT_SECRET`, `BAD_CLIENT_ASSERTION`, `REPLAYED_CLIENT_ASSERTION`,
+        `WRONG_AUTH_METHOD`, `CLIENT_DISABLED`, `THROTTLED`."""
+        recognised = await self._recognise(request, parameters)
+        if self._on_recognised is not None:
+            self._on_recognised(recognised)
+        return recognised.client
+
+    def name(self, claimed: str) -> str | None:
+        """The id of a client that a request claims to be from, for the log; `None` when there is no such client."""
+        return self._registry.name(claimed)
+
+    async def _recognise(self, request: EndpointRequest, parameters: Parameters) -> Recognised:
+        headers = [value for value in request.header_values("authorization") if value.strip()]
+        if len(headers) > 1:
+            raise Refused(Reason.INVALID_REQUEST, "More than one Authorization header was sent.")
+        asserted = not parameters.keys().isdisjoint(_ASSERTION)
+        if bool(headers) + ("client_secret" in parameters) + asserted > 1:
+            raise Refused(Reason.INVALID_REQUEST, "The client authenticated in two ways.")
+        if asserted:
+            if self._assertions is None:
+                raise Refused(Reason.BAD_CLIENT_ASSERTION)
+            return await self._assertions.authenticate(parameters)
+        if headers:
+            return await self._by_secret(self._from_basic(headers[0], parameters), request.peer)
+        if "client_secret" in parameters:
+            return await self._by_secret(_from_body(parameters), request.peer)
+        return self._public(parameters)
+
+    async def _by_secret(self, claimed: Claimed, peer: str) -> Recognised:
+        recognised = self._registry.recall(*claimed)
+        if recognised is not None:
+            return recognised
+        with self._queue.place(peer, self.name(claimed.client_id)):
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._thread, self._registry.authenticate, *claimed)
+
+    def _public(self, parameters: Parameters) -> Recognised:
+        """A public client says who it is and no more. For any other the answer is the same as for an unknown one."""
+        client = self._registry.find(parameters.get("client_id", ""))
+        if client is None:
+            _unauthenticated(_MISSING)
+        try:
+            return self._registry.admit(client, PUBLIC)
+        except Refused as refused:
+            raise Refused(refused.reason, _MISSING, client_id=refused.client_id) from None
+
+    def refuse(self, refused: Refused) -> Reply:
+        """The reply to a failed authentication, with the challenge that a 401 needs (RFC 9110 section 11.6.1)."""
+        challenge = (self._challenge,) if refused.reason.error == "invalid_client" else ()
+        return refusal(refused.reason, refused.detail, *challenge, client_id=refused.client_id, user=refused.user)
+
+    def close(self) -> None:
+        """End the thread; what waits is given up."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _from_basic(self, header: str, parameters: Parameters) -> Claimed:
+        """Id and secret are form-encoded (RFC 6749 section 2.3.1), but many clients, curl too, send them as they are:
+        where the two readings differ, the registry says which id is meant, and either reading of the secret will do."""
+        scheme, _, credentials = header.partition(" ")
+        if scheme.lower() != "basic":
+            _unauthenticated("The Authorization header must be Basic.")
+        try:
+            literal = base64.b64decode(credentials.strip(" "), validate=True).decode("utf-8")
+        except (binascii.Error, ValueError):
+            _unauthenticated("The Basic credentials cannot be read.")
+        client_id, colon, secret = literal.partition(":")
+        if not colon:
+            _unauthenticated("The Basic credentials cannot be read.")
+        decoded_id = _decoded_or_same(client_id)
+        chosen = decoded_id if self._registry.knows(decoded_id) else client_id
+        if parameters.get("client_id", chosen) != chosen:
+            raise Refused(Reason.INVALID_REQUEST, "client_id differs from the one in the Authorization header.")
+        readings = tuple(dict.fromkeys((_decoded_or_same(secret), secret)))
+        return Claimed(chosen, readings, "client_secret_basic")
+
+
+def _from_body(parameters: Parameters) -> Claimed:
+    if "client_id" not in parameters:
+        _unauthenticated(_MISSING)
+    return Claimed(parameters["client_id"], (parameters["client_secret"],), "client_secret_post")
+
+
+def _decoded_or_same(text: str) -> str:
+    try:
+        return form_decoded(text)
+    except Refused:
+        return text
+
+
+def _unauthenticated(detail: str) -> NoReturn:
+    raise Refused(Reason.UNKNOWN_CLIENT, detail)

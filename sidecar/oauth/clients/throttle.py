@@ -1,0 +1,257 @@
+"""Slowing down who guesses secrets and passwords.
+
+Rules:
+- What is counted is failures: a client that gets thousands of tokens a second is left alone, and costs a look into a
+  dictionary. `requests_per_client` counts everything, when the operator sets it.
+- Budgets are those of an address, of a client or user, and of both together. The one of a client or user stops only an
+  address that has failed before: so a storm from any number of addresses does not lock out whoever comes from another.
+- Behind one address there may be many. A client whose secret cannot be guessed (32 characters or more, or a key) is never
+  stopped when it shows the right one: there is nothing to protect it from.
+- Names that do not exist are counted like those that do.
+- Failures that are not counted yet are few: whoever guesses in parallel gets no further than in turn.
+- All processes share the budgets. What a process has learnt about an address it goes by until the time is over, without asking.
+  While the store is down each process counts for itself.
+"""
+
+import base64
+import binascii
+import hashlib
+import ipaddress
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final, NamedTuple, NoReturn, Protocol
+
+from sidecar.core.oauth.clients import Client
+from sidecar.core.ports import Store, StoreUnavailable
+from sidecar.core.reasons import Reason, Refused
+from sidecar.core.replies import EndpointRequest, Reply, later
+from sidecar.core.throttling import Budget, Budgets, Rate, Spent
+from sidecar.oauth.parameters import Parameters, form_decoded
+
+_MOST_STOPPED: Final = 100_000
+_MOST_OPEN: Final = 4  # attempts under one name from one address of which nothing is known yet
+
+
+class Rates(NamedTuple):
+    """How often somebody may fail; `None`: as often as he likes."""
+
+    address: Rate | None
+    name: Rate | None
+    both: Rate | None
+
+
+class Authenticator(Protocol):
+    """See `oauth.clients.authentication.ClientAuthenticator`."""
+
+    async def authenticate(self, request: EndpointRequest, parameters: Parameters) -> Client: ...
+    def refuse(self, refused: Refused) -> Reply: ...
+
+
+class KnowingAuthenticator(Authenticator, Protocol):
+    """One that knows the clients there are."""
+
+    def name(self, claimed: str) -> str | None: ...
+
+
+class Throttle:
+    """Counts under the names of one kind (`client`, `user`). `monotonic` gives seconds."""
+
+    def __init__(self, kind: str, rates: Rates, *, store: Store, monotonic: Callable[[], float]) -> None:
+        self._kind = kind
+        self._rates = rates
+        self._store = store
+        self._monotonic = monotonic
+        self._alone = Budgets()
+        self._stopped: dict[str, float] = {}  # by key: until when
+        self._open: Counter[str] = Counter()  # by key: attempts that are not counted yet
+
+    def __repr__(self) -> str:
+        return f"<Throttle {self._kind} {len(self._stopped)} stopped>"
+
+    @property
+    def stops(self) -> bool:
+        """Whether there is anybody who may have to wait."""
+        return bool(self._stopped) or bool(self._open)
+
+    def wait(self, name: str, address: str) -> float:
+        """Seconds for which this process knows that nothing is to be tried; 0 when it may."""
+        now = self._monotonic()
+        of_address, of_both = self._key("", address), self._key(name, address)
+        wait = max(self._stopped.get(of_address, now), self._stopped.get(of_both, now)) - now
+        return max(0.0, wait, 1.0 if self._open[of_both] >= _MOST_OPEN else 0.0)
+
+    @contextmanager
+    def open(self, name: str, address: str) -> Iterator[None]:
+        """Encloses an attempt that may have to be counted."""
+        key = self._key(name, address)
+        self._open[key] += 1
+        try:
+            yield
+        finally:
+            self._open[key] -= 1
+            if not self._open[key]:
+                del self._open[key]
+
+    async def count(self, name: str, address: str) -> float:
+        """Count a failure; seconds until the next attempt is allowed, 0 when it is allowed now."""
+        named = [
+            (self._key("", address), self._rates.address),
+            (self._key(name, address), self._rates.both),
+            (self._key(name, ""), self._rates.name),
+        ]
+        spent = await self._spend([Budget(key, rate) for key, rate in named if rate is not None])
+        said = dict(zip([key for key, rate in named if rate is not None], spent, strict=True))
+        of_address, of_both, of_name = (said.get(key, Spent(taken=True, wait=0.0, fresh=False)) for key, _ in named)
+        together = max(of_both.wait, 0.0 if of_both.fresh else of_name.wait)
+        self._stop(named[0][0], of_address.wait)
+        self._stop(named[1][0], together)
+        return max(of_address.wait, together)
+
+    async def take(self, name: str, rate: Rate) -> float:
+        """Count under a name alone; seconds to wait, 0 when it was allowed."""
+        (spent,) = await self._spend([Budget(self._key(name, "") + ":all", rate)])
+        return 0.0 if spent.taken else spent.wait
+
+    async def _spend(self, budgets: Sequence[Budget]) -> list[Spent]:
+        if not budgets:
+            return []
+        try:
+            return await self._store.spend(budgets)
+        except StoreUnavailable:
+            return self._alone.spend(budgets, self._monotonic())
+
+    def _stop(self, key: str, wait: float) -> None:
+        if wait <= 0:
+            return
+        now = self._monotonic()
+        if len(self._stopped) >= _MOST_STOPPED:
+            self._stopped = {known: until for known, until in self._stopped.items() if until > now}
+        if len(self._stopped) < _MOST_STOPPED:
+            self._stopped[key] = now + wait
+
+    def _key(self, name: str, address: str) -> str:
+        """Names and addresses are what anybody sends: a digest keeps them short, and people's names out of the store."""
+        both = f"{len(name)}:{name}{address}".encode("utf-8", "surrogatepass")
+        return f"throttle:{self._kind}:{hashlib.sha256(both).hexdigest()[:32]}"
+
+
+class ThrottledClients:
+    """An `Authenticator` that slows down who fails. `unguessable`: ids of the clients that can prove who they are only with
+    what nobody can guess."""
+
+    def __init__(
+        self,
+        authenticator: KnowingAuthenticator,
+        throttle: Throttle,
+        *,
+        unguessable: Container[str],
+        requests: Rate | None,
+    ) -> None:
+        self._authenticator = authenticator
+        self._throttle = throttle
+        self._unguessable = unguessable
+        self._requests = requests
+
+    async def authenticate(self, request: EndpointRequest, parameters: Parameters) -> Client:
+        """As `ClientAuthenticator.authenticate`; raises `Refused(THROTTLED)`, too."""
+        wait = self._wait(request, parameters) if self._throttle.stops else 0.0
+        try:
+            client = await self._authenticator.authenticate(request, parameters)
+        except Refused as refused:
+            if refused.reason.error != "invalid_client":
+                raise
+            name, network = claimed_id(request, parameters), network_of(request.peer)
+            if wait:
+                _throttled(wait, self._authenticator.name(name))
+            with self._throttle.open(name, network):
+                await self._throttle.count(name, network)
+            raise
+        if self._requests is not None:
+            wait = await self._throttle.take(client.client_id, self._requests)
+            if wait:
+                _throttled(wait, client.client_id)
+        return client
+
+    def _wait(self, request: EndpointRequest, parameters: Parameters) -> float:
+        """Seconds for which who sent this is not to fail again. Raises `Refused(THROTTLED)` for whom that means to wait."""
+        name = claimed_id(request, parameters)
+        wait = self._throttle.wait(name, network_of(request.peer))
+        if wait and name not in self._unguessable:
+            _throttled(wait, self._authenticator.name(name))
+        return wait
+
+    def refuse(self, refused: Refused) -> Reply:
+        """The reply to a refusal, and when to try again."""
+        return later(self._authenticator.refuse(refused), refused.retry_after)
+
+
+class ThrottledLogins:
+    """Counts the attempts to log in that failed; see `oauth.login.passwords.Throttle`."""
+
+    def __init__(self, throttle: Throttle) -> None:
+        self._throttle = throttle
+
+    def check(self, username: str, peer: str) -> None:
+        """Raises `Refused(THROTTLED)` for who has to wait."""
+        wait = self._throttle.wait(username, network_of(peer)) if self._throttle.stops else 0.0
+        if wait:
+            _throttled(wait)
+
+    def open(self, username: str, peer: str) -> AbstractContextManager[None]:
+        """Encloses an attempt."""
+        return self._throttle.open(username, network_of(peer))
+
+    async def failed(self, username: str, peer: str) -> None:
+        """Count a failure."""
+        await self._throttle.count(username, network_of(peer))
+
+
+def _throttled(wait: float, client_id: str | None = None) -> NoReturn:
+    seconds = math.ceil(wait)
+    detail = f"Too many requests; try again in {seconds} second{'s' if seconds > 1 else ''}."
+    raise Refused(Reason.THROTTLED, detail, client_id=client_id, retry_after=seconds)
+
+
+def network_of(peer: str) -> str:
+    """What counts as one address: of IPv6 the network of 64 bits, for whoever has one address of it has all of them."""
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return peer
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address.packed[:8] + bytes(8), 64)))
+
+
+def claimed_id(request: EndpointRequest, parameters: Parameters) -> str:
+    """The client that a request says it comes from; empty when it does not say. Nothing is proven by it."""
+    if "client_id" in parameters:
+        return parameters["client_id"]
+    if "client_assertion" in parameters:
+        return _subject_of(parameters["client_assertion"])
+    scheme, _, credentials = next(iter(request.header_values("authorization")), "").partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        text = base64.b64decode(credentials.strip(" "), validate=True).decode("utf-8").partition(":")[0]
+    except (binascii.Error, ValueError):
+        return ""
+    try:
+        return form_decoded(text)
+    except Refused:
+        return text
+
+
+def _subject_of(assertion: str) -> str:
+    payload = assertion.split(".")[1:2]
+    try:
+        claims = json.loads(base64.urlsafe_b64decode("".join(payload) + "=="))
+    except (binascii.Error, ValueError, RecursionError):
+        return ""
+    subject = claims.get("sub") if isinstance(claims, dict) else None
+    return subject if isinstance(subject, str) else ""

@@ -1,0 +1,61 @@
+"""`/oauth/logout`: a GET shows who is logged in and a button, a POST ends the session. What clients were given goes on."""
+
+from sidecar.core.events import Listener, LogoutFailed, UserLoggedOut
+from sidecar.core.ports import StoreUnavailable
+from sidecar.core.reasons import Reason, Refused
+from sidecar.core.replies import EndpointRequest, Reply
+from sidecar.oauth.login.pages import Pages
+from sidecar.oauth.login.sessions import Sessions, form_token, is_form_token
+from sidecar.oauth.parameters import form_parameters
+
+
+class LogoutEndpoint:
+    """Call it with a request."""
+
+    def __init__(self, *, sessions: Sessions, pages: Pages, emit: Listener) -> None:
+        self._sessions = sessions
+        self._pages = pages
+        self._emit = emit
+
+    async def __call__(self, request: EndpointRequest) -> Reply:
+        """A page."""
+        if request.method not in ("GET", "POST"):
+            reason = Reason.METHOD_NOT_ALLOWED
+            return self._pages.error(reason, reason.sentence, ("Allow", "GET, POST"), status=reason.status)
+        reply = await self._answer(request)
+        if request.method == "GET" or reply.reason is None:
+            return reply
+        self._emit(LogoutFailed(reply.reason, reply.user, request.peer))
+        return reply._replace(told=True)
+
+    async def _answer(self, request: EndpointRequest) -> Reply:
+        try:
+            return await (self._log_out(request) if request.method == "POST" else self._ask(request))
+        except Refused as exc:
+            return self._pages.error(exc.reason, exc.detail, status=exc.reason.status)
+        except StoreUnavailable:
+            return self._pages.unavailable()
+
+    async def _ask(self, request: EndpointRequest, reason: Reason | None = None) -> Reply:
+        cookie = self._sessions.cookie(request)
+        session = await self._sessions.read(cookie)
+        if cookie is None or session is None:
+            return self._pages.render("signed_out.html")
+        return self._pages.render(
+            "logout.html",
+            status=reason.status if reason else 200,
+            reason=reason,
+            user=session.username,
+            username=session.username,
+            csrf=form_token(cookie, request.path),
+            notice=reason.sentence if reason else "",
+        )
+
+    async def _log_out(self, request: EndpointRequest) -> Reply:
+        cookie = self._sessions.cookie(request)
+        if not is_form_token(form_parameters(request).get("csrf", ""), cookie, request.path):
+            return await self._ask(request, Reason.STALE_FORM)
+        username = await self._sessions.end(cookie)
+        if username is not None:
+            self._emit(UserLoggedOut(username, request.peer))
+        return self._pages.render("signed_out.html", self._sessions.clear_cookie())

@@ -1,0 +1,152 @@
+"""What is public about us: the metadata (RFC 8414) and the verifying keys (RFC 7517).
+
+Rules:
+- Both are computed from the configuration in force: what is not on offer is not named.
+- Both may be cached for `MAX_AGE`, and asked for again by `If-None-Match`. A key must be in the set for longer than that
+  before it signs, so that who caches the set has it by then.
+- Both may be read by a script of any origin (`Access-Control-Allow-Origin: *`): there is nothing in them that depends on who
+  asks, and clients in browsers need them. `core.http.cross_origin` has the other endpoints, and what goes before.
+- The endpoints lie under the issuer: `https://api.example.com/tenant` has its token endpoint at
+  `https://api.example.com/tenant/oauth/token`. A proxy in front may strip that path or leave it: we answer at both.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from sidecar.core.jose.keys import KeyRing
+from sidecar.core.oauth.clients import AUTH_METHODS, Client
+from sidecar.core.reasons import Reason
+from sidecar.core.replies import JSON, EndpointRequest, Reply, refusal
+
+MAX_AGE: Final = 300
+"""For how many seconds caches may keep the documents."""
+WELL_KNOWN: Final = "/.well-known/oauth-authorization-server"
+JWKS_PATH: Final = "/oauth/jwks"
+AUTHORIZE_PATH: Final = "/oauth/authorize"
+INTROSPECT_PATH: Final = "/oauth/introspect"
+MEMBERS: Final = {
+    AUTHORIZE_PATH: "authorization_endpoint",
+    "/oauth/token": "token_endpoint",
+    "/oauth/revoke": "revocation_endpoint",
+    INTROSPECT_PATH: "introspection_endpoint",
+}
+"""Which member of the metadata names which of our paths."""
+
+
+class Offer(NamedTuple):
+    """What at least one client that is not disabled may do here, each in the order that it is shown in."""
+
+    grant_types: Sequence[str]
+    response_types: Sequence[str]
+    auth_methods: Sequence[str]
+    introspection_auth_methods: Sequence[str]
+    assertion_algs: Sequence[str]
+    introspection_assertion_algs: Sequence[str]
+    scopes: Sequence[str]
+
+
+def offer(clients: Iterable[Client], grant_types: Container[str], paths: Container[str]) -> Offer:
+    """What there is of `grant_types` (those of the token endpoint) and, when it is among `paths`, of the authorization
+    endpoint, for these clients."""
+    live = [client for client in clients if not client.disabled]
+    named = {grant for client in live for grant in client.grant_types}
+    redirected = {"authorization_code": "code", "implicit": "token"} if AUTHORIZE_PATH in paths else {}
+    asking = [client for client in live if client.introspect]
+    return Offer(
+        grant_types=[grant for grant in sorted(named) if grant in grant_types or grant in redirected],
+        response_types=[kind for grant, kind in redirected.items() if grant in named],
+        auth_methods=_methods(live),
+        introspection_auth_methods=_methods(asking),
+        assertion_algs=_assertion_algs(live),
+        introspection_assertion_algs=_assertion_algs(asking),
+        scopes=list(dict.fromkeys(scope for client in live for scope in client.scope)),
+    )
+
+
+def _methods(clients: Iterable[Client]) -> list[str]:
+    used = {method for client in clients for method in client.auth_methods}
+    return [method for method in AUTH_METHODS if method in used]
+
+
+def _assertion_algs(clients: Iterable[Client]) -> list[str]:
+    signing = [client for client in clients if any(method.endswith("_jwt") for method in client.auth_methods)]
+    return sorted({alg for client in signing for key in client.keys for alg in key.algs})
+
+
+def metadata(issuer: str, offer: Offer, paths: Iterable[str], ring: KeyRing) -> dict[str, object]:
+    """The document of RFC 8414 section 2 for an issuer that is a URL. `paths` are those of ours that are answered."""
+    base = issuer.removesuffix("/")
+    served = set(paths)
+    if not offer.response_types:
+        served.discard(AUTHORIZE_PATH)
+    if not offer.introspection_auth_methods:
+        served.discard(INTROSPECT_PATH)
+    document: dict[str, object] = {"issuer": issuer}
+    document |= {name: base + path for path, name in MEMBERS.items() if path in served}
+    if JWKS_PATH in served and ring.public_jwks():
+        document["jwks_uri"] = base + JWKS_PATH
+    if offer.scopes:
+        document["scopes_supported"] = list(offer.scopes)
+    document["response_types_supported"] = list(offer.response_types)  # required, also when there are none
+    document["grant_types_supported"] = list(offer.grant_types)
+    for endpoint, methods, algs in (
+        ("token", offer.auth_methods, offer.assertion_algs),
+        ("revocation", offer.auth_methods, offer.assertion_algs),
+        ("introspection", offer.introspection_auth_methods, offer.introspection_assertion_algs),
+    ):
+        if f"{endpoint}_endpoint" in document:
+            document[f"{endpoint}_endpoint_auth_methods_supported"] = list(methods)
+            if algs:
+                document[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = list(algs)
+    if "authorization_endpoint" in document:
+        modes = {"code": "query", "token": "fragment"}
+        document["response_modes_supported"] = [modes[kind] for kind in offer.response_types]
+        document["authorization_response_iss_parameter_supported"] = True  # RFC 9207
+    if "code" in offer.response_types:
+        document["code_challenge_methods_supported"] = ["S256"]
+    return document
+
+
+class PublicDocument:
+    """Serves a JSON document of `make(ring)`, which is made anew when the keys change. Call it with a request."""
+
+    def __init__(self, ring: Callable[[], KeyRing], make: Callable[[KeyRing], Mapping[str, object]]) -> None:
+        self._ring = ring
+        self._make = make
+        self._made: tuple[KeyRing, bytes, str] | None = None
+
+    async def __call__(self, request: EndpointRequest) -> Reply:
+        """200, or 304 for who has it already; 405 for anything but GET and HEAD."""
+        if request.method not in ("GET", "HEAD"):
+            return refusal(Reason.METHOD_NOT_ALLOWED, "Only GET and HEAD are answered here.", ("Allow", "GET, HEAD"))
+        body, tag = self._current()
+        caching = (
+            ("Cache-Control", f"public, max-age={MAX_AGE}"),
+            ("ETag", tag),
+            ("Access-Control-Allow-Origin", "*"),
+        )
+        if _names(request.header_values("if-none-match"), tag):
+            return Reply(304, caching, b"")
+        return Reply(200, (JSON, *caching), body)
+
+    def _current(self) -> tuple[bytes, str]:
+        ring = self._ring()
+        if self._made is None or self._made[0] is not ring:
+            body = json.dumps(self._make(ring)).encode() + b"\n"
+            digest = base64.urlsafe_b64encode(hashlib.sha256(body).digest()[:18]).decode()
+            self._made = ring, body, f'"{digest}"'
+        return self._made[1:]
+
+
+def jwks(ring: KeyRing) -> dict[str, object]:
+    """The key set of RFC 7517 section 5: empty when all keys are symmetric."""
+    return {"keys": ring.public_jwks()}
+
+
+def _names(conditions: Iterable[str], tag: str) -> bool:
+    """RFC 9110 section 13.1.2: any of the tags, compared weakly; `*` stands for every one."""
+    found = [each.strip().removeprefix("W/") for value in conditions for each in value.split(",")]
+    return tag in found or "*" in found

@@ -1,0 +1,100 @@
+"""`POST /oauth/token` (RFC 6749 section 3.2): a client proves who it is and gets an access token.
+
+Issuing by client credentials needs no store: a token is signed and carries all that is to be known, so it works while
+Redis is down. A client that gets refresh tokens as well does need it, for these are what the store knows of them.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from sidecar.core.events import Listener, TokenIssued
+from sidecar.core.oauth.clients import Client
+from sidecar.core.oauth.grants import Granted, check_grant, narrow_scope
+from sidecar.core.ports import StoreUnavailable
+from sidecar.core.reasons import TRY_THE_SAME_AGAIN, Reason, Refused
+from sidecar.core.replies import EndpointRequest, Reply, json_reply, refusal
+from sidecar.core.revocations import RevocationView
+from sidecar.core.tokens import AccessToken, TokenRules
+from sidecar.oauth.clients.throttle import Authenticator
+from sidecar.oauth.grants.refresh_token import RefreshTokens
+from sidecar.oauth.parameters import Parameters, read_parameters
+
+Grant = Callable[[Client, Parameters], Awaitable[Granted]]
+"""What a grant type gives to the client, which proved who it is and may use it. Raises `Refused`, `StoreUnavailable`."""
+
+
+async def client_credentials(client: Client, parameters: Parameters) -> Granted:
+    """The grant of RFC 6749 section 4.4: the client acts for itself."""
+    return Granted(client.client_id, client.roles, narrow_scope(client, parameters.get("scope")))
+
+
+class TokenEndpoint:
+    """Call it with a request. `grants` by `grant_type`; `clock` gives epoch seconds, `new_id` an unguessable `jti`."""
+
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        grants: Mapping[str, Grant],
+        refresh: RefreshTokens,
+        rules: TokenRules,
+        view: RevocationView,
+        emit: Listener,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._authenticator = authenticator
+        self._grants = grants
+        self._refresh = refresh
+        self._rules = rules
+        self._view = view
+        self._emit = emit
+        self._clock = clock
+        self._new_id = new_id
+
+    async def __call__(self, request: EndpointRequest) -> Reply:
+        """The answer of RFC 6749 section 5.1, or the error of section 5.2."""
+        if request.method != "POST":
+            return refusal(Reason.METHOD_NOT_ALLOWED, "Only POST is answered here.", ("Allow", "POST"))
+        try:
+            return await self._issue(request)
+        except Refused as exc:
+            return self._authenticator.refuse(exc)
+        except StoreUnavailable:
+            return refusal(Reason.STORE_UNAVAILABLE, TRY_THE_SAME_AGAIN)
+
+    async def _issue(self, request: EndpointRequest) -> Reply:
+        parameters = read_parameters(request)
+        client = await self._authenticator.authenticate(request, parameters)
+        grant_type = check_grant(parameters.get("grant_type"), client, self._grants)
+        granted = self._refresh.name(client, await self._grants[grant_type](client, parameters))
+        signed, access = self._sign(client, granted)
+        body: dict[str, object] = {
+            "access_token": signed,
+            "token_type": "Bearer",
+            "expires_in": access.exp - access.iat,
+            "scope": " ".join(access.scope),
+        }
+        successor = granted.successor
+        refresh_token = successor.token if successor else await self._refresh.begin(client, granted, access)
+        if refresh_token is not None:
+            body["refresh_token"] = refresh_token
+        self._emit(TokenIssued(grant_type, client.client_id, access.jti, access.user))
+        return json_reply(200, body, ("Pragma", "no-cache"), client_id=client.client_id)
+
+    def _sign(self, client: Client, granted: Granted) -> tuple[str, AccessToken]:
+        if granted.successor:
+            _, jti, now = granted.successor
+        else:
+            jti, now = granted.jti or self._new_id(), self._clock()
+            if granted.since is None:
+                now = self._view.issue_time(client.client_id, granted.subject, now)
+            elif self._view.cut_off(client.client_id, granted.subject, granted.since):
+                raise Refused(Reason.GRANT_REVOKED, client_id=client.client_id, user=granted.subject)
+        return self._rules.issue(
+            client_id=client.client_id,
+            subject=granted.subject,
+            roles=granted.roles,
+            scope=granted.scope,
+            now=now,
+            jti=jti,
+        )

@@ -1,0 +1,1 @@
+"""A person at a browser: passwords, sessions, consent, and the pages."""

@@ -1,0 +1,180 @@
+"""Accepts the connections of a worker.
+
+Why not `loop.create_server`: uvloop's tells nobody of a connection before its TLS handshake is over, nor when that fails;
+takes all that wait in one go, so that a crowd uses up the descriptors before one of it can be closed; and ends the listening
+socket for good when accepting fails.
+
+Rules:
+- A connection counts from the moment it is accepted, through its handshake.
+- One for which there is no room at all is closed at once: so no more descriptors are in use than were planned.
+- Nothing that goes wrong with one connection ends the accepting. When descriptors run out all the same, it pauses and tries
+  again: who is connected goes on, and who waits stays in the kernel's queue.
+- It ends when the socket's owner has ended that, in this process or in another, or by `close`, which first takes in who waits:
+  they were told that they are connected.
+- Where the PROXY protocol is spoken, a trusted proxy first says whose connection it brings; one that does not is cut. A peer
+  that is no trusted proxy is not asked: it speaks HTTP or TLS from its first byte.
+"""
+
+import asyncio
+import contextlib
+import errno
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+from sidecar.core.causes import Cause, Fault
+from sidecar.core.http.proxy_protocol import InvalidPreamble, Preamble
+from sidecar.core.reasons import Reason
+from sidecar.proxy.client.connection import ClientConnection, address_of
+from sidecar.proxy.client.connections import Listener
+
+_AT_A_TIME: Final = 64  # then other events have their turn
+_PAUSE: Final = 1.0  # seconds until a new try when accepting fails
+_LONGEST_LOOK: Final = 8192  # bytes; more than a header of the PROXY protocol has
+_GOODBYE: Final = 2.0  # seconds for the client's part of the end of TLS; a mute one keeps its place no longer
+
+
+class Acceptor:
+    """Hands the connections of a listening socket to a `Listener`.
+
+    `tls` is used for each new connection and may be replaced at any time; `handshake` in seconds. `on_pause` is told what
+    the system said when accepting fails. `introduced`: trusted proxies speak the PROXY protocol.
+    """
+
+    def __init__(
+        self,
+        listener: Listener,
+        sock: socket.socket,
+        *,
+        tls: ssl.SSLContext | None,
+        handshake: float,
+        introduced: bool,
+        on_pause: Callable[[str], None],
+        log_failure: Callable[[str, Exception], None],
+    ) -> None:
+        self.tls = tls
+        self._listener = listener
+        self._loop = listener.loop
+        self._socket = sock
+        self._handshake = handshake
+        self._introduced = introduced
+        self._on_pause = on_pause
+        self._log_failure = log_failure
+        self._arrivals: set[asyncio.Task[None]] = set()
+        self._retry: asyncio.TimerHandle | None = None
+        self._over = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Acceptor {len(self._arrivals)} arriving{' paused' if self._retry else ''}>"
+
+    def start(self) -> None:
+        """Begin to accept, or go on."""
+        self._retry = None
+        self._loop.add_reader(self._socket, self._ready)
+
+    async def ended(self, within: float) -> None:
+        """Go on until the socket's owner has ended it, for so many seconds at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._over.wait()
+
+    def close(self, *, leave: bool = False) -> None:
+        """Accept no more. Who waits is taken in, or left to other processes. Connections that were accepted live on."""
+        if self._socket.fileno() < 0:
+            return
+        while not leave and self._accept():
+            pass
+        if self._retry is not None:
+            self._retry.cancel()
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+        self._over.set()
+
+    def _ready(self) -> None:
+        for _ in range(_AT_A_TIME):
+            if not self._accept():
+                return
+
+    def _accept(self) -> bool:
+        """Take in one; whether another may wait."""
+        try:
+            sock, _ = self._socket.accept()
+        except (BlockingIOError, InterruptedError):
+            return False
+        except ConnectionError:
+            return True  # it left before its turn
+        except OSError as exc:
+            if exc.errno == errno.EINVAL:  # it does not listen any more
+                self._loop.remove_reader(self._socket)
+                self._over.set()
+            else:
+                self._pause(exc)
+            return False
+        connection = self._listener.expect(secure=self.tls is not None)
+        if connection is None:
+            sock.close()
+        else:
+            task = self._loop.create_task(self._take(sock, connection))
+            self._arrivals.add(task)
+            task.add_done_callback(self._arrivals.discard)
+        return True
+
+    def _pause(self, exc: OSError) -> None:
+        self._loop.remove_reader(self._socket)
+        self._retry = self._loop.call_later(_PAUSE, self.start)
+        self._on_pause(exc.strerror or str(exc))
+
+    async def _take(self, sock: socket.socket, connection: ClientConnection) -> None:
+        tls = self.tls
+        try:
+            if self._introduced and not await self._introduce(sock, connection):
+                sock.close()
+                return
+            await self._loop.connect_accepted_socket(
+                lambda: connection,
+                sock,
+                ssl=tls,
+                ssl_handshake_timeout=self._handshake if tls else None,
+                ssl_shutdown_timeout=_GOODBYE if tls else None,
+            )
+        except OSError:
+            pass  # the handshake failed, or the client left: there is nobody to tell
+        except Exception as exc:  # noqa: BLE001  a defect of ours
+            self._log_failure("acceptor", exc)
+        finally:
+            self._listener.arrived(connection)
+
+    async def _introduce(self, sock: socket.socket, connection: ClientConnection) -> bool:
+        """Read who the client behind a trusted proxy is; whether the connection may go on."""
+        preamble = Preamble()
+        sock.setblocking(False)  # noqa: FBT003  the signature of the standard library
+        try:
+            connection.peer = address_of(sock.getpeername())
+            if not self._listener.trusts(connection.peer):
+                return True
+            async with asyncio.timeout(self._handshake):
+                while not preamble.done:
+                    await self._readable(sock)
+                    waiting = sock.recv(_LONGEST_LOOK, socket.MSG_PEEK)
+                    if not waiting:
+                        return False
+                    preamble.feed(sock.recv(preamble.wanted(waiting)))
+        except TimeoutError:
+            self._listener.report_unparsed(connection, Reason.REQUEST_TIMEOUT)
+            return False
+        except InvalidPreamble:
+            self._listener.report_unparsed(connection, Reason.MALFORMED_REQUEST, Fault(Cause.NO_PREAMBLE))
+            return False
+        except OSError:
+            return False
+        connection.introduced = preamble.address or ""
+        return True
+
+    async def _readable(self, sock: socket.socket) -> None:
+        ready = self._loop.create_future()
+        self._loop.add_reader(sock, lambda: None if ready.done() else ready.set_result(None))
+        try:
+            await ready
+        finally:
+            self._loop.remove_reader(sock)

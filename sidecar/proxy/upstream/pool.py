@@ -1,0 +1,356 @@
+"""The connections to the API server, or to several servers of the same API.
+
+Rules:
+- Idle connections are used again, the last one first: it is the least likely to be stale. One that was idle for longer than
+  the upstream may keep it is closed, not used. An upstream that says for how long it keeps one (`Keep-Alive: timeout=`) is
+  believed when that is shorter than what the operator allows.
+- A connection older than `max_age` carries no further exchange: the upstream's name is looked up again for the next one, so
+  that a change in DNS is seen however busy the API is.
+- Never more than `max_connections`: beyond that a request is refused at once, for a queue would only hide the overload. What
+  counts is what can carry a request, or is being opened for one. A connection that is closing may take its time (what was
+  written is still delivered, TLS says goodbye), so it does not count; there are never more of those than `max_connections`
+  either, and none for longer than `timeouts.stream`.
+- Of several upstreams the one with the fewest exchanges gets the next. One that cannot be reached is passed over, and so is
+  one that gave no proper answer several times in a row, for a time that doubles; when none is left, all are tried.
+- A request whose connection could not be opened goes to the next upstream: nothing of it was sent.
+- An upstream that sent bytes which nobody had asked for may do so again, at a moment in which they would be taken for the
+  answer to somebody's request. For a time that doubles, each of its connections carries one request and is closed.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from sidecar.core.causes import Cause, Fault
+from sidecar.proxy.upstream.connection import PoolLimits, Receiver, UpstreamConnection, UpstreamTimeouts
+from sidecar.proxy.upstream.faults import unreachable
+from sidecar.proxy.upstream.shapes import Shapes
+
+_FAILURES: Final = 3  # improper answers in a row before an upstream is passed over
+_PASSED_OVER: Final = (1.0, 30.0)  # seconds: at first, at most
+_USED_ONCE: Final = (1.0, 30.0)  # likewise, for the connections of an upstream that spoke unasked
+_TRUSTED_AGAIN: Final = 60.0  # seconds without another time: then it begins with the first again
+
+Opener = Callable[[Callable[[], UpstreamConnection]], Awaitable[UpstreamConnection]]
+
+
+class _Upstream:
+    """One server: its idle connections, and how it has been doing."""
+
+    __slots__ = (
+        "connect",
+        "exchanges",
+        "failures",
+        "idle",
+        "passed_over_until",
+        "pause",
+        "used_once_for",
+        "used_once_until",
+    )
+
+    def __init__(self, connect: Opener) -> None:
+        self.connect = connect
+        self.idle: list[tuple[UpstreamConnection, float]] = []  # and until when it may be used
+        self.exchanges = 0
+        self.failures = 0
+        self.passed_over_until = 0.0
+        self.pause = _PASSED_OVER[0]
+        self.used_once_until = 0.0
+        self.used_once_for = 0.0
+
+
+class UpstreamPool:
+    """Sends requests to the upstreams at `urls`. `monotonic` gives seconds; `check` is to be called now and then. `on_unasked`
+    is told the address of an upstream that begins to send what nobody asked for."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        loop: asyncio.AbstractEventLoop,
+        timeouts: UpstreamTimeouts,
+        limits: PoolLimits,
+        monotonic: Callable[[], float],
+        on_unasked: Callable[[str], None],
+        tls: ssl.SSLContext | None = None,
+        server_name: str | None = None,
+        each_its_host: bool = False,
+    ) -> None:
+        self.loop = loop
+        self.timeouts = timeouts
+        self.monotonic = monotonic
+        # With `each_its_host` a request says `UPSTREAM_HOST` where its connection puts the name of its upstream.
+        self.hosts: Sequence[bytes] = [authority_of(url) if each_its_host else b"" for url in urls]
+        self.shapes = Shapes(limits.idle)
+        self.connections: set[UpstreamConnection] = set()  # that can carry an exchange, or do
+        self._closing: dict[UpstreamConnection, float] = {}  # and since when, the oldest first
+        self.limits = limits
+        self._urls = urls
+        self._on_unasked = on_unasked
+        self._upstreams = [_Upstream(_opener(url, loop, tls, server_name)) for url in urls]
+        self._opening: set[asyncio.Task[None]] = set()
+        self._expected = 0  # connections that are being opened and do not count by themselves yet
+
+    def __repr__(self) -> str:
+        idle = sum(len(upstream.idle) for upstream in self._upstreams)
+        return f"<UpstreamPool {len(self.connections)} open, {idle} idle, {self._expected} opening>"
+
+    # Called by exchanges.
+
+    def dispatch(self, receiver: Receiver, request: bytes) -> None:
+        """Send a request on an idle connection, or on a new one; the outcome comes to `receiver`."""
+        upstreams = self._upstreams
+        address = 0 if len(upstreams) == 1 else self._choose(())
+        upstream, now = upstreams[address], receiver.sent_at
+        if upstream.idle:
+            connection, until = upstream.idle.pop()
+            if now <= until and connection.usable_now():
+                found: UpstreamConnection | None = connection
+            else:
+                upstream.idle.append((connection, until))
+                found = self._look_for_idle(upstream, now)
+            if found is not None:
+                upstream.exchanges += 1
+                found.reused = True
+                found.send(receiver, request, now)
+                return
+        self._open(receiver, request, address)
+
+    def _look_for_idle(self, upstream: _Upstream, now: float) -> UpstreamConnection | None:
+        """An idle connection that can be used at once, taken out of the list. One that has something to be read stays there:
+        the loop is about to find out what that is, and closes the connection unless it belongs to TLS."""
+        passed_over: list[tuple[UpstreamConnection, float]] = []
+        found = None
+        while upstream.idle and found is None:
+            connection, until = upstream.idle.pop()
+            if not connection.usable or now > until:
+                connection.close()
+            elif connection.usable_now():
+                found = connection
+            else:
+                passed_over.append((connection, until))
+        upstream.idle += reversed(passed_over)
+        return found
+
+    # Called by connections.
+
+    def resend(self, receiver: Receiver, request: bytes) -> None:
+        """Send a request again, on a new connection."""
+        self._open(receiver, request, self._choose(()))
+
+    def give_back(self, connection: UpstreamConnection, now: float) -> None:
+        """An exchange is over, with a proper answer; keep the connection, idle since `now`, for the next."""
+        upstream = self._upstreams[connection.address]
+        connection.busy = False
+        upstream.exchanges -= 1
+        upstream.failures = 0
+        upstream.pause = _PASSED_OVER[0]
+        until = now + connection.idle_for
+        until = min(until, connection.too_old_at)
+        if now < upstream.used_once_until or now > until:
+            connection.close()
+        else:
+            upstream.idle.append((connection, until))
+
+    def answered(self, connection: UpstreamConnection) -> None:
+        """A proper answer came on a connection that cannot be kept."""
+        upstream = self._upstreams[connection.address]
+        upstream.failures = 0
+        upstream.pause = _PASSED_OVER[0]
+
+    def failed(self, connection: UpstreamConnection) -> None:
+        """The upstream of this connection gave no proper answer."""
+        upstream = self._upstreams[connection.address]
+        upstream.failures += 1
+        if upstream.failures >= _FAILURES:
+            self._pass_over(upstream)
+
+    def unasked(self, connection: UpstreamConnection) -> None:
+        """The upstream of this connection sent what nobody had asked for: for a while none of its connections is used again."""
+        if connection not in self.connections:
+            return  # it is closing, and could have been taken for nobody's answer
+        upstream, now = self._upstreams[connection.address], self.monotonic()
+        if now < upstream.used_once_until:
+            return
+        again = now < upstream.used_once_until + _TRUSTED_AGAIN
+        upstream.used_once_for = min(2 * upstream.used_once_for, _USED_ONCE[1]) if again else _USED_ONCE[0]
+        upstream.used_once_until = now + upstream.used_once_for
+        while upstream.idle:
+            upstream.idle.pop()[0].close()
+        self._on_unasked(self._urls[connection.address])
+
+    def closing(self, connection: UpstreamConnection) -> None:
+        """A connection will carry nothing more; `forget` follows when it is gone."""
+        if not self._leave(connection):
+            return
+        self._closing[connection] = self.monotonic()
+        if len(self._closing) > self.limits.max_connections:
+            oldest = next(iter(self._closing))
+            del self._closing[oldest]
+            oldest.abandon()
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """A connection is gone."""
+        if not self._leave(connection):
+            self._closing.pop(connection, None)
+
+    def _leave(self, connection: UpstreamConnection) -> bool:
+        """Count it no more; whether it did count."""
+        if connection not in self.connections:
+            return False
+        self.connections.remove(connection)
+        upstream = self._upstreams[connection.address]
+        if connection.busy:
+            connection.busy = False
+            upstream.exchanges -= 1
+        else:
+            upstream.idle[:] = [entry for entry in upstream.idle if entry[0] is not connection]
+        return True
+
+    # Which upstream, and getting there.
+
+    def _choose(self, tried: Sequence[int]) -> int:
+        now = self.monotonic()
+        left = [address for address in range(len(self._upstreams)) if address not in tried]
+        good = [address for address in left if self._upstreams[address].passed_over_until <= now]
+        return min(good or left, key=lambda address: (self._upstreams[address].exchanges, address))
+
+    def _pass_over(self, upstream: _Upstream) -> None:
+        upstream.failures = 0
+        upstream.passed_over_until = self.monotonic() + upstream.pause
+        upstream.pause = min(2 * upstream.pause, _PASSED_OVER[1])
+
+    def _open(self, receiver: Receiver, request: bytes, address: int) -> None:
+        if len(self.connections) + self._expected >= self.limits.max_connections and not self._spare():
+            receiver.on_failure(Fault(Cause.ALL_CONNECTIONS_BUSY))
+            return
+        self._upstreams[address].exchanges += 1  # at once, for the next choice
+        self._expected += 1
+        task = self.loop.create_task(self._connect(receiver, request, address))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    def _spare(self) -> bool:
+        """Make room by closing an idle connection to another upstream."""
+        for upstream in self._upstreams:
+            if upstream.idle:
+                upstream.idle.pop(0)[0].close()
+                return True
+        return False
+
+    async def _connect(self, receiver: Receiver, request: bytes, address: int) -> None:
+        try:
+            outcome = await self._reach(receiver, address)
+        finally:
+            self._expected -= 1  # in the same step as the connection begins to count: it never does twice
+        if isinstance(outcome, Fault):
+            receiver.on_failure(outcome)
+        else:
+            self._use(outcome, receiver, request)
+
+    async def _reach(self, receiver: Receiver, address: int) -> UpstreamConnection | Fault:
+        """A connection to the upstream at `address`, or else to another; or why there is none."""
+        tried: list[int] = []
+        while True:
+            upstream = self._upstreams[address]
+            outcome = await self._connection_to(address)
+            if not isinstance(outcome, Fault):
+                return outcome
+            upstream.exchanges -= 1
+            if outcome.cause is Cause.NO_SOCKETS:
+                return outcome  # that is no upstream's fault
+            self._pass_over(upstream)
+            tried.append(address)
+            if len(tried) == len(self._upstreams) or not receiver.wanted:
+                return outcome
+            address = self._choose(tried)
+            self._upstreams[address].exchanges += 1
+
+    async def _connection_to(self, address: int) -> UpstreamConnection | Fault:
+        try:
+            async with asyncio.timeout(self.timeouts.connect):
+                return await self._upstreams[address].connect(self._factory(address))
+        except (OSError, ValueError) as exc:  # the latter of names that are none, such as a..b
+            parts = urlsplit(self._urls[address])
+            return unreachable(exc, secure=parts.scheme == "https", by_file=parts.scheme == "unix")
+
+    def _use(self, connection: UpstreamConnection, receiver: Receiver, request: bytes) -> None:
+        upstream = self._upstreams[connection.address]
+        transport = connection.transport
+        if transport is None or transport.is_closing():  # it was lost before this task went on
+            upstream.exchanges -= 1
+            receiver.on_failure(Fault(Cause.CLOSED_WITHOUT_ANSWER))
+            return
+        self.connections.add(connection)
+        if receiver.wanted:
+            connection.send(receiver, request, self.monotonic())
+        else:
+            upstream.exchanges -= 1
+            upstream.idle.append((connection, self.monotonic() + self.limits.idle))
+
+    def _factory(self, address: int) -> Callable[[], UpstreamConnection]:
+        return lambda: UpstreamConnection(self, address)
+
+    # Called by the worker.
+
+    def check(self, now: float) -> None:
+        """Close connections idle for too long and fail exchanges whose upstream is silent."""
+        for upstream in self._upstreams:
+            for connection, until in list(upstream.idle):
+                if now > until:
+                    connection.close()
+        for connection in list(self.connections):
+            try:
+                connection.check(now)
+            except Exception:
+                connection.abandon()  # what goes wrong with one is not met again at the next look
+                raise
+        for connection, since in list(self._closing.items()):
+            if now - since > self.timeouts.stream:
+                connection.abandon()
+
+    async def probe(self) -> Sequence[Cause]:
+        """Nothing when an upstream accepts connections; else why none does, each cause once (for readiness)."""
+        causes: dict[Cause, None] = {}
+        for address, upstream in enumerate(self._upstreams):
+            outcome = None if upstream.idle else await self._connection_to(address)
+            if not isinstance(outcome, Fault):
+                if outcome is not None:
+                    outcome.close()
+                return ()
+            causes[outcome.cause] = None
+        return tuple(causes)
+
+    async def close(self) -> None:
+        """Close every connection, and wait for those being opened to be given up."""
+        opening = list(self._opening)
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
+        for connection in [*self.connections, *self._closing]:
+            connection.abandon()
+
+
+def authority_of(url: str) -> bytes:
+    """What to send as `Host` when the client gave none."""
+    parts = urlsplit(url)
+    return b"localhost" if parts.scheme == "unix" else parts.netloc.encode()
+
+
+def _opener(url: str, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | None, server_name: str | None) -> Opener:
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    context = (tls or ssl.create_default_context()) if secure else None
+    host, port = parts.hostname or "", parts.port or (443 if secure else 80)
+
+    async def connect(factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:
+        if parts.scheme == "unix":
+            _, protocol = await loop.create_unix_connection(factory, unquote(parts.path))
+        else:
+            name = server_name if secure else None
+            _, protocol = await loop.create_connection(factory, host, port, ssl=context, server_hostname=name)
+        return protocol
+
+    return connect

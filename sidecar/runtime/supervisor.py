@@ -1,0 +1,326 @@
+"""The parent of several workers: owns the sockets and the admin listener, and replaces a worker that dies.
+
+Each worker is a fresh process (`spawn`: nothing of the parent's memory or event loop goes along) that accepts from the
+shared public socket and answers questions of the parent over a socket pair: one line `snapshot` or `ready` in, one line
+of JSON out. One that cannot start says why before it ends.
+
+Rules:
+- The parent goes on with the workers that it has, whatever keeps it from starting another, and tries again, ever later.
+- On SIGTERM it first ends the socket, while its workers go on to accept from it, and then tells them to go. It kills the one
+  that is not gone in time, and is gone in time itself (`ending`).
+- When the parent is gone, a worker drains. A thread of its own sees to that, so that also one that hangs ends.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import multiprocessing
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from multiprocessing.process import BaseProcess
+from typing import Any, Final, NamedTuple
+
+from sidecar.config.settings import Settings
+from sidecar.ops.admin import admin_app
+from sidecar.ops.logs import lines_dropped
+from sidecar.ops.metrics import Accumulator, render
+from sidecar.runtime import signals
+from sidecar.runtime.ending import GRACE, EndedBadly, Ending, in_background
+from sidecar.runtime.sockets import StartError, claim, stop_listening
+from sidecar.runtime.worker import (
+    Worker,
+    assert_c_parser,
+    log_ready,
+    raise_descriptor_limit,
+    run,
+    start_admin,
+    start_logging,
+)
+
+log: Final = logging.getLogger("sidecar")
+
+_ANSWER_DEADLINE: Final = 2.0
+_FAULT: Final = "fault"  # no question, but what a worker says by itself when it cannot start
+_LINE_LIMIT: Final = 1024 * 1024
+_BACKOFF: Final = (0.2, 10.0)  # seconds before a dead worker is replaced: at first, at most
+_STABLE: Final = 30.0  # a worker that lived this long was no failed start
+_REMINDED: Final = 30.0  # seconds between two log lines that no worker runs
+_ENDED_WITHIN: Final = GRACE + 2.0  # seconds besides the drain, before a worker is killed
+
+
+def serve(settings: Settings) -> None:
+    """Run `settings.workers` workers until SIGTERM or SIGINT. Raises `StartError` and `EndedBadly`."""
+    assert_c_parser()
+    raise_descriptor_limit()
+    admin, public = claim(settings.admin.listen), claim(settings.listen.address)
+    run(_supervise(settings, public, admin))
+
+
+async def _supervise(settings: Settings, public: socket.socket, admin: socket.socket) -> None:
+    await Supervisor(settings, public).run(admin)
+
+
+class Life(NamedTuple):
+    """How a worker's life ended: its exit code, if it lived at all; and why it could not start, if that is known."""
+
+    exit_code: int | None
+    fault: str | None
+
+
+class Supervisor:
+    """Keeps the workers alive and speaks for them on the admin listener. To be made in the event loop."""
+
+    def __init__(self, settings: Settings, public: socket.socket) -> None:
+        self._settings = settings
+        self._public = public
+        self._loop = asyncio.get_running_loop()
+        self._ending = Ending()
+        self._stopping = asyncio.Event()
+        self._leave = asyncio.Event()  # for the workers, once nobody can reach them any more
+        self._children: dict[int, Child] = {}
+        self._past = Accumulator()
+        self._fault: str | None = None  # why the last one that ended could not start
+        self._told: dict[str, float] = {}  # such faults, and when they were logged
+        self._failed = False
+
+    async def run(self, admin: socket.socket) -> None:
+        """Serve until a signal, then let every worker drain. Raises `EndedBadly` when one of them did not end in order."""
+        settings = self._settings
+        signals.heed(self._stop)
+        runner = await start_admin(admin_app(metrics=self._metrics, ready=self._ready), admin)
+        log_ready(settings, self._public, admin)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._stop_listening())
+                for slot in range(settings.workers):
+                    group.create_task(self._keep_alive(slot), name=f"worker {slot}")
+            self._ending.code = int(self._failed)
+        finally:
+            self._ending.doing = "ending the process"
+            self._ending.within(GRACE)
+            self._public.close()
+            await runner.cleanup()
+        if self._failed:
+            raise EndedBadly
+
+    def _stop(self) -> None:
+        self._ending.within(self._settings.timeouts.drain + _ENDED_WITHIN + GRACE)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+
+    async def _stop_listening(self) -> None:
+        await self._stopping.wait()
+        await stop_listening(self._public)
+        self._public.close()
+        self._ending.doing = "letting the workers finish"
+        self._leave.set()
+
+    async def _keep_alive(self, slot: int) -> None:
+        delay = _BACKOFF[0]
+        while not self._stopping.is_set():
+            born = time.monotonic()
+            life = await self._live(slot)
+            if self._stopping.is_set():
+                # One that was still starting has no handler for SIGTERM yet.
+                self._failed |= life.exit_code not in (None, 0, -signal.SIGTERM)
+                return
+            delay = _BACKOFF[0] if time.monotonic() - born > _STABLE else min(2 * delay, _BACKOFF[1])
+            self._tell(slot, life, delay)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._stopping.wait()
+
+    async def _live(self, slot: int) -> Life:
+        """Start a worker and wait for its end."""
+        try:
+            child = Child(self._settings, self._public)
+        except (OSError, MemoryError) as exc:
+            return Life(None, f"no process can be started: {getattr(exc, 'strerror', None) or 'out of memory'}")
+        self._children[slot] = child
+        try:
+            await child.started()
+            return Life(await self._watch(slot, child), child.fault)
+        finally:
+            self._past.add(child.last_snapshot)
+            del self._children[slot]
+
+    def _tell(self, slot: int, life: Life, delay: float) -> None:
+        """Log the end of a worker. Why one cannot start is said once, until one could, and now and then while none runs."""
+        self._fault = life.fault
+        if life.fault is None:
+            self._told.clear()
+            log.error("worker_died", extra={"slot": slot, "exit_code": life.exit_code, "replaced_in": delay})
+            return
+        now, running = time.monotonic(), len(self._children)
+        if life.fault not in self._told or (not running and now - max(self._told.values()) > _REMINDED):
+            self._told[life.fault] = now
+            figures = {"running": running, "tried_again_in": delay}
+            log.error("worker_cannot_start", extra={"slot": slot, "detail": life.fault, **figures})
+
+    async def _watch(self, slot: int, child: "Child") -> int | None:
+        """Wait for the child's end; tell it to stop when we stop, and end it when it does not."""
+        ended = self._loop.create_task(child.ended())
+        leave = self._loop.create_task(self._leave.wait())
+        await asyncio.wait([ended, leave], return_when=asyncio.FIRST_COMPLETED)
+        leave.cancel()
+        if not ended.done():
+            child.signal(signal.SIGTERM)
+            within = self._settings.timeouts.drain + _ENDED_WITHIN
+            _, late = await asyncio.wait([ended], timeout=within)
+            if late:
+                log.error(
+                    "worker_killed", extra={"slot": slot, "detail": f"it had not ended {within:g} s after SIGTERM"}
+                )
+                child.signal(signal.SIGKILL)
+        return await ended
+
+    async def _metrics(self) -> bytes:
+        await asyncio.gather(*(child.ask("snapshot") for child in self._children.values()))
+        snapshots = [child.last_snapshot for child in self._children.values() if child.last_snapshot]
+        return render([*snapshots, *self._past.snapshots()], log_lines_dropped=lines_dropped())
+
+    async def _ready(self) -> Mapping[str, str | None]:
+        answers = await asyncio.gather(*(child.ask("ready") for child in self._children.values()))
+        checks: dict[str, str | None] = {}
+        missing = self._settings.workers - sum(answer is not None for answer in answers)
+        why = f": {self._fault}" if self._fault else ""
+        checks["workers"] = f"{missing} of {self._settings.workers} do not answer{why}" if missing else None
+        for answer in answers:
+            for name, fault in (answer or {}).items():
+                checks[name] = checks.get(name) or fault
+        if self._stopping.is_set():
+            checks["draining"] = "the process is going away"
+        return checks
+
+
+class Child:
+    """A worker process, seen from its parent. `fault` is why it could not start. Raises `OSError` and `MemoryError` when there
+    can be no process."""
+
+    fault: str | None = None
+
+    def __init__(self, settings: Settings, public: socket.socket) -> None:
+        ours, theirs = socket.socketpair()
+        context = multiprocessing.get_context("spawn")
+        self._process: BaseProcess = context.Process(target=work, args=(settings, public, theirs), daemon=False)
+        try:
+            with theirs, signals.withheld():
+                self._process.start()
+        except BaseException:
+            ours.close()
+            raise
+        self._socket = ours
+        self._lock = asyncio.Lock()
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self.last_snapshot: dict[str, Any] | None = None
+
+    async def started(self) -> None:
+        """Connect to the child's end of the pair."""
+        self._reader, self._writer = await asyncio.open_connection(sock=self._socket, limit=_LINE_LIMIT)
+
+    async def ask(self, question: str) -> dict[str, Any] | None:
+        """The child's answer, or `None` when it gives none in time. A snapshot is kept as well."""
+        if self._reader is None or self._writer is None:
+            return None
+        try:
+            async with asyncio.timeout(_ANSWER_DEADLINE), self._lock:
+                self._writer.write(question.encode() + b"\n")
+                line = await self._read_answer(question)
+        except (TimeoutError, OSError, ValueError, RuntimeError):  # the last is uvloop's, when the child is gone
+            return None
+        if question == "snapshot" and line is not None:
+            self.last_snapshot = line
+        return line
+
+    async def _read_answer(self, question: str) -> dict[str, Any] | None:
+        """Read up to the answer to this question: one that came too late for its asker may stand before it."""
+        assert self._reader is not None  # noqa: S101  ask checked it
+        while line := await self._reader.readline():
+            answer: dict[str, Any] = json.loads(line)
+            if answer["to"] == _FAULT:
+                self.fault = answer["body"]
+            if answer["to"] == question:
+                body: dict[str, Any] = answer["body"]
+                return body
+        return None
+
+    async def ended(self) -> int | None:
+        """Wait for the process to end; gives its exit code."""
+        loop = asyncio.get_running_loop()
+        gone = loop.create_future()
+        loop.add_reader(self._process.sentinel, lambda: None if gone.done() else gone.set_result(None))
+        try:
+            await gone
+        finally:
+            loop.remove_reader(self._process.sentinel)
+        self._process.join()
+        await self.ask(_FAULT)  # or rather listen: it has said what it had to say
+        if self._writer is not None:
+            self._writer.close()
+        return self._process.exitcode
+
+    def signal(self, number: int) -> None:
+        """Send a signal, unless it is gone."""
+        if self._process.is_alive() and self._process.pid is not None:
+            (self._process.kill if number == signal.SIGKILL else self._process.terminate)()
+
+
+def work(settings: Settings, public: socket.socket, control: socket.socket) -> None:
+    """The main function of a worker process. Exit code 1: it could not start, or could not go on."""
+    try:
+        start_logging(settings, alone=False)
+        run(_work(settings, public, control))
+    except StartError as exc:
+        with contextlib.suppress(OSError):
+            control.sendall(_line(_FAULT, str(exc)))
+        sys.exit(1)
+    except EndedBadly:
+        sys.exit(1)
+
+
+async def _work(settings: Settings, public: socket.socket, control: socket.socket) -> None:
+    public.setblocking(False)  # noqa: FBT003  the signature of the standard library
+    worker = Worker(settings, public, shared=True)
+    signals.heed(worker.stop)
+    in_background(lambda: _leave_with_parent(worker), "parent")
+    answering = asyncio.get_running_loop().create_task(_answer(worker, control))
+    try:
+        await worker.run()
+    finally:
+        answering.cancel()
+
+
+def _leave_with_parent(worker: Worker) -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # noqa: S101  a worker has one
+    parent.join()
+    _abandoned(worker)
+
+
+def _abandoned(worker: Worker) -> None:
+    """Nobody else will end the socket."""
+    worker.shared = False
+    worker.stop()
+
+
+async def _answer(worker: Worker, control: socket.socket) -> None:
+    reader, writer = await asyncio.open_connection(sock=control)
+    app = worker.app
+    try:
+        while line := await reader.readline():
+            question = line.decode().strip()
+            body = app.metrics.snapshot() if question == "snapshot" else dict(await app.readiness())
+            writer.write(_line(question, body))
+            await writer.drain()
+    finally:
+        writer.close()
+        _abandoned(worker)  # the parent is gone: by an end, or by an error when it had not read an answer
+
+
+def _line(to: str, body: object) -> bytes:
+    return json.dumps({"to": to, "body": body}).encode() + b"\n"

@@ -1,0 +1,287 @@
+"""One worker: its listeners, its background work, and how it goes away.
+
+A worker starts to accept only after everything was wired, and on SIGTERM stops to accept, lets requests finish within
+`timeouts.drain`, and closes what is left. The one that owns the listening socket ends it (`listening`); one of several goes on
+to accept until its parent has done that.
+
+Everything after SIGTERM has its time, `timeouts.drain` and a few seconds; then the process ends, whatever hangs (`ending`).
+
+What it does in the background (the revocation feed, the clock) is started again when it fails. While the feed does not run
+the view grows stale, so requests get 503. When it keeps failing (`core.restarts`) the worker ends as on SIGTERM, and fails.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import random
+import resource
+import socket
+import ssl
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, Final
+
+import uvloop
+from aiohttp import http_parser, web
+
+from sidecar.assembly.app import App, log_failure
+from sidecar.config.settings import Settings
+from sidecar.core.capacity import affordable
+from sidecar.core.restarts import Restarts
+from sidecar.ops.admin import admin_app
+from sidecar.ops.logs import configure
+from sidecar.ops.metrics import render
+from sidecar.runtime import signals
+from sidecar.runtime.ending import GRACE, NO_THREAD, EndedBadly, Ending
+from sidecar.runtime.sockets import StartError, claim, stop_listening, url_of
+from sidecar.tls import CertificateWatch, InvalidTls, server_context
+
+log: Final = logging.getLogger("sidecar")
+
+_DESCRIPTORS_KEPT: Final = 32  # for all that is no client's and no upstream's connection
+_OWNER_WITHIN: Final = 1.0  # seconds for the owner of a shared socket to end it, when it was told to stop as well
+_STEP: Final = 1.0  # seconds for each step of the end
+_CERTIFICATE_INTERVAL: Final = 2.0  # seconds between two looks at the files
+
+
+def start_logging(settings: Settings, *, alone: bool) -> None:
+    """`alone`: no other process of ours writes there. Raises `StartError`."""
+    try:
+        configure(settings.logging.level, settings.logging.format, alone=alone)
+    except RuntimeError:
+        raise StartError(NO_THREAD) from None
+
+
+def assert_c_parser() -> None:
+    """aiohttp's pure Python parser is laxer than the C one: never run behind it. Raises `StartError`."""
+    if http_parser.HttpRequestParser is not getattr(http_parser, "HttpRequestParserC", None):
+        raise StartError("aiohttp came without its C parser: install a wheel, and unset AIOHTTP_NO_EXTENSIONS")
+
+
+class Worker:
+    """Runs one `App` until it is told to stop. `shared`: other processes accept from the socket, and who started us ends it.
+    `jitter` gives a random part of 1, for the pauses before restarts. Raises `StartError`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        public: socket.socket,
+        *,
+        shared: bool = False,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        settings = self._settings = within_descriptors(settings)
+        self._public = public
+        self.shared = shared
+        self.ending = Ending()
+        self._jitter = jitter
+        self._failed = False
+        self._stop = asyncio.Event()
+        loop = self._loop = asyncio.get_running_loop()
+        tls = settings.tls
+        try:
+            self.app = App(settings, loop)
+            context = server_context(tls.certificate, tls.key, tls.client_ca) if tls else None
+        except InvalidTls as exc:
+            raise StartError(f"TLS: {exc}") from None
+        self._acceptor = self.app.acceptor(public, context)
+        self._certificates = (
+            CertificateWatch(tls.certificate, tls.key, tls.client_ca, apply=self._use_tls, report=log_certificate)
+            if tls
+            else None
+        )
+        self._look_again = 0.0
+        self._background: list[asyncio.Task[None]] = []
+
+    def stop(self) -> None:
+        """Begin to go away; a second call changes nothing. Signal handlers and other threads may call it."""
+        self.ending.within(self._settings.timeouts.drain + GRACE)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stop.set)
+
+    async def run(self, started: Callable[[], None] = lambda: None) -> None:
+        """Serve until `stop`, then drain. Raises `EndedBadly` after that, when it was not `stop` that ended it."""
+        app = self.app
+        self._keep("feed", lambda: app.store.follow(app.view))
+        self._keep("clock", self._tick)
+        self._acceptor.start()
+        # What exists now lives until the end: keep the collector from walking it on every full collection.
+        gc.collect()
+        gc.freeze()
+        started()
+        try:
+            await self._stop.wait()
+            deadline = app.monotonic() + self._settings.timeouts.drain
+            app.listener.draining = True
+            await self._stop_accepting()
+            log.info("draining", extra={"in_flight": app.listener.in_flight})
+            cut = await app.listener.drain(deadline - app.monotonic())
+            log.info("stopped", extra={"requests_cut": cut})
+            self.ending.code = int(self._failed)
+        finally:
+            self._acceptor.close()
+            await self._close()
+        if self._failed:
+            raise EndedBadly
+
+    async def _stop_accepting(self) -> None:
+        if not self.shared:
+            await stop_listening(self._public)
+        elif not self._failed:
+            await self._acceptor.ended(_OWNER_WITHIN)
+        # One of several that has failed leaves who waits to the others.
+        self._acceptor.close(leave=self.shared and self._failed)
+
+    def _keep(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = self._loop.create_task(self._keep_running(name, work), name=name)
+        task.add_done_callback(self._background_ended)
+        self._background.append(task)
+
+    async def _keep_running(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start it again when it fails; returns when it failed too often."""
+        restarts = Restarts()
+        while True:
+            begun = self.app.monotonic()
+            defect = await _outcome(work())
+            pause = restarts.failed(self.app.monotonic() - begun)
+            fields = {"task": name, "failures": restarts.in_a_row}
+            if pause is None:
+                log.error("background_task_ended", exc_info=defect, extra={**fields, "detail": "the worker ends"})
+                return
+            pause *= 0.5 + 0.5 * self._jitter()
+            log.error("background_task_ended", exc_info=defect, extra={**fields, "restarted_in": round(pause, 3)})
+            await asyncio.sleep(pause)
+
+    def _background_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and not self._stop.is_set():
+            # Fail closed: without its feed or its clock a worker must not go on serving.
+            self._failed = True
+            self.stop()
+
+    async def _tick(self) -> None:
+        """Look after slow clients and a slow upstream."""
+        app, times = self.app, self._settings.timeouts
+        interval = min(1.0, *(limit / 4 for limit in (times.request_header, times.idle, times.response, times.stream)))
+        while True:
+            await asyncio.sleep(interval)
+            now = app.monotonic()
+            for check in (app.listener.check, app.pool.check, app.key_watch.check, self._check_certificates):
+                try:
+                    check(now)
+                except Exception as exc:  # noqa: BLE001  a defect in one look must not end the clock
+                    log_failure("check", exc)
+
+    def _check_certificates(self, now: float) -> None:
+        if self._certificates is not None and now > self._look_again:
+            self._look_again = now + _CERTIFICATE_INTERVAL
+            self._certificates.check()
+
+    def _use_tls(self, context: ssl.SSLContext) -> None:
+        self._acceptor.tls = context
+
+    async def _close(self) -> None:
+        """Each step has a second. What hangs then is left behind, for `ending` to tell."""
+        self.ending.within(GRACE)
+        self.ending.doing = "ending the background tasks"
+        for task in self._background:
+            task.cancel()
+        await asyncio.wait(self._background, timeout=_STEP)
+        self.ending.doing = "closing the connections to API and store"
+        closing = self._loop.create_task(_outcome(self.app.close()), name="closing")
+        await asyncio.wait([closing], timeout=_STEP)
+        defect = closing.result() if closing.done() else None
+        if defect is not None:
+            log_failure("close", defect)
+        self.ending.doing = "ending the process"
+
+
+async def _outcome(work: Coroutine[Any, Any, None]) -> Exception | None:
+    """What work failed with; `None` when it just ended, which is no less a fault of what should never end."""
+    try:
+        await work
+    except Exception as exc:  # noqa: BLE001  whatever it is, it is the caller who says and counts it
+        return exc
+    return None
+
+
+async def start_admin(application: web.Application, sock: socket.socket) -> web.AppRunner:
+    """Serve the admin endpoints on a socket that listens already."""
+    runner = web.AppRunner(
+        application, access_log=None, handle_signals=False, keepalive_timeout=75, shutdown_timeout=_STEP
+    )
+    await runner.setup()
+    await web.SockSite(runner, sock).start()
+    return runner
+
+
+async def _serve_one(settings: Settings, public: socket.socket, admin: socket.socket) -> None:
+    worker = Worker(settings, public)
+    signals.heed(worker.stop)
+    app = worker.app
+
+    async def metrics() -> bytes:
+        return render([app.metrics.snapshot()])
+
+    runner = await start_admin(admin_app(metrics=metrics, ready=app.readiness), admin)
+    try:
+        await worker.run(lambda: log_ready(settings, public, admin))
+    finally:
+        await runner.cleanup()
+
+
+def log_certificate(fault: str | None) -> None:
+    """Tell the operator that certificate, key and CA were read again, or why not."""
+    if fault is None:
+        log.info("certificate_changed")
+    else:
+        log.error("certificate_unusable", extra={"detail": f"{fault}; the old one stays"})
+
+
+def log_ready(settings: Settings, public: socket.socket, admin: socket.socket) -> None:
+    """Tell the operator where we listen: a port that nobody meant to open is seen here."""
+    where = {
+        "public": url_of(public, settings.listen.address.host, secure=settings.tls is not None),
+        "admin": url_of(admin, settings.admin.listen.host),
+    }
+    log.info("listening", extra=where)
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine on uvloop, as the last thing that the process does."""
+    try:
+        with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main)
+    finally:
+        signals.end()
+
+
+def raise_descriptor_limit() -> None:
+    """Take all the file descriptors that we may have: each connection costs one or two, and 1024 are the usual start."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # some systems have a limit that they do not tell
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def within_descriptors(settings: Settings) -> Settings:
+    """The settings, with no more connections than there are descriptors for; the operator is told when they are fewer than
+    configured. Admin listener, Redis and certificate files keep theirs, whatever clients do."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limits = settings.limits
+    if most == resource.RLIM_INFINITY:
+        return settings
+    free = most - sum(1 for _ in Path("/dev/fd").iterdir()) - _DESCRIPTORS_KEPT
+    connections = affordable(limits.connections, settings.upstream.max_connections, free)
+    if connections == limits.connections:
+        return settings
+    figures = {"wanted": limits.connections, "limit": connections, "open_files": most}
+    log.warning("connections_limited", extra={"detail": "raise the limit of open files", **figures})
+    return settings.model_copy(update={"limits": limits.model_copy(update={"connections": connections})})
+
+
+def serve(settings: Settings) -> None:
+    """Run one worker in this process until SIGTERM or SIGINT. Raises `StartError` and `EndedBadly`."""
+    assert_c_parser()
+    raise_descriptor_limit()
+    admin, public = claim(settings.admin.listen), claim(settings.listen.address)
+    run(_serve_one(settings, public, admin))

@@ -1,0 +1,227 @@
+"""The revocations in Redis, as the feed asks for them: the set, the stream and what is known about both
+(`stores.redis.scripts`)."""
+
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final, Literal
+
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
+
+from sidecar.core.events import Listener, StoreNoted
+from sidecar.core.ports import StoreCondition, StoreUnavailable
+from sidecar.stores.redis import scripts
+from sidecar.stores.redis.connection import Server
+from sidecar.stores.redis.feed import Beat, Entries, RevocationFeed, Revocations, name_of
+
+STREAM_LENGTH: Final = 10_000
+_CHUNK: Final = 500
+
+
+class RedisRevocations:
+    """The feed's `Source`, under `prefix`; `interval` (seconds) is that of the heartbeat. `keys` are what the scripts need that
+    revoke: set, stream, cutoffs, state."""
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        prefix: str,
+        interval: float,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        emit: Listener,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._server = server
+        self._redis = server.redis
+        self._interval = interval
+        self._clock = clock
+        self._emit = emit
+        self._revoked, self._stream, self._state = (f"{prefix}:{name}" for name in ("revoked", "revocations", "state"))
+        self._turn = f"{prefix}:turn"
+        self._name = random.randbytes(8).hex().encode()  # noqa: S311  of this process, when it takes its turn; no secret
+        self.keys = [self._revoked, self._stream, f"{prefix}:cutoffs", self._state]
+        self._probe = self._server.script(scripts.PROBE)
+        self._revoke = self._server.script(scripts.REVOKE)
+        self._beat = self._server.script(scripts.BEAT)
+        self._take_turn = self._server.script(scripts.TURN)
+        self._end_turn = self._server.script(scripts.END_TURN)
+        self._sign = self._server.script(scripts.SIGN)
+        self._make_whole = self._server.script(scripts.MAKE_WHOLE)
+        self._fault_of_writes = ""  # why nothing can be written, although it can be read
+        self.feed = RevocationFeed(self, interval=interval, clock=clock, monotonic=monotonic, emit=emit, jitter=jitter)
+
+    def __repr__(self) -> str:
+        return f"<RedisRevocations {self.feed}>"
+
+    def condition(self) -> StoreCondition:
+        """What is known of the server."""
+        return StoreCondition(self.feed.skew, self.feed.unreadable, self._fault_of_writes)
+
+    async def connect(self) -> None:
+        await self._server.warm()
+        probe = f"{self._revoked}:probe"
+        refused = await self._server.run(lambda: self._probe(keys=[probe]), again=True)
+        if refused:
+            names = ", ".join(sorted(name.decode() for name in refused))
+            raise StoreUnavailable(f"the user may not run the commands that are needed: {names}")
+
+    async def remember(self, revocations: Iterable[tuple[str, int]]) -> None:
+        pairs = list(revocations)
+        for start in range(0, len(pairs), _CHUNK):
+            args: list[bytes | float] = [self._clock(), STREAM_LENGTH]
+            for entry, until in pairs[start : start + _CHUNK]:
+                args += (_bytes_of(entry), until)
+            await self._server.run(partial(self._revoke, keys=self.keys, args=args), again=True)
+
+    async def missing(self, revocations: Revocations) -> Revocations:
+        if not revocations:
+            return []
+        names = [_bytes_of(entry) for entry, _ in revocations]
+        ask = partial(self._redis.execute_command, "ZMSCORE", self._revoked, *names)
+        known = await self._server.run(ask, again=True)
+        with _readable():
+            return [each for each, until in zip(revocations, known, strict=True) if until is None or until < each[1]]
+
+    async def beat(self, last_read: bytes) -> Beat:
+        before = self._clock()
+        args: list[bytes | float] = [before, STREAM_LENGTH, last_read, int(self._interval * 1000)]
+        try:
+            said = await self._server.run(lambda: self._beat(keys=self.keys, args=args), again=True)
+        except StoreUnavailable as exc:
+            if not _refuses_writes(exc.__cause__):
+                raise
+            self._note_writable(str(exc))
+            return await self._beat_by_reading(last_read)
+        self._note_writable("")
+        with _readable():
+            present, newest, now, server, loss, why, quiet = said
+            skew = float(now) - self._between(before)
+            return Beat(
+                bool(present),
+                bytes(newest),
+                name_of(server),
+                skew,
+                name_of(loss),
+                counted=why == b"count",
+                quiet=float(quiet),
+            )
+
+    async def _beat_by_reading(self, last_read: bytes) -> Beat:
+        """What a server that takes no writes can show: the newest entry that there is. A replica shows it as of the last
+        time it heard of its primary. Raises `StoreUnavailable` for one that is cut off, since it may miss what is revoked
+        elsewhere."""
+        before = self._clock()
+        async with self._redis.pipeline(transaction=False) as pipe:
+            ask: Pipeline = pipe
+            ask.xrange(self._stream, last_read or b"-", last_read or b"+", count=1)
+            ask.xrevrange(self._stream, count=1)
+            ask.hmget(self._state, "open", "loss", "since", "sign")
+            ask.time()
+            ask.info("everything")
+            said = await self._server.run(ask.execute)
+        with _readable():
+            found, newest, (is_open, loss, *moments), (seconds, microseconds), info = said
+            now = seconds + microseconds / 1e6
+            quiet = now - max(float(moment or 0) for moment in moments)
+            number = name_of(loss or b"0") if is_open else ""
+            return _seen(bool(found), newest, info)._replace(skew=now - self._between(before), loss=number, quiet=quiet)
+
+    def _between(self, before: float) -> float:
+        """Our time in the middle of a command that was begun at `before`."""
+        return (before + self._clock()) / 2
+
+    def _note_writable(self, fault: str) -> None:
+        if fault != self._fault_of_writes:
+            self._fault_of_writes = fault
+            name: Literal["store_not_writable", "store_writable"] = "store_not_writable" if fault else "store_writable"
+            self._emit(StoreNoted(name, fault or "the store takes writes again"))
+
+    async def everything(self) -> AsyncIterator[list[tuple[str, int]]]:
+        cursor = 0
+        while True:
+            scan = partial(self._redis.execute_command, "ZSCAN", self._revoked, cursor, "COUNT", _CHUNK)
+            cursor, found = await self._server.run(scan, again=True)
+            with _readable():
+                page = [(name_of(jti), self.feed.end_of(until)) for jti, until in found]
+            yield page
+            if int(cursor) == 0:
+                return
+
+    async def history(self, until: bytes) -> AsyncIterator[Entries]:
+        start = b"-"
+        while True:
+            look = partial(self._redis.xrange, self._stream, start, until, count=1000)
+            found = await self._server.run(look, again=True)
+            if not found:
+                return
+            yield found
+            start = b"(" + found[-1][0]
+
+    async def sign(self) -> None:
+        await self._server.run(lambda: self._sign(keys=[self._state]), again=True)
+
+    async def make_whole(self, loss: str, window: float) -> bool | None:
+        keys = [self._revoked, self._state]
+        said = await self._server.run(lambda: self._make_whole(keys=keys, args=[_bytes_of(loss), window]), again=True)
+        return {1: True, 0: None}.get(said, False)
+
+    async def take_turn(self, seconds: float) -> bool:
+        args: list[bytes | int] = [self._name, max(1, int(seconds * 1000))]
+        keys = [self._turn, self._state]
+        return bool(await self._server.run(lambda: self._take_turn(keys=keys, args=args), again=True))
+
+    async def end_turn(self) -> None:
+        await self._server.run(lambda: self._end_turn(keys=[self._turn], args=[self._name]), again=True)
+
+    async def entries(self, last_read: bytes) -> AsyncGenerator[Entries, None]:
+        deadline = 2 * self._interval
+        async with self._server.alone(deadline) as run:
+            while True:
+                answer = await run(partial(_next_entries, stream=self._stream, after=last_read, seconds=deadline))
+                with _readable():
+                    pages = [found for _, found in answer]
+                    last_read = pages[-1][-1][0] if pages else last_read
+                for page in pages:
+                    yield page
+
+
+def _seen(present: bool, newest: Entries, info: dict[str, Any]) -> Beat:  # noqa: FBT001  a field of it
+    age = 0.0
+    if info.get("role") != "master":
+        if info.get("master_link_status") != "up":
+            raise StoreUnavailable("the server is a replica that is cut off from its primary")
+        age = float(info["master_last_io_seconds_ago"]) + 1.0  # whole seconds are said
+    if not newest:
+        raise StoreUnavailable("the server holds no revocations, and takes no writes")
+    return Beat(present, newest[0][0], str(info.get("run_id", "")), age=age, writable=False)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Whatever a server answers that is none of ours ends nothing."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError) as exc:
+        raise StoreUnavailable("the server's answer cannot be read") from exc
+
+
+async def _next_entries(redis: Redis, *, stream: str, after: bytes, seconds: float) -> Any:
+    return await redis.xread({stream: after}, count=1000, block=int(seconds * 1000))
+
+
+def _refuses_writes(fault: BaseException | None) -> bool:
+    """Whether a server said that it takes no writes, for a reason that leaves what it says to readers as good as it was. One
+    that lacks its replicas (NOREPLICAS) may have been replaced by another."""
+    if isinstance(fault, (OutOfMemoryError, ReadOnlyError)):
+        return True
+    return isinstance(fault, ResponseError) and str(fault).startswith("MISCONF")
+
+
+def _bytes_of(entry: str) -> bytes:
+    """What `name_of` read."""
+    return entry.encode("utf-8", "surrogateescape")

@@ -1,0 +1,245 @@
+"""State in Redis, shared by every worker of every replica.
+
+Keys, all under the configured prefix (whose braces keep them in one slot of a cluster):
+
+- `…:revoked`      a sorted set, `jti` by the second until which it is to be remembered: the state
+- `…:cutoffs`      a hash: what is ended up to which second, for those who rotate (`core.revocations`)
+- `…:revocations`  a stream of what was revoked, cut to about 10,000 entries: how workers hear of it (`stores.redis.feed`)
+- `…:state`        a hash about the set: how many it holds, and the mark of a loss (`stores.redis.scripts`)
+- `…:turn`         whose turn it is to give back what was lost
+- `…:family:ID`    a family of refresh tokens, a hash; with `:live` its access tokens (`stores.redis.scripts`)
+- `…:unused:ID`    a sorted set: the families that a client gave itself and did not use
+- `…:KIND:ID`      a value that ends by itself
+
+One Lua script writes all of a revocation, so that no worker can hear of what is not kept, or miss what is.
+"""
+
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from sidecar.core.events import Listener
+from sidecar.core.oauth.refresh_tokens import (
+    MOST_UNUSED,
+    Access,
+    Ended,
+    Family,
+    FamilyState,
+    Outcome,
+    Rotated,
+    Rotation,
+)
+from sidecar.core.ports import StoreCondition, StoreUnavailable
+from sidecar.core.revocations import Cutoff, RevocationView, family_end
+from sidecar.core.throttling import Budget, Spent
+from sidecar.stores.redis import scripts
+from sidecar.stores.redis.connection import Server
+from sidecar.stores.redis.feed import name_of
+from sidecar.stores.redis.revocations import STREAM_LENGTH, RedisRevocations
+
+
+class RedisStore:
+    """A `Store` in Redis. Times in seconds; `interval` is that of the heartbeat. `renewed` gives the address anew, for a
+    password that was changed."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str,
+        timeout: float,
+        interval: float,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        emit: Listener,
+        jitter: Callable[[], float] = random.random,
+        renewed: Callable[[], str] | None = None,
+    ) -> None:
+        self._prefix = prefix
+        self._server = Server(url, timeout=timeout, renewed=renewed)
+        self._redis = self._server.redis
+        self.revocations = RedisRevocations(
+            self._server,
+            prefix=prefix,
+            interval=interval,
+            clock=clock,
+            monotonic=monotonic,
+            emit=emit,
+            jitter=jitter,
+        )
+        self._open_family = self._server.script(scripts.OPEN_FAMILY)
+        self._rotate = self._server.script(scripts.ROTATE)
+        self._spend = self._server.script(scripts.SPEND)
+        self._end_family = self._server.script(scripts.END_FAMILY)
+        self._forget_unused = self._server.script(scripts.FORGET_UNUSED)
+        self._clock = clock
+        self._view: RevocationView | None = None
+
+    def __repr__(self) -> str:
+        return f"<RedisStore {self.revocations.feed}>"
+
+    # What `core.ports.RevocationStore` asks for.
+
+    async def revoke(self, jti: str, exp: int) -> None:
+        await self.remember([(jti, exp)])
+        self._note([(jti, exp)])
+
+    async def cut_off(self, cutoff: Cutoff, until: int) -> None:
+        await self.revoke(cutoff.entry, until)
+
+    async def remember(self, revocations: list[tuple[str, int]]) -> None:
+        """Write revocations. Raises `StoreUnavailable`; some may have been written then."""
+        await self.revocations.remember(revocations)
+
+    def _note(self, revocations: list[tuple[str, int]]) -> None:
+        """What was written just now, before the feed says it."""
+        self.revocations.feed.wrote(revocations)
+        if self._view is not None:
+            self._view.add(revocations)
+
+    async def follow(self, view: RevocationView) -> None:
+        self._view = view
+        await self.revocations.feed.follow(view)
+
+    def condition(self) -> StoreCondition:
+        return self.revocations.condition()
+
+    async def ping(self) -> None:
+        await self._run(self._redis.ping, again=True)
+
+    async def close(self) -> None:
+        await self._server.close()
+
+    # What `core.ports.Store` asks for.
+
+    async def once(self, key: str, seconds: int) -> bool:
+        return bool(await self._run(lambda: self._redis.set(self._key(key), b"1", ex=seconds, nx=True)))
+
+    async def put(self, key: str, value: str, seconds: int) -> None:
+        encoded = value.encode()
+        await self._run(lambda: self._redis.set(self._key(key), encoded, ex=seconds))
+
+    async def get(self, key: str) -> str | None:
+        value = await self._run(lambda: self._redis.get(self._key(key)), again=True)
+        return None if value is None else str(value, "utf-8")
+
+    async def take(self, key: str) -> str | None:
+        value = await self._run(lambda: self._redis.getdel(self._key(key)))
+        return None if value is None else str(value, "utf-8")
+
+    async def delete(self, key: str) -> None:
+        await self._run(lambda: self._redis.delete(self._key(key)), again=True)
+
+    def _key(self, key: str) -> str:
+        return f"{self._prefix}:{key}"
+
+    async def open_family(self, key: str, family: Family, current: str, access: Access, idle: int) -> bool:
+        args: list[str | int | float] = [
+            *self._beginning(key, ended=self._cut_off(family)),
+            family.client_id,
+            family.subject,
+            ",".join(family.roles),
+            " ".join(family.scope),
+            family.issued,
+            family.ends,
+            family.ends - self._clock(),
+            idle,
+            current,
+            *access,
+            MOST_UNUSED if family.own and current else 0,
+        ]
+        keys = self._family_keys(key, family.client_id)
+        opened, *unused = await self._run(lambda: self._open_family(keys=keys, args=args))
+        if unused:
+            names = [name for each in unused for name in (each, each + b":live")]
+            with suppress(StoreUnavailable):  # they end by themselves, in a while
+                await self._run(lambda: self._forget_unused(keys=names), again=True)
+        return bool(opened)
+
+    async def rotate(self, key: str, asked: Rotation) -> Rotated:
+        args: list[str | int | float] = [
+            *self._beginning(key),
+            asked.client_id,
+            asked.presented,
+            asked.successor,
+            int(asked.repeats),
+            asked.idle,
+            *asked.access,
+            *asked.scope,
+        ]
+        keys = self._family_keys(key, asked.client_id)
+        word, rest = await self._run(lambda: self._rotate(keys=keys, args=args))
+        outcome = Outcome(word.decode())
+        if outcome not in (Outcome.ROTATED, Outcome.REPEATED):
+            return Rotated(outcome, revoked=self._ended(rest))
+        subject, roles, scope, issued, ends, current = [value.decode() for value in rest]
+        family = _family(asked.client_id, subject, roles, scope, issued, ends)
+        if self._cut_off(family):  # the server does not know it, or not any more
+            return Rotated(Outcome.ENDED, revoked=(await self.end_family(key)).revoked)
+        return Rotated(outcome, family, current)
+
+    async def end_family(self, key: str, client_id: str | None = None, *, forbid: int = 0) -> Ended:
+        args: list[str | int | float] = [*self._beginning(key), client_id or "", forbid]
+        keys = self._family_keys(key, client_id or "")
+        word, revoked = await self._run(lambda: self._end_family(keys=keys, args=args))
+        return Ended(Outcome(word.decode()), self._ended(revoked))
+
+    async def read_family(self, key: str) -> FamilyState | None:
+        fields = ("client", "subject", "roles", "scope", "issued", "ends", "idle_end", "current", "previous", "rotated",
+                  "ended")  # fmt: skip
+
+        async def ask() -> Any:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.hmget(self._family_keys(key, "")[0], fields)
+                pipe.time()
+                return await pipe.execute()
+
+        answer, (seconds, microseconds) = await self._run(ask, again=True)
+        ahead = seconds + microseconds / 1e6 - self._clock()
+        said = {name: value.decode() if value is not None else "" for name, value in zip(fields, answer, strict=True)}
+        if not said["client"]:
+            return None
+        return FamilyState(
+            _family(*(said[name] for name in ("client", "subject", "roles", "scope", "issued", "ends"))),
+            said["current"],
+            float(said["idle_end"]) - ahead,
+            said["previous"],
+            float(said["rotated"]) - ahead if said["rotated"] else 0.0,
+            bool(said["ended"]),
+        )
+
+    async def spend(self, budgets: Sequence[Budget]) -> list[Spent]:
+        rates = [value for _, rate in budgets for value in (rate.seconds, rate.interval)]
+        keys = [self._key(key) for key, _ in budgets]
+        said = await self._run(lambda: self._spend(keys=keys, args=rates))
+        return [Spent(bool(taken), float(wait), bool(fresh)) for taken, wait, fresh in said]
+
+    def _family_keys(self, key: str, client_id: str) -> list[str]:
+        family = self._key(f"family:{key}")
+        return [family, f"{family}:live", *self.revocations.keys, self._key(f"unused:{client_id}")]
+
+    def _beginning(self, key: str, *, ended: bool = False) -> list[str | int | float]:
+        """What each script about a family is told first. This process may remember an end that the server lost."""
+        entry = family_end(key)
+        known = ended or (self._view is not None and entry in self._view)
+        return [self._clock(), STREAM_LENGTH, entry, int(known)]
+
+    def _cut_off(self, family: Family) -> bool:
+        """Whether this process knows a cutoff that ended the family."""
+        return self._view is not None and self._view.cut_off(family.client_id, family.subject, family.issued)
+
+    def _ended(self, revoked: list[bytes]) -> tuple[str, ...]:
+        """The ids of the access tokens that a script revoked: it gives pairs of entry and end."""
+        entries = [name_of(entry) for entry in revoked[::2]]
+        self._note(list(zip(entries, map(self.revocations.feed.end_of, revoked[1::2]), strict=True)))
+        return tuple(entry for entry in entries if not entry.startswith(" "))
+
+    async def _run(self, command: Callable[[], Awaitable[Any]], *, again: bool = False) -> Any:
+        return await self._server.run(command, again=again)
+
+
+def _family(client_id: str, subject: str, roles: str, scope: str, issued: str, ends: str) -> Family:
+    return Family(
+        client_id, subject, tuple(filter(None, roles.split(","))), tuple(scope.split()), int(issued), int(ends)
+    )
