@@ -233,7 +233,7 @@ class Gateway:
 
     def _find_credential(self, rules: RequestRules, target: Target, headers: RequestHeaders) -> Credential:
         tokens = headers.tokens
-        if rules.any_header and len(tokens) == 1 and not target.query:
+        if rules.credentials.any_header and len(tokens) == 1 and not target.query:
             return Credential(tokens[0], target.query)
         places = rules.credentials.places
         if "bearer" not in places:

@@ -60,19 +60,25 @@ class Visit(NamedTuple):
         return f"{self.request.path}?{self.request.query}"
 
 
+class Browser(NamedTuple):
+    """What serves a person at a browser."""
+
+    users: UserDirectory
+    sessions: Sessions
+    logins: Logins
+    consents: Consents
+    pages: Pages
+
+
 class AuthorizeEndpoint:
     """Call it with a request. `tapdata`: take its older form for implicit; `new_id` gives an unguessable `jti`."""
 
     def __init__(
         self,
-        *,
         clients: ClientRegistry,
-        users: UserDirectory,
-        sessions: Sessions,
-        logins: Logins,
-        consents: Consents,
+        browser: Browser,
+        *,
         codes: AuthorizationCodes,
-        pages: Pages,
         rules: TokenRules,
         tapdata: bool,
         emit: Listener,
@@ -80,12 +86,8 @@ class AuthorizeEndpoint:
         new_id: Callable[[], str],
     ) -> None:
         self._clients = clients
-        self._users = users
-        self._sessions = sessions
-        self._logins = logins
-        self._consents = consents
+        self._users, self._sessions, self._logins, self._consents, self._pages = browser
         self._codes = codes
-        self._pages = pages
         self._rules = rules
         self._tapdata = tapdata
         self._emit = emit
