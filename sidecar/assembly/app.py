@@ -20,11 +20,11 @@ from sidecar.ops.key_watch import KeyWatch
 from sidecar.ops.logs import AccessLog, RequestLines, json_stream, lines_dropped
 from sidecar.ops.metrics import Gauges, Metrics
 from sidecar.proxy.client.acceptor import Acceptor
-from sidecar.proxy.client.connections import ClientLimits, ClientTimeouts, Listener
+from sidecar.proxy.client.connections import Listener
 from sidecar.proxy.exchange import Exchange, Services
 from sidecar.proxy.gateway import Gateway
+from sidecar.proxy.ports import ClientLimits, ClientTimeouts, PoolLimits, UpstreamTimeouts
 from sidecar.proxy.tunnel import Tunnel
-from sidecar.proxy.upstream.connection import PoolLimits, UpstreamTimeouts
 from sidecar.proxy.upstream.pool import UpstreamPool
 from sidecar.stores import open_store
 from sidecar.tls import upstream_context
@@ -96,19 +96,22 @@ class App:
         )
         limits = settings.limits
         count = None if self.access_log.admitted_shown else self.metrics.count
+        services = Services(
+            self.pool,
+            self.emit,
+            count,
+            monotonic,
+            self.tunnels,
+            switching,
+            times.stream,
+            limits.body,
+            settings.compat == "tapdata",
+            log_failure,
+        )
         self.listener = Listener(
             self.gateway,
-            Services(
-                self.pool,
-                self.emit,
-                count,
-                monotonic,
-                self.tunnels,
-                switching,
-                times.stream,
-                limits.body,
-                settings.compat == "tapdata",
-            ),
+            partial(Exchange, services),
+            services,
             loop=loop,
             timeouts=ClientTimeouts(times.request_header, times.idle),
             limits=ClientLimits(
@@ -116,7 +119,6 @@ class App:
             ),
             trusted_proxies=settings.trusted_proxies,
             end_with_token=settings.streams.end_with_token,
-            log_failure=log_failure,
         )
 
     def use(self, settings: config.Settings) -> None:

@@ -1,8 +1,10 @@
 """The data path: bytes of a request in, an admission decision, bytes to the upstream and back.
 
-- `acceptor`    accepts connections, TLS handshakes included, up to a bound; `listener` keeps them.
+- `ports`       what the two sides know of each other: protocols, and the values that both share. No import leads back.
+- `acceptor`    accepts connections, TLS handshakes included, up to a bound; `connections` keeps them.
 - `connection`  one client connection: aiohttp's parser in front, requests queued in order, slow clients closed.
 - `gateway`     decides each request; `Gateway.handle` is the list of phases.
+- `request`     what is known of a request besides its message.
 - `exchange`    one request and its response, whichever way it ends.
 - `upstream`    one connection to the API server, parsed by httptools; `shapes` knows heads that were parsed before.
 - `pool`        all of them: which one, how many, and which server when there are several.

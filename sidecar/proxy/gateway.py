@@ -24,8 +24,9 @@ from sidecar.core.reasons import Plane, Reason, Refused
 from sidecar.core.replies import EndpointRequest, Reply, refusal
 from sidecar.core.revocations import RevocationView
 from sidecar.core.tokens import AccessToken
-from sidecar.proxy.client.connection import RequestBroken
-from sidecar.proxy.exchange import BodyTooLarge, Exchange
+from sidecar.proxy.exchange import Exchange
+from sidecar.proxy.ports import RequestInProgress
+from sidecar.proxy.request import BodyTooLarge, RequestBroken, declared_length
 from sidecar.proxy.rules import RequestRules, Routed
 
 _ENDPOINT_BODY: Final = 64 * 1024
@@ -401,7 +402,7 @@ class Gateway:
             or headers.expects_continue
         ):
             return False
-        length = exchange.connection.declared_length(exchange.message)
+        length = declared_length(exchange.message)
         return (length is None or 0 < length <= rules.credentials.body_limit) and _media_type(headers) is not None
 
     @staticmethod
@@ -460,7 +461,7 @@ class Gateway:
         self._switching.add(exchange)  # from now on: the answers to any number of them may come at the same time
         return b"Connection: Upgrade\r\nUpgrade: %b\r\n" % headers.upgrade
 
-    def lapsed(self, exchange: Exchange) -> Reason | None:
+    def lapsed(self, exchange: RequestInProgress) -> Reason | None:
         """Why a request that was admitted would be refused now, by the rules that are in force now. A store that is out of
         reach ends nothing that flows: what it was last known to hold is still obeyed."""
         verified, rules = exchange.verified, self._rules

@@ -10,14 +10,10 @@ Rules:
 
 import os
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from sidecar.core.reasons import Reason
-
-if TYPE_CHECKING:
-    from sidecar.proxy.client.connection import ClientConnection
-    from sidecar.proxy.exchange import Exchange
-    from sidecar.proxy.upstream.connection import UpstreamConnection
+from sidecar.proxy.ports import ClientLink, TunnelOwner, UpstreamLink
 
 POLICY_VIOLATION: Final = 1008
 GOING_AWAY: Final = 1001
@@ -89,9 +85,9 @@ class Tunnel:
 
     def __init__(
         self,
-        exchange: "Exchange",
-        client: "ClientConnection",
-        upstream: "UpstreamConnection",
+        exchange: TunnelOwner,
+        client: ClientLink,
+        upstream: UpstreamLink,
         *,
         websocket: bool,
         idle: float,

@@ -21,7 +21,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from sidecar.core.causes import Cause, Fault
 from sidecar.core.http.proxy_protocol import InvalidPreamble, Preamble
@@ -44,7 +44,7 @@ class Acceptor:
 
     def __init__(
         self,
-        listener: Listener,
+        listener: Listener[Any],
         sock: socket.socket,
         *,
         tls: ssl.SSLContext | None,

@@ -36,26 +36,22 @@ import struct
 import sys
 import termios
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from sidecar.core.admission import VerifiedToken
 from sidecar.core.causes import Cause, Fault
-from sidecar.core.http.headers import RequestHeaders, may_switch
+from sidecar.core.http.headers import may_switch
 from sidecar.core.reasons import Reason
-from sidecar.core.replies import Reply, refusal
+from sidecar.core.replies import refusal
 from sidecar.proxy.client.certificate import forwarded_certificate
 from sidecar.proxy.client.request_line import RequestLineWatch
-from sidecar.proxy.exchange import Exchange
-from sidecar.proxy.tunnel import Tunnel
+from sidecar.proxy.ports import ConnectionManager, RequestInProgress, TunnelEnd
+from sidecar.proxy.request import Memo, RequestBroken, declared_length
 from sidecar.proxy.wire import encode_reply
-
-if TYPE_CHECKING:
-    from sidecar.proxy.client.connections import Listener
 
 _LINGER: Final = 2.0
 _QUIET: Final = 1.0  # seconds; who was silent for as long is not expected to ask just now
@@ -70,33 +66,6 @@ _PLAIN_LINE: Final = re.compile(
 _RAW_TARGET: Final = re.compile(rb"[A-Z]+ [!-~]*[\x80-\xff][!-~\x80-\xff]* HTTP/1\.[01]\r\n")
 _HEAD_END: Final = b"\r\n\r\n"
 _INT: Final = bytes(4)
-
-
-class RequestBroken(Exception):
-    """The rest of a request's body will not come: the connection was lost or its framing is broken."""
-
-
-class Memo:
-    """What was read of the last header section of this connection, by which rules: most clients repeat themselves. Nothing
-    that was decided is kept here."""
-
-    __slots__ = ("again", "block", "block_of", "headers", "raw", "rules", "token", "unusable", "version")
-
-    def __init__(self) -> None:
-        self.rules: object = None
-        self.version: object = None
-        self.raw: object = None
-        self.headers: RequestHeaders | None = None
-        self.again: object = None  # `raw`, when the following is known, and `block` belongs to it
-        self.token: VerifiedToken | None = None  # the one in `headers`
-        self.unusable: Reply | None = None  # the answer, when `headers` hold no token that could ever be used
-        self.block = b""  # what goes on of `headers`, with the identity of `block_of`
-        self.block_of: VerifiedToken | None = None
-
-    def begin(self, rules: object, version: object, raw: object, headers: RequestHeaders) -> None:
-        """Forget the section before, and keep what was read of this one."""
-        self.rules, self.version, self.raw, self.headers = rules, version, raw, headers
-        self.again = self.token = self.unusable = self.block_of = None
 
 
 class ClientConnection(BaseProtocol):
@@ -141,7 +110,7 @@ class ClientConnection(BaseProtocol):
         "tunnel",
     )
 
-    def __init__(self, listener: "Listener") -> None:
+    def __init__(self, listener: "ConnectionManager[ClientConnection]") -> None:
         limits = listener.limits
         parser = HttpRequestParser(
             self,
@@ -183,8 +152,8 @@ class ClientConnection(BaseProtocol):
         self._undelivered = 0
         self._moved_at = 0.0  # when that last changed
         self._linger_until = 0.0
-        self.exchange: Exchange | None = None
-        self.tunnel: Tunnel | None = None
+        self.exchange: RequestInProgress | None = None
+        self.tunnel: TunnelEnd | None = None
         self.spoke_early = False  # bytes came after a request to upgrade, before its answer
         self.memo = Memo()
         self.peer = ""
@@ -207,14 +176,6 @@ class ClientConnection(BaseProtocol):
     def draining(self) -> bool:
         """Whether the worker is going away, so that the connection should end with the current response."""
         return self.listener.draining
-
-    @staticmethod
-    def declared_length(message: RawRequestMessage) -> int | None:
-        """The request's `Content-Length` in bytes; `None` when it is chunked."""
-        if message.chunked:
-            return None
-        digits = message.headers.get("Content-Length")
-        return int(digits.lstrip("0") or "0") if digits else 0  # Python counts zeros against what it reads of a number
 
     def _keep_end(self, body: StreamReader, *, alone: bool) -> None:
         self._ends[body] = self._tail if alone else b""  # else nobody knows where in it the request ends
@@ -371,12 +332,12 @@ class ClientConnection(BaseProtocol):
         if payload is EMPTY_PAYLOAD and data.endswith(_HEAD_END):
             return True
         joined = self._head_end + data
-        length = self.declared_length(message)
+        length = declared_length(message)
         return joined.find(_HEAD_END) + len(_HEAD_END) + length == len(joined) if length else joined.endswith(_HEAD_END)
 
     def _note_end(self, data: bytes, message: RawRequestMessage, payload: StreamReader) -> None:
         """Find out whether `data`, which made one message, ends with it, and whether its head can be repeated."""
-        length = self.declared_length(message)
+        length = declared_length(message)
         end = data.find(_HEAD_END) + len(_HEAD_END) + (length or 0)
         self._rest = b""
         self._clean = length is not None and payload.is_eof() and not message.upgrade and end == len(data)
@@ -439,7 +400,7 @@ class ClientConnection(BaseProtocol):
         # The parser goes no further than this until some were consumed; what is not whole yet does not count.
         full = len(self._queue) + len(messages) + finished - (not body.is_eof()) >= _MAX_PIPELINED
         for message, payload in messages:
-            if payload is EMPTY_PAYLOAD and self.declared_length(message) != 0:
+            if payload is EMPTY_PAYLOAD and declared_length(message) != 0:
                 self._broken(Reason.MALFORMED_REQUEST)  # aiohttp takes the largest length for none
                 return
             if len(message.raw_headers) > limits.header_count or (
@@ -499,7 +460,7 @@ class ClientConnection(BaseProtocol):
             self._resume_reading_for_buffer()
             self.data_received(b"")  # what the parser held back
 
-    def exchange_ended(self, exchange: Exchange, now: float) -> None:
+    def exchange_ended(self, exchange: RequestInProgress, now: float) -> None:
         """The response is written (or never will be): go on with the next request, or close."""
         self.listener.exchange_ended(exchange)
         self.active_at = now
@@ -519,7 +480,7 @@ class ClientConnection(BaseProtocol):
         else:
             self._close()  # it will never come
 
-    def start_tunnel(self, tunnel: "Tunnel") -> None:
+    def start_tunnel(self, tunnel: TunnelEnd) -> None:
         """From here on, what the client sends is the tunnel's."""
         self.tunnel = tunnel
         self._rest = b""
@@ -657,7 +618,7 @@ class ClientConnection(BaseProtocol):
         else:
             self._check_waiting(transport, now)
 
-    def _check_exchange(self, exchange: Exchange, now: float) -> None:
+    def _check_exchange(self, exchange: RequestInProgress, now: float) -> None:
         if self._eof_at and not exchange.answer_begun and now - max(self._eof_at, exchange.started) > _HALF_CLOSED:
             self.abort()
         elif (
@@ -677,7 +638,7 @@ class ClientConnection(BaseProtocol):
         elif now - self.active_at > timeouts.idle:
             transport.close()
 
-    def _stalled(self, exchange: Exchange) -> None:
+    def _stalled(self, exchange: RequestInProgress) -> None:
         if not exchange.answer_begun:
             self._fault = Reason.REQUEST_TIMEOUT
             exchange.give_up(Reason.REQUEST_TIMEOUT)

@@ -24,7 +24,8 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from sidecar.core.causes import Cause, Fault
-from sidecar.proxy.upstream.connection import PoolLimits, Receiver, UpstreamConnection, UpstreamTimeouts
+from sidecar.proxy.ports import PoolLimits, ResponseSink, UpstreamTimeouts
+from sidecar.proxy.upstream.connection import UpstreamConnection
 from sidecar.proxy.upstream.faults import unreachable
 from sidecar.proxy.upstream.shapes import Shapes
 
@@ -99,7 +100,7 @@ class UpstreamPool:
 
     # Called by exchanges.
 
-    def dispatch(self, receiver: Receiver, request: bytes) -> None:
+    def dispatch(self, receiver: ResponseSink, request: bytes) -> None:
         """Send a request on an idle connection, or on a new one; the outcome comes to `receiver`."""
         upstreams = self._upstreams
         address = 0 if len(upstreams) == 1 else self._choose(())
@@ -136,7 +137,7 @@ class UpstreamPool:
 
     # Called by connections.
 
-    def resend(self, receiver: Receiver, request: bytes) -> None:
+    def resend(self, receiver: ResponseSink, request: bytes) -> None:
         """Send a request again, on a new connection."""
         self._open(receiver, request, self._choose(()))
 
@@ -222,7 +223,7 @@ class UpstreamPool:
         upstream.passed_over_until = self.monotonic() + upstream.pause
         upstream.pause = min(2 * upstream.pause, _PASSED_OVER[1])
 
-    def _open(self, receiver: Receiver, request: bytes, address: int) -> None:
+    def _open(self, receiver: ResponseSink, request: bytes, address: int) -> None:
         if len(self.connections) + self._expected >= self.limits.max_connections and not self._spare():
             receiver.on_failure(Fault(Cause.ALL_CONNECTIONS_BUSY))
             return
@@ -240,7 +241,7 @@ class UpstreamPool:
                 return True
         return False
 
-    async def _connect(self, receiver: Receiver, request: bytes, address: int) -> None:
+    async def _connect(self, receiver: ResponseSink, request: bytes, address: int) -> None:
         try:
             outcome = await self._reach(receiver, address)
         finally:
@@ -250,7 +251,7 @@ class UpstreamPool:
         else:
             self._use(outcome, receiver, request)
 
-    async def _reach(self, receiver: Receiver, address: int) -> UpstreamConnection | Fault:
+    async def _reach(self, receiver: ResponseSink, address: int) -> UpstreamConnection | Fault:
         """A connection to the upstream at `address`, or else to another; or why there is none."""
         tried: list[int] = []
         while True:
@@ -276,7 +277,7 @@ class UpstreamPool:
             parts = urlsplit(self._urls[address])
             return unreachable(exc, secure=parts.scheme == "https", by_file=parts.scheme == "unix")
 
-    def _use(self, connection: UpstreamConnection, receiver: Receiver, request: bytes) -> None:
+    def _use(self, connection: UpstreamConnection, receiver: ResponseSink, request: bytes) -> None:
         upstream = self._upstreams[connection.address]
         transport = connection.transport
         if transport is None or transport.is_closing():  # it was lost before this task went on

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import Reply
 from sidecar.proxy.client.connection import ClientConnection
-from sidecar.proxy.client.connections import ClientLimits, ClientTimeouts
+from sidecar.proxy.ports import ClientLimits, ClientTimeouts
 
 
 class Recorder:
