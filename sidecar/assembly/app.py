@@ -22,6 +22,7 @@ from sidecar.ops.metrics import Gauges, Metrics
 from sidecar.proxy.client.acceptor import Acceptor
 from sidecar.proxy.client.connections import Listener
 from sidecar.proxy.exchange import Exchange, Services
+from sidecar.proxy.forwarding import Upgrades
 from sidecar.proxy.gateway import Gateway
 from sidecar.proxy.ports import ClientLimits, ClientTimeouts, PoolLimits, UpstreamTimeouts
 from sidecar.proxy.tunnel import Tunnel
@@ -88,8 +89,7 @@ class App:
         self.gateway = Gateway(
             self.rules,
             view=self.view,
-            switching=switching,
-            most_tunnels=settings.limits.tunnels,
+            upgrades=Upgrades(switching, settings.limits.tunnels),
             now=now,
             monotonic=monotonic,
             log_failure=log_failure,

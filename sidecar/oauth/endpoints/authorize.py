@@ -33,6 +33,7 @@ from sidecar.core.ports import StoreUnavailable
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest, Reply, later
 from sidecar.core.tokens import TokenRules
+from sidecar.oauth.answering import answer
 from sidecar.oauth.grants.authorization_code import AuthorizationCodes
 from sidecar.oauth.login.consents import Consents, may_be_remembered
 from sidecar.oauth.login.pages import Pages, see_other
@@ -96,18 +97,7 @@ class AuthorizeEndpoint:
 
     async def __call__(self, request: EndpointRequest) -> Reply:
         """A page, or a redirect."""
-        if request.method not in ("GET", "POST"):
-            reason = Reason.METHOD_NOT_ALLOWED
-            return self._pages.error(reason, reason.sentence, ("Allow", "GET, POST"), status=reason.status)
-        try:
-            return await self._answer(request)
-        except Refused as exc:
-            status = (
-                exc.reason.status if exc.reason.status != 401 else 400
-            )  # there is nothing to authenticate with here
-            return self._pages.error(exc.reason, exc.detail, status=status, client_id=exc.client_id)
-        except StoreUnavailable:
-            return self._pages.unavailable()
+        return await answer(request, self._answer, methods=("GET", "POST"), refusing=self._pages)
 
     async def _answer(self, request: EndpointRequest) -> Reply:
         form = form_parameters(request) if request.method == "POST" else {}

@@ -19,8 +19,8 @@ from typing import Final, NamedTuple
 from sidecar.core.jose.keys import KeyRing
 from sidecar.core.oauth import endpoint_paths
 from sidecar.core.oauth.clients import AUTH_METHODS, Client
-from sidecar.core.reasons import Reason
 from sidecar.core.replies import JSON, EndpointRequest, Reply, refusal
+from sidecar.oauth.answering import JsonRefusing, answer
 
 MAX_AGE: Final = 300
 """For how many seconds caches may keep the documents."""
@@ -100,6 +100,9 @@ def metadata(issuer: str, offer: Offer, paths: Iterable[str], ring: KeyRing) -> 
     return document
 
 
+_REFUSING: Final = JsonRefusing(lambda refused: refusal(refused.reason, refused.detail))
+
+
 class PublicDocument:
     """Serves a JSON document. Call it with a request."""
 
@@ -110,8 +113,9 @@ class PublicDocument:
 
     async def __call__(self, request: EndpointRequest) -> Reply:
         """200, or 304 for who has it already; 405 for anything but GET and HEAD."""
-        if request.method not in ("GET", "HEAD"):
-            return refusal(Reason.METHOD_NOT_ALLOWED, "Only GET and HEAD are answered here.", ("Allow", "GET, HEAD"))
+        return await answer(request, self._answer, methods=("GET", "HEAD"), refusing=_REFUSING)
+
+    async def _answer(self, request: EndpointRequest) -> Reply:
         caching = (
             ("Cache-Control", f"public, max-age={MAX_AGE}"),
             ("ETag", self._tag),
