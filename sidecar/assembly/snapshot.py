@@ -6,7 +6,7 @@ from sidecar.assembly.endpoints import endpoints
 from sidecar.assembly.keys import admission_rules, token_rules
 from sidecar.assembly.living import Living
 from sidecar.config import settings as config
-from sidecar.core.http.headers import request_kinds
+from sidecar.core.http.fields import request_kinds
 from sidecar.core.policy import Access, Route, RoutePolicy
 from sidecar.core.replies import Endpoint
 from sidecar.proxy.rules import CredentialRules, HostRules, RequestRules

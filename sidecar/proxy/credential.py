@@ -6,8 +6,8 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from sidecar.core.http import credentials
-from sidecar.core.http.headers import RequestHeaders
 from sidecar.core.http.paths import Target
+from sidecar.core.http.request_headers import RequestHeaders
 from sidecar.core.reasons import Reason, Refused
 from sidecar.proxy.request import declared_length
 from sidecar.proxy.rules import RequestRules

@@ -1,6 +1,7 @@
 """The head of a request as it goes on to the API."""
 
-from sidecar.core.http.headers import RequestHeaders, forwarded_block
+from sidecar.core.http.forwarded import forwarded_block
+from sidecar.core.http.request_headers import RequestHeaders
 from sidecar.core.reasons import Reason, Refused
 from sidecar.proxy.exchange import Exchange
 

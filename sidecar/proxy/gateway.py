@@ -16,8 +16,8 @@ from aiohttp import HttpVersion11
 from sidecar.core.admission import VerifiedToken, objection
 from sidecar.core.events import Decision
 from sidecar.core.http import credentials
-from sidecar.core.http.headers import RequestHeaders, read_request_headers
 from sidecar.core.http.paths import Target, split_target
+from sidecar.core.http.request_headers import RequestHeaders, read_request_headers
 from sidecar.core.policy import Access, Route
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import Reply

@@ -5,7 +5,8 @@ from typing import Final
 
 from sidecar.core.events import Decision
 from sidecar.core.http.cross_origin import Fields
-from sidecar.core.http.headers import RequestHeaders, client_address
+from sidecar.core.http.forwarded import client_address
+from sidecar.core.http.request_headers import RequestHeaders
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest
 from sidecar.proxy.exchange import Exchange

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sidecar.core.admission import AdmissionRules
 from sidecar.core.http.cross_origin import Sharing
-from sidecar.core.http.headers import Kinds
+from sidecar.core.http.fields import Kinds
 from sidecar.core.http.paths import Target
 from sidecar.core.policy import Route, RoutePolicy
 from sidecar.core.replies import Endpoint

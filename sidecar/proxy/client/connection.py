@@ -44,7 +44,7 @@ from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from sidecar.core.causes import Cause, Fault
-from sidecar.core.http.headers import may_switch
+from sidecar.core.http.request_headers import may_switch
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import refusal
 from sidecar.proxy.client.certificate import forwarded_certificate

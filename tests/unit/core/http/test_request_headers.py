@@ -4,17 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.http.headers import (
-    InvalidResponse,
-    Kinds,
-    RequestHeaders,
-    client_address,
-    forwarded_block,
-    identity_block,
-    read_request_headers,
-    read_response_headers,
-    request_kinds,
-)
+from sidecar.core.http.fields import Kinds, request_kinds
+from sidecar.core.http.forwarded import client_address, forwarded_block, identity_block
+from sidecar.core.http.request_headers import RequestHeaders, read_request_headers
+from sidecar.core.http.response_headers import InvalidResponse, read_response_headers
 from sidecar.core.reasons import Reason, Refused
 
 HOST = (b"Host", b"api.example")
