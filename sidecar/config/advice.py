@@ -87,7 +87,7 @@ def _tokens(settings: Settings, now: float) -> Iterator[Fault]:
             yield Fault(f"clients[{index}].client_secret", text)
     last = max((key.not_after or float("inf") for key in tokens.signing_keys if key.public_key is None), default=0.0)
     if last - now < _SOON:
-        text = "no key may sign in 14 days from now: add the next one, see Keys in README"
+        text = "no key may sign in 14 days from now: add the next one, see Keys in docs/operations.md"
         yield Fault("tokens.signing_keys", text)
 
 

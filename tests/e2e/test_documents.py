@@ -20,10 +20,10 @@ from tests.support.people import CLIENT_SECRET, VERIFIER, Browser, clients, code
 from tests.support.process import ISSUER, get, running
 from tests.support.redis import RedisServer
 from tests.support.upstream import Upstream
-from tests.support.walk import INSTALL, Place, place, steps_of
+from tests.support.walk import INSTALL, WALK, Place, place, steps_of
 
 CONFIGS: Final = ["config/login.yaml", "config/standalone.yaml"]
-TYPED: Final = {"README.md", *CONFIGS}
+TYPED: Final = {*WALK, *CONFIGS}
 """The documents whose `$` lines are typed: by `test_readme`, and below."""
 
 ENGINE: Final = "needs a container engine"
@@ -79,7 +79,7 @@ def test_blocks_say_what_they_are() -> None:
     for name in documents():
         if name.endswith(".md"):
             found = blocks(text_of(name))
-            assert {language for language, _ in found} <= {"", "console", "sh", "yaml", "promql"}, name
+            assert {language for language, _ in found} <= {"", "console", "sh", "yaml", "promql", "mermaid"}, name
             assert not [text for _, text in found if re.search(r"^\$ .* &\n(?=.)(?!\$ .* &$)", text, re.MULTILINE)], (
                 name
             )
@@ -150,7 +150,7 @@ def test_the_container_that_the_dockerfile_starts_has_what_it_needs(tmp_path: Pa
 
 def test_the_documents_say_how_far_ahead_a_token_may_be() -> None:
     figure = f"{FUTURE_TOLERANCE:g} s"
-    (line,) = re.findall(r"^`not_yet_valid` says .*\n.*$", text_of("README.md"), re.MULTILINE)
+    (line,) = re.findall(r"^`not_yet_valid` says .*\n.*$", text_of("docs/reference.md"), re.MULTILINE)
     assert f"more than {figure} ahead" in line
     (comment,) = re.findall(r"^(.*)\n  leeway:", text_of("config/sidecar.example.yaml"), re.MULTILINE)
     assert f"{figure} ahead in any case" in comment
@@ -194,7 +194,7 @@ def test_the_documents_say_all_that_redis_keeps(tmp_path: Path, shared_upstream:
     assert found <= KEPT.keys(), "another kind: the documents have to name it"
     words = {KEPT[kind] for kind in found}
     assert words == set(KEPT.values())
-    for name in ("README.md", "deploy/k8s/README.md", "config/sidecar.example.yaml"):
+    for name in ("docs/operations.md", "deploy/k8s/README.md", "config/sidecar.example.yaml"):
         text = re.sub(r"[\s#]+", " ", text_of(name))
         said = [
             sentence for sentence in re.findall(r"[^.:]*revocations[^.:]*[.:][^.]*", text) if "throttling" in sentence

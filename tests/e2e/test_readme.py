@@ -1,4 +1,4 @@
-"""The README, typed from top to bottom into one terminal."""
+"""The README and the documents that continue it, typed from top to bottom into one terminal."""
 
 import json
 import re
@@ -11,17 +11,19 @@ import pytest
 from tests.support.documents import ROOT
 from tests.support.people import Browser
 from tests.support.process import get
-from tests.support.walk import INSTALL, Place, Ran, place, steps_of
+from tests.support.walk import INSTALL, WALK, Place, Ran, place, steps_of
 
-README = (ROOT / "README.md").read_text()
+REFERENCE = (ROOT / "docs/reference.md").read_text()
+STEPS = [step for name in WALK for step in steps_of(name)]
+LAST = "Keys"
 
 
 class Reader:
-    """Does the README's steps in order, each once, as far as a test needs."""
+    """Does the steps of the documents in order, each once, as far as a test needs."""
 
     def __init__(self, where: Place) -> None:
         self.place = where
-        self._steps = steps_of("README.md")
+        self._steps = STEPS
         self.ran: list[Ran] = []
 
     def read(self, heading: str) -> list[Ran]:
@@ -89,6 +91,11 @@ def test_a_token_is_got_and_used(reader: Reader) -> None:
     assert seen["X-Auth-Client-Id"] == "reporting"
 
 
+def test_the_refusal_is_the_one_that_is_shown(reader: Reader) -> None:
+    (call,) = reader.read("What a refusal looks like")
+    assert len(call.step.shown) == 4
+
+
 def test_a_client_authenticates_by_a_key(reader: Reader) -> None:
     *_, ask = reader.read("Client authentication")
     assert json.loads(ask.output)["scope"] == "orders:read"
@@ -100,20 +107,11 @@ def test_a_client_authenticates_by_a_key(reader: Reader) -> None:
     assert "client_secret_hash: sha256$" in run("sidecar clients new-secret")
 
 
-def test_a_password_is_hashed(reader: Reader) -> None:
-    *_, made = reader.read("Users and the login page")
-    assert made.output.startswith("$argon2id$v=19$m=65536,t=3,p=1$")
-
-
-def test_a_person_gives_a_client_a_code(reader: Reader) -> None:
-    *_, redeem = reader.read("Authorization code")
-    given = json.loads(redeem.output)
-    assert given.keys() == {"access_token", "token_type", "expires_in", "scope", "refresh_token"}
-
-
-def test_a_person_gives_a_client_a_token(reader: Reader) -> None:
-    (link,) = reader.read("Implicit")
-    assert reader.agree(link.output).keys() == {"access_token", "token_type", "expires_in", "scope", "state", "iss"}
+def test_a_token_in_two_places_is_one_token(reader: Reader) -> None:
+    (call,) = reader.read("Calling the API")
+    assert call.output == "200\n"
+    two = f"{reader.place.public}/orders?access_token=another"
+    assert json.loads(get(two, Authorization=f"Bearer {reader.value('TOKEN')}")[1])["reason"] == "multiple_tokens"
 
 
 def test_a_token_is_refreshed_and_asked_about(reader: Reader) -> None:
@@ -134,28 +132,48 @@ def test_a_token_is_refreshed_and_asked_about(reader: Reader) -> None:
     assert about(second["refresh_token"])["token_use"] == "refresh_token"
 
 
-def test_a_token_in_two_places_is_one_token(reader: Reader) -> None:
-    (call,) = reader.read("Calling the API")
-    assert call.output == "200\n"
-    two = f"{reader.place.public}/orders?access_token=another"
-    assert json.loads(get(two, Authorization=f"Bearer {reader.value('TOKEN')}")[1])["reason"] == "multiple_tokens"
-
-
-def test_tokens_are_revoked(reader: Reader) -> None:
-    reader.read("Calling the API")
-    token = reader.value("TOKEN")
-    assert reader.status(token) == 200
-    by_client, *_, by_operator, of_client, of_subject = reader.read("Revoking")
+def test_a_client_ends_its_own_token(reader: Reader) -> None:
+    reader.read("Introspection")
+    assert reader.status(reader.value("TOKEN")) == 200
+    (by_client,) = reader.read("Revoking")
     assert by_client.output == ""
+    assert reader.status(reader.value("TOKEN")) == 401
+
+
+def test_metadata_and_keys_are_published(reader: Reader) -> None:
+    metadata, keys = (json.loads(each.output) for each in reader.read("Metadata and JWKS"))
+    assert metadata["token_endpoint"] == "https://api.example.com/oauth/token"
+    assert keys == {"keys": []}
+
+
+def test_a_password_is_hashed(reader: Reader) -> None:
+    *_, made = reader.read("Users and the login page")
+    assert made.output.startswith("$argon2id$v=19$m=65536,t=3,p=1$")
+
+
+def test_a_person_gives_a_client_a_code(reader: Reader) -> None:
+    *_, redeem = reader.read("Authorization code")
+    given = json.loads(redeem.output)
+    assert given.keys() == {"access_token", "token_type", "expires_in", "scope", "refresh_token"}
+
+
+def test_a_person_gives_a_client_a_token(reader: Reader) -> None:
+    (link,) = reader.read("Implicit")
+    assert reader.agree(link.output).keys() == {"access_token", "token_type", "expires_in", "scope", "state", "iss"}
+
+
+def test_tokens_are_revoked_by_the_operator(reader: Reader) -> None:
+    *_, by_operator, of_client, of_subject = reader.read("Revoking tokens")
     assert "revoked" in by_operator.output
     assert "issued to reporting until" in of_client.output
     assert "in the name of anna until 2026-11-24 08:30:00 UTC" in of_subject.output
     assert reader.status((reader.place.folder / "orders" / "token.txt").read_text().strip()) == 401
 
 
-def test_a_client_ends_its_own_token(reader: Reader) -> None:
-    """By the command of the README, with a token that is good at that moment."""
-    by_client = reader.read("Revoking")[0]
+def test_a_client_ends_its_own_token_in_redis(reader: Reader) -> None:
+    """By the command of the documents, with a token that is good at that moment."""
+    reader.read("Revoking tokens")
+    (by_client,) = reader.read("Revoking")
     run, ports = reader.place.terminal.run, reader.place.ports
     token = run("get_token").strip()
     while reader.status(token) != 200:  # --client ended all that was issued in this second
@@ -170,28 +188,17 @@ def test_a_key_is_made_and_listed(reader: Reader) -> None:
     assert (reader.place.folder / "orders" / "2026-12.pem").stat().st_mode & 0o777 == 0o600
 
 
-def test_metadata_and_keys_are_published(reader: Reader) -> None:
-    metadata, keys = (json.loads(each.output) for each in reader.read("Metadata and JWKS"))
-    assert metadata["token_endpoint"] == "https://api.example.com/oauth/token"
-    assert keys == {"keys": []}
-
-
-def test_the_refusal_is_the_one_that_is_shown(reader: Reader) -> None:
-    (call,) = reader.read("What a refusal looks like")
-    assert len(call.step.shown) == 4
-
-
 def test_every_metric_that_is_named_is_there(reader: Reader) -> None:
-    reader.read("What a refusal looks like")
-    named = set(re.findall(r"`(sidecar_[a-z_]+)", README))
+    reader.read(LAST)
+    named = set(re.findall(r"`(sidecar_[a-z_]+)", REFERENCE))
     families = set(re.findall(r"^# TYPE (\S+)", get(f"{reader.place.admin}/metrics")[1], re.MULTILINE))
     assert {name for name in families if name.startswith("sidecar_")} == named
 
 
 def test_every_step_was_done_and_git_sees_no_secret(reader: Reader) -> None:
     """Neither as something to add nor as something that changed, once the last section is done."""
-    reader.read("What a refusal looks like")
-    assert [each.step for each in reader.ran] == steps_of("README.md")
+    reader.read(LAST)
+    assert [each.step for each in reader.ran] == STEPS
     status = subprocess.run(
         ["git", "status", "--porcelain"], cwd=reader.place.clone, capture_output=True, text=True, check=True
     )

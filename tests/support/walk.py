@@ -23,6 +23,8 @@ from tests.support.redis import free_port
 from tests.support.terminal import Terminal
 
 INSTALL: Final = "../sidecar-venv/bin/pip install ."
+WALK: Final = ("README.md", "docs/clients.md", "docs/login.md", "docs/operations.md")
+"""The documents of one walk: each continues where the one before it ends, in the same terminal."""
 _CONFIG: Final = "sidecar.yaml"
 
 

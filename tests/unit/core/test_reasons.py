@@ -112,6 +112,6 @@ def test_a_refusal_says_the_sentence_unless_it_knows_better(reason: Reason) -> N
     assert str(plain) == str(detailed) == reason.word, "a traceback shows the word alone"
 
 
-def test_the_readme_explains_every_reason() -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert not {reason.word for reason in Reason if f"`{reason.word}`" not in readme}
+def test_the_reference_explains_every_reason() -> None:
+    reference = (ROOT / "docs/reference.md").read_text()
+    assert not {reason.word for reason in Reason if f"`{reason.word}`" not in reference}
