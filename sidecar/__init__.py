@@ -13,7 +13,8 @@ The map. Each folder is a room, and imports only run downwards (`docs/architectu
     tls             TLS contexts, and the watch on certificate files
     core            the rules: no sockets, clock, logging or YAML; time and randomness are passed in
 
-`oauth`, `proxy`, `stores` and `ops` do not import each other: `assembly` joins them. `tests/unit/test_architecture.py` holds this.
+`oauth`, `proxy`, `stores` and `ops` do not import each other: `assembly` joins them. A test holds this
+(`tests/unit/test_architecture.py`).
 
 Where to begin: `core.admission` is the rule that admits a request, `proxy.gateway` the phases that lead to it, `core.reasons` every
 reason for which a request is refused, `assembly.snapshot` all that a request is decided by.

@@ -93,7 +93,7 @@ class Gateway:
             elif access is Access.PUBLIC:
                 self._forward_public(exchange, rules, routed.target, headers)
             else:
-                raise self._closed(exchange, rules, routed.target, headers)
+                raise _closed(exchange, rules, routed.target, headers)
         except Refused as exc:
             refuse(exchange, exc)
         except Exception as exc:  # noqa: BLE001  a defect of ours must not admit, nor take the worker down
@@ -138,7 +138,7 @@ class Gateway:
         key = (message.method, message.path)
         routed = rules.routed.get(key) if message.version is HttpVersion11 else None
         if routed is None:
-            target = self._read_target(exchange)
+            target = _read_target(exchange)
             plain = target.query is None and target.authority is None and message.version is HttpVersion11
             line = request_line(exchange, target.path, None) if plain else None
             routed = Routed(target, rules.policy.decide(message.method, target.path), line)
@@ -149,17 +149,6 @@ class Gateway:
         else:
             exchange.path = routed.target.path
         return routed
-
-    @staticmethod
-    def _read_target(exchange: Exchange) -> Target:
-        message = exchange.message
-        if message.method == "CONNECT":
-            raise Refused(Reason.METHOD_NOT_ALLOWED, "This is not a forward proxy.")
-        if message.version not in ((1, 1), (1, 0)):
-            raise Refused(Reason.MALFORMED_REQUEST, "The HTTP version is not supported.")
-        target = split_target(message.path, message.method)
-        exchange.path = target.path
-        return target
 
     def _read_headers(
         self, exchange: Exchange, rules: RequestRules, target: Target, *, strip: bool = True
@@ -204,24 +193,11 @@ class Gateway:
             verified = self._read_token(found.token, rules)
         except Refused as exc:
             if exc.reason in _FOR_GOOD:
-                self._remember(exchange, routed, headers, reply_to(exc, rules))
+                _remember(exchange, routed, headers, reply_to(exc, rules))
             raise
         self._admit(exchange, verified, routed.route, found.token)
         self._forward(exchange, routed.line, target.path, found.query, headers, verified)
-        self._remember(exchange, routed, headers, verified)
-
-    @staticmethod
-    def _remember(exchange: Exchange, routed: Routed, headers: RequestHeaders, read: VerifiedToken | Reply) -> None:
-        """Keep what was read of a head: its token, or the reply when it has none that could ever be used. Only for targets
-        without a query and heads without a body, since both could hold a token; and not for heads that ask for another
-        method, about which each path decides anew."""
-        memo = exchange.connection.memo
-        if memo.headers is not headers or routed.line is None:
-            return
-        if headers.framing or headers.upgrade or headers.expects_continue or headers.methods:
-            return
-        memo.again = exchange.message.raw_headers
-        memo.token, memo.unusable = (read, None) if isinstance(read, VerifiedToken) else (None, read)
+        _remember(exchange, routed, headers, verified)
 
     def _read_token(self, token: str | None, rules: RequestRules) -> VerifiedToken:
         """Raises `Refused` unless the token is one of ours."""
@@ -245,17 +221,6 @@ class Gateway:
             if reason is Reason.INSUFFICIENT_SCOPE:
                 detail = f"This route needs the scope {' '.join(sorted(route.scope))}."
             raise refused_token(reason, verified.token, detail)
-
-    def _closed(self, exchange: Exchange, rules: RequestRules, target: Target, headers: RequestHeaders) -> Refused:
-        """The refusal of a closed route, which says whose token came along as far as the signature is good."""
-        reason = Reason.DENIED_BY_ROUTE
-        try:
-            token = find_credential(rules, target, headers).token
-            if token is None and body_may_hold_token(exchange.message, rules, headers):
-                token = token_that_came(exchange.payload, rules, headers)
-            return refused_token(reason, rules.tokens.read_signed(token)) if token else Refused(reason)
-        except Refused as exc:
-            return Refused(reason, client_id=exc.client_id, user=exc.user)
 
     def _forward(
         self,
@@ -366,3 +331,39 @@ class Gateway:
         return None if reason is Reason.STORE_UNAVAILABLE else reason
 
     # Helpers.
+
+
+def _read_target(exchange: Exchange) -> Target:
+    message = exchange.message
+    if message.method == "CONNECT":
+        raise Refused(Reason.METHOD_NOT_ALLOWED, "This is not a forward proxy.")
+    if message.version not in ((1, 1), (1, 0)):
+        raise Refused(Reason.MALFORMED_REQUEST, "The HTTP version is not supported.")
+    target = split_target(message.path, message.method)
+    exchange.path = target.path
+    return target
+
+
+def _remember(exchange: Exchange, routed: Routed, headers: RequestHeaders, read: VerifiedToken | Reply) -> None:
+    """Keep what was read of a head: its token, or the reply when it has none that could ever be used. Only for targets
+    without a query and heads without a body, since both could hold a token; and not for heads that ask for another
+    method, about which each path decides anew."""
+    memo = exchange.connection.memo
+    if memo.headers is not headers or routed.line is None:
+        return
+    if headers.framing or headers.upgrade or headers.expects_continue or headers.methods:
+        return
+    memo.again = exchange.message.raw_headers
+    memo.token, memo.unusable = (read, None) if isinstance(read, VerifiedToken) else (None, read)
+
+
+def _closed(exchange: Exchange, rules: RequestRules, target: Target, headers: RequestHeaders) -> Refused:
+    """The refusal of a closed route, which says whose token came along as far as the signature is good."""
+    reason = Reason.DENIED_BY_ROUTE
+    try:
+        token = find_credential(rules, target, headers).token
+        if token is None and body_may_hold_token(exchange.message, rules, headers):
+            token = token_that_came(exchange.payload, rules, headers)
+        return refused_token(reason, rules.tokens.read_signed(token)) if token else Refused(reason)
+    except Refused as exc:
+        return Refused(reason, client_id=exc.client_id, user=exc.user)
