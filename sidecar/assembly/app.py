@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from sidecar.assembly.people import People
 from sidecar.config import settings as config
+from sidecar.config.load import current_store_url
 from sidecar.core.admission import AdmissionRules
 from sidecar.core.events import Event, SecretUsed, StoreChanged
 from sidecar.core.http.cross_origin import Sharing, page_origins
@@ -88,7 +89,7 @@ class App:
             clock=now,
             monotonic=monotonic,
             emit=self.emit,
-            renewed=partial(config.current_store_url, settings),
+            renewed=partial(current_store_url, settings),
         )
         times = settings.timeouts
         upstream = settings.upstream

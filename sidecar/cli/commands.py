@@ -19,7 +19,8 @@ from sidecar import __version__
 from sidecar.assembly.app import client_registry, key_ring, successor_keys, token_rules
 from sidecar.config.advice import advice
 from sidecar.config.document import secret_files
-from sidecar.config.settings import Settings, SettingsError, load
+from sidecar.config.load import SettingsError, load
+from sidecar.config.settings import Settings
 from sidecar.core.jose.keys import ASYMMETRIC, SECRET_BYTES, SYMMETRIC, generate_pem
 from sidecar.core.oauth.refresh_tokens import Outcome, family_key, first_access
 from sidecar.core.oauth.secrets import Scheme, choose_scheme, hash_secret

@@ -12,7 +12,8 @@ import requests
 import yaml
 
 from sidecar.assembly.app import App
-from sidecar.config.settings import Address, load
+from sidecar.config.load import load
+from sidecar.config.settings import Address
 from sidecar.core.jose.keys import KeyRing, SigningKey, Window
 from sidecar.core.reasons import Reason
 from sidecar.runtime.sockets import bind, url_of
