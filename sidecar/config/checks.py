@@ -1,4 +1,7 @@
-"""Checks that span sections. Each works on the raw document, so that its faults show beside those within sections."""
+"""Checks that span sections.
+
+Each works on the document as it was read, so that its faults show beside those within the sections.
+"""
 
 import ipaddress
 from typing import Any
@@ -6,22 +9,20 @@ from urllib.parse import urlsplit
 
 from pydantic_core import PydanticCustomError
 
-from sidecar.config.faults import Fault
+from sidecar.config.document import entries
+from sidecar.config.faults import NAMED, Fault
 from sidecar.config.settings import SigningKey
 from sidecar.config.values import parse_address
-from sidecar.core.jose import keys
+from sidecar.core.jose.keys import Window
 
 
 def cross_faults(document: dict[str, Any]) -> list[Fault]:
-    """Faults between sections. Works on the raw document, so that they show beside the faults within sections."""
-    clients = items(document.get("clients"))
-    tokens = document.get("tokens")
-    keys = items(tokens.get("signing_keys")) if isinstance(tokens, dict) else []
+    """Every fault between sections, and between the entries of a list."""
     return [
-        *_duplicates(clients, "clients", "client_id"),
-        *_duplicates(items(document.get("users")), "users", "username"),
-        *_users_named_like_clients(items(document.get("users")), clients),
-        *_duplicates(keys, "tokens.signing_keys", "kid"),
+        *_duplicates(document, "clients"),
+        *_duplicates(document, "users"),
+        *_users_named_like_clients(document),
+        *_duplicates(document, "tokens.signing_keys"),
         *_workers_share_state(document),
         *_proxies_are_known(document),
         *_upstream_is_ourselves(document),
@@ -30,22 +31,17 @@ def cross_faults(document: dict[str, Any]) -> list[Fault]:
 
 def signing_faults(signing_keys: tuple[SigningKey, ...], now: float) -> list[Fault]:
     """The fault that no key may sign at `now` (epoch seconds)."""
-    windows = [keys.Window(key.not_before, key.not_after) for key in signing_keys if key.public_key is None]
+    windows = [Window(key.not_before, key.not_after) for key in signing_keys if key.public_key is None]
     if any(window.holds(now) for window in windows):
         return []
     text = "no key may sign now: each is retired (not_after) or not yet begun (not_before); see sidecar keys list"
     return [Fault("tokens.signing_keys", text)]
 
 
-def items(value: object) -> list[Any]:
-    """The entries of a list; none of anything else."""
-    return value if isinstance(value, list) else []
-
-
-def _duplicates(items: list[Any], where: str, key: str) -> list[Fault]:
-    first: dict[str, int] = {}
+def _duplicates(document: dict[str, Any], where: str) -> list[Fault]:
+    key, first = NAMED[where], dict[str, int]()
     faults = []
-    for index, item in enumerate(items):
+    for index, item in enumerate(entries(document, where)):
         name = item.get(key) if isinstance(item, dict) else None
         if not isinstance(name, str):
             continue
@@ -55,8 +51,9 @@ def _duplicates(items: list[Any], where: str, key: str) -> list[Fault]:
     return faults
 
 
-def _users_named_like_clients(users: list[Any], clients: list[Any]) -> list[Fault]:
-    """Nobody could tell their tokens apart: both have the name as `sub` (RFC 9700 section 4.15)."""
+def _users_named_like_clients(document: dict[str, Any]) -> list[Fault]:
+    """The tokens of both would have the same `sub` (RFC 9700 section 4.15)."""
+    users, clients = entries(document, "users"), entries(document, "clients")
     ids = {client.get("client_id"): index for index, client in enumerate(clients) if isinstance(client, dict)}
     return [
         Fault(

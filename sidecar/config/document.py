@@ -76,6 +76,14 @@ def read_document(path: Path) -> tuple[dict[str, Any] | None, list[Fault]]:
         return None, [Fault("", f"{path}: holds too much, or an alias within what it stands for")]
 
 
+def entries(document: dict[str, Any], where: str) -> list[Any]:
+    """The entries of the list at a path such as `tokens.signing_keys`; none where there is no list."""
+    value: Any = document
+    for key in where.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, list) else []
+
+
 def secret_files(path: Path) -> list[Path]:
     """The files that a valid document refers to by `${file:…}` for something secret."""
     document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  a SafeLoader

@@ -4,6 +4,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+NAMED: Final = {"clients": "client_id", "users": "username", "tokens.signing_keys": "kid"}
+"""The lists whose entries have a name, and the field that holds it."""
+_ENTRY: Final = re.compile(rf"({'|'.join(map(re.escape, NAMED))})\[([0-9]+)\]")
+
 
 class Fault(NamedTuple):
     """What is wrong, and where: `clients[1].grant_types[0]`. The text holds no configured value."""
@@ -15,12 +19,11 @@ class Fault(NamedTuple):
         return f"{self.path}: {self.message}" if self.path else self.message
 
 
-_ENTRY: Final = re.compile(r"(clients|users|tokens\.signing_keys)\[([0-9]+)\]")
-
-
 def with_name(fault: Fault, names: Mapping[str, Sequence[str | None]]) -> Fault:
-    """The fault, with the name of the entry that it is about: who looks for `clients[17]` would have to count. `names` are
-    those of the entries of each list, in order."""
+    """The fault with the name of its entry, so that an operator need not count to find `clients[17]`.
+
+    `names` are the names of the entries of each list, in order; `None` for an entry without one.
+    """
     match = _ENTRY.match(fault.path)
     listed = names.get(match[1], ()) if match else ()
     name = listed[int(match[2])] if match and int(match[2]) < len(listed) else None

@@ -1,7 +1,7 @@
-"""The whole file as one frozen model. Who needs the settings, or a section of them, imports it from here."""
+"""The whole file as one frozen model. All other packages import the models from here, those of the sections too."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr
 
@@ -13,12 +13,13 @@ from sidecar.config.sections.logging import Logging
 from sidecar.config.sections.login import Login
 from sidecar.config.sections.model import Model
 from sidecar.config.sections.routes import Route
+from sidecar.config.sections.signing_keys import SigningKey
 from sidecar.config.sections.store import Store
 from sidecar.config.sections.streams import Streams
 from sidecar.config.sections.throttling import Throttling
 from sidecar.config.sections.timeouts import Timeouts
 from sidecar.config.sections.tls import Tls
-from sidecar.config.sections.tokens import SigningKey, Tokens
+from sidecar.config.sections.tokens import Tokens
 from sidecar.config.sections.upstream import Upstream
 from sidecar.config.sections.users import User
 from sidecar.config.values import Address, Network, ProxyHeader
@@ -69,4 +70,13 @@ class Settings(Model):
     streams: Streams = Streams()
     tls: Tls | None = None
     logging: Logging = Logging()
-    _path: Path | None = PrivateAttr(None)  # where it was read from
+    _path: Path | None = PrivateAttr(None)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Keep the file that the settings are read from: pydantic calls this with the context of the validation."""
+        self._path = (context or {}).get("file")
+
+    @property
+    def path(self) -> Path | None:
+        """The file that the settings were read from, if they were."""
+        return self._path

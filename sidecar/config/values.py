@@ -1,35 +1,66 @@
-"""The values of the file: durations, sizes, moments, addresses, scopes, names, networks and files.
+"""The values of the file: durations, sizes, moments, addresses, networks, names, scopes and local files.
 
-Durations become seconds (`float`), sizes bytes (`int`), moments epoch seconds (`float`), networks and addresses their types. A
-parser raises a fault that says how to write the value, and never shows the one that was given.
+A duration becomes seconds (`float`), a size bytes (`int`), a moment epoch seconds (`float`). A parser raises a fault that says
+how to write the value and never shows the one that was given.
 """
 
 import ipaddress
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from sidecar.core.http.headers import proxy_header_fault
+from sidecar.core.oauth.names import identifier_fault, role_fault, scope_fault
 
 _T = TypeVar("_T")
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
-_DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_MOMENT = re.compile(  # RFC 3339 section 5.6: always with its offset
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_DURATION_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_MOMENT: Final = re.compile(  # RFC 3339 section 5.6: always with its offset
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2}))?"
 )
-_SIZE = re.compile(r"([0-9]+)(B|KiB|MiB|GiB)")
-_SIZE_UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
-_SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
-_IDENTIFIER = re.compile(r"[\x20-\x7e]+")
+_SIZE: Final = re.compile(r"([0-9]+)(B|KiB|MiB|GiB)")
+_SIZE_UNITS: Final = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+FAULT: Final = "setting"
+"""The type of an error that `invalid` makes: its message is ours, and is shown as it is."""
 
 
 def invalid(message: str) -> PydanticCustomError:
-    """What a validator raises for a value that is refused. The message says what would be right."""
-    return PydanticCustomError("setting", "{message}", {"message": message})
+    """The error that a validator raises for a value. The message says what would be right."""
+    return PydanticCustomError(FAULT, "{message}", {"message": message})
+
+
+def checked_by(fault_of: Callable[[Any], str | None]) -> AfterValidator:
+    """Keeps a value of which `fault_of` says `None`, and reports what it says otherwise."""
+
+    def check(value: _T) -> _T:
+        if (message := fault_of(_revealed(value))) is not None:
+            raise invalid(message)
+        return value
+
+    return AfterValidator(check)
+
+
+def accepted_by(read: Callable[[Any], object], refusal: type[ValueError]) -> AfterValidator:
+    """Keeps a value that `read` can read, and reports the `refusal` that it raises otherwise."""
+
+    def check(value: _T) -> _T:
+        try:
+            read(_revealed(value))
+        except refusal as exc:
+            raise invalid(str(exc)) from None
+        return value
+
+    return AfterValidator(check)
+
+
+def _revealed(value: object) -> object:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
 def parse_duration(value: object) -> float:
@@ -94,77 +125,48 @@ def _network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         raise invalid("write a network as an address or in CIDR form, such as 10.0.0.0/8 or 127.0.0.1") from None
 
 
-def _proxy_header(value: str) -> str:
-    fault = proxy_header_fault(value)
-    if fault is not None:
-        raise invalid(fault)
-    return value
-
-
 def _scope(value: object) -> tuple[str, ...]:
-    if not isinstance(value, str) or not all(_SCOPE_TOKEN.fullmatch(token) for token in value.split()):
-        raise invalid(
-            'write scopes as one string separated by spaces, without " or \\, such as orders:read orders:write'
-        )
-    return tuple(dict.fromkeys(value.split()))
+    if (message := scope_fault(value)) is not None:
+        raise invalid(message)
+    return tuple(dict.fromkeys(str(value).split()))
 
 
-def _identifier(value: str) -> str:
-    if not _IDENTIFIER.fullmatch(value) or value != value.strip():
-        raise invalid("use printable ASCII characters only (RFC 6749 appendix A), with no space around them")
-    return value
-
-
-def plain(value: str) -> str:
-    if not _SCOPE_TOKEN.fullmatch(value):
-        raise invalid('use printable ASCII characters without spaces, " and \\')
-    return value
-
-
-def not_empty(value: tuple[_T, ...]) -> tuple[_T, ...]:
-    if not value:
-        raise invalid("name at least one")
-    return value
-
-
-def _role(value: str) -> str:
-    if "," in value:
-        raise invalid("must not hold a comma, which separates roles in X-Auth-Roles")
-    return value
-
-
-def positive(value: float) -> float:
+def _positive(value: float) -> float:
     if value <= 0:
         raise invalid("must be more than zero")
     return value
 
 
 def at_most(limit: float, text: str) -> AfterValidator:
-    def check(value: float) -> float:
-        if value > limit:
-            raise invalid(f"must be at most {text}")
-        return value
+    """Keeps a number up to `limit`, which `text` writes as an operator would."""
+    return checked_by(lambda value: f"must be at most {text}" if value > limit else None)
 
-    return AfterValidator(check)
+
+def local_path(value: object, info: ValidationInfo) -> Path | None:
+    """The path that a text names, relative to the folder of the file; `None` for what names none."""
+    folder = Path((info.context or {}).get("file", "")).parent
+    return folder / value if isinstance(value, str) and value else None
 
 
 def _local_file(value: object, info: ValidationInfo) -> Path:
-    folder: Path = (info.context or {}).get("folder", Path())
-    path = folder / value if isinstance(value, str) and value else None
+    path = local_path(value, info)
     if path is None or not path.is_file():
         raise invalid("is no file that can be read; a relative path is taken from the configuration's folder")
     return path
 
 
+not_empty: Final = checked_by(lambda entries: None if entries else "name at least one")
+"""For a list with at least one entry."""
+
 Duration = Annotated[float, BeforeValidator(parse_duration)]
-PositiveDuration = Annotated[Duration, AfterValidator(positive)]
+PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Moment = Annotated[float, BeforeValidator(parse_moment)]
 Scope = Annotated[tuple[str, ...], BeforeValidator(_scope)]
-Identifier = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_identifier)]
-Role = Annotated[Identifier, AfterValidator(_role)]
+Identifier = Annotated[str, Field(min_length=1, max_length=255), checked_by(identifier_fault)]
+Role = Annotated[Identifier, checked_by(role_fault)]
 Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
-ProxyHeader = Annotated[str, AfterValidator(_proxy_header)]
+ProxyHeader = Annotated[str, checked_by(proxy_header_fault)]
 ListenAddress = Annotated[Address, BeforeValidator(parse_address)]
 LocalFile = Annotated[Path, BeforeValidator(_local_file)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]

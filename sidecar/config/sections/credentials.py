@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from sidecar.config.sections.model import Model
 from sidecar.config.values import Size, not_empty
@@ -13,7 +13,7 @@ Place = Literal["bearer", "header", "query", "body"]
 class Credentials(Model):
     """Where an access token is looked for, and how much of a body is read to find one."""
 
-    places: Annotated[tuple[Place, ...], Field(strict=False), AfterValidator(not_empty)] = (
+    places: Annotated[tuple[Place, ...], Field(strict=False), not_empty] = (
         "bearer",
         "header",
         "query",

@@ -1,45 +1,28 @@
 """The section `routes`: the rules for paths and methods."""
 
-import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from sidecar.config.sections.model import Model
-from sidecar.config.values import Scope, invalid, not_empty
+from sidecar.config.values import Scope, checked_by, invalid
 from sidecar.core import policy
-from sidecar.core.policy import Access, InvalidPattern, compile_pattern
+from sidecar.core.policy import Access
+from sidecar.core.route_rules import methods_fault, path_fault, scope_fault
 
 
 class Route(Model):
     """A rule for paths and methods: the first that matches decides."""
 
-    path: str
-    methods: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(not_empty)] | None = None
+    path: Annotated[str, checked_by(path_fault)]
+    methods: Annotated[tuple[str, ...], Field(strict=False), checked_by(methods_fault)] | None = None
     access: Literal["public", "token", "deny"] = Access.TOKEN.value
     scope: Scope = ()
 
-    @field_validator("path")
-    @classmethod
-    def _pattern(cls, value: str) -> str:
-        try:
-            compile_pattern(value)
-        except InvalidPattern as exc:
-            raise invalid(str(exc)) from None
-        return value
-
-    @field_validator("methods")
-    @classmethod
-    def _methods(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for method in value or ():
-            if not re.fullmatch(r"[A-Z-]+", method):
-                raise invalid("write methods in capitals, such as [GET, POST]")
-        return value
-
     @model_validator(mode="after")
-    def _scope_needs_token(self) -> Self:
-        if self.scope and self.access != Access.TOKEN.value:
-            raise invalid(f"scope has no meaning with access: {self.access}")
+    def _scope_fits_access(self) -> Self:
+        if (message := scope_fault(self.access, self.scope)) is not None:
+            raise invalid(message)
         return self
 
     @property

@@ -3,16 +3,16 @@
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from sidecar.config.sections.model import Model
-from sidecar.config.values import LocalFile, PositiveDuration, invalid, not_empty
+from sidecar.config.values import LocalFile, PositiveDuration, checked_by, invalid, not_empty
 from sidecar.core.http.paths import valid_authority
 from sidecar.tls import InvalidTls, upstream_context
 
 
 class UpstreamTls(Model):
-    """How we speak TLS to an https upstream, whose certificate is always checked."""
+    """How the sidecar speaks TLS to an https upstream, whose certificate is always checked."""
 
     ca: LocalFile | None = None
     certificate: LocalFile | None = None
@@ -53,20 +53,18 @@ def _upstream_urls(value: object) -> tuple[str, ...]:
     return tuple(_upstream_url(url) for url in (value if isinstance(value, list) else [value]))
 
 
-def _upstream_host(value: str) -> str:
-    if value not in ("keep", "upstream") and not valid_authority(value):
-        raise invalid(
-            "write keep (as the client sent it), upstream (as upstream.url names it), or a name such as api.internal"
-        )
-    return value
+def _host_fault(host: str) -> str | None:
+    if host in ("keep", "upstream") or valid_authority(host):
+        return None
+    return "write keep (as the client sent it), upstream (as upstream.url names it), or a name such as api.internal"
 
 
 class Upstream(Model):
     """The API server that is protected, or several servers of the same API."""
 
-    url: Annotated[tuple[str, ...], BeforeValidator(_upstream_urls), AfterValidator(not_empty)]
+    url: Annotated[tuple[str, ...], BeforeValidator(_upstream_urls), not_empty]
     tls: UpstreamTls = UpstreamTls()
-    host: Annotated[str, AfterValidator(_upstream_host)] = "keep"
+    host: Annotated[str, checked_by(_host_fault)] = "keep"
     max_connections: Annotated[int, Field(ge=1, le=65535)] = 1024
     idle: PositiveDuration = 4.0
     max_age: PositiveDuration = 300.0

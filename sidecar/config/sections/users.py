@@ -2,27 +2,18 @@
 
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr
 
 from sidecar.config.sections.model import Model
-from sidecar.config.values import Identifier, Role, Scope, invalid
+from sidecar.config.values import Identifier, Role, Scope, accepted_by
 from sidecar.core.oauth.users import InvalidPasswordHash, check_password_hash
 
 
 class User(Model):
-    """Somebody who may log in. Without `scope`, clients get for them what the clients themselves may have."""
+    """A user who may log in. Without `scope`, a client gets for the user what the client itself may have."""
 
     username: Identifier
-    password_hash: SecretStr
+    password_hash: Annotated[SecretStr, accepted_by(check_password_hash, InvalidPasswordHash)]
     roles: Annotated[tuple[Role, ...], Field(strict=False)] = ()
     scope: Scope | None = None
     disabled: bool = False
-
-    @field_validator("password_hash")
-    @classmethod
-    def _readable(cls, value: SecretStr) -> SecretStr:
-        try:
-            check_password_hash(value.get_secret_value())
-        except InvalidPasswordHash as exc:
-            raise invalid(str(exc)) from None
-        return value
