@@ -16,8 +16,8 @@ The map. Each folder is a room, and imports only run downwards (`docs/architectu
 `oauth`, `proxy`, `stores` and `ops` do not import each other: `assembly` joins them. A test holds this
 (`tests/unit/test_architecture.py`).
 
-Where to begin: `core.admission` is the rule that admits a request, `proxy.gateway` the phases that lead to it, `core.reasons` every
-reason for which a request is refused, `assembly.snapshot` all that a request is decided by.
+Where to begin: `core.admission` is the rule that admits a request, `proxy.gateway` the phases that lead to it, `core.reasons`
+every reason why a request is refused, `assembly.snapshot` all that a request is decided by.
 """
 
 __version__ = "0.1.0"

@@ -12,6 +12,7 @@ from typing import Final
 from sidecar.assembly.living import living
 from sidecar.assembly.snapshot import request_rules
 from sidecar.config import settings as config
+from sidecar.config.load import current_store_url
 from sidecar.core.events import Event, StoreChanged
 from sidecar.core.ports import Store
 from sidecar.core.revocations import RevocationView
@@ -61,7 +62,7 @@ class App:
             clock=now,
             monotonic=monotonic,
             emit=self.emit,
-            renewed=partial(config.current_store_url, settings),
+            renewed=partial(current_store_url, settings),
         )
         times = settings.timeouts
         upstream = settings.upstream

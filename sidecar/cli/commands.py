@@ -20,7 +20,8 @@ from sidecar.assembly.clients import client_registry
 from sidecar.assembly.keys import key_ring, successor_keys, token_rules
 from sidecar.config.advice import advice
 from sidecar.config.document import secret_files
-from sidecar.config.settings import Settings, SettingsError, load
+from sidecar.config.load import SettingsError, load
+from sidecar.config.settings import Settings
 from sidecar.core.jose.keys import ASYMMETRIC, SECRET_BYTES, SYMMETRIC, generate_pem
 from sidecar.core.oauth.refresh_tokens import Outcome, family_key, first_access
 from sidecar.core.oauth.secrets import Scheme, choose_scheme, hash_secret

@@ -2,13 +2,13 @@
 
 - `gateway`     decides each request; `Gateway.handle` is the list of phases
 - `rules`       all that it decides by, as one value; `token_cache` remembers verified tokens within it
-- `credential`  finds the token; `refusing` words a refusal; `forwarding` writes the head that goes on; `local` asks our own endpoints
+- `credential`  finds the token; `refusing` words a refusal; `forwarding` writes the head; `local` asks our endpoints
 - `exchange`    one request and its response, whichever way it ends; `tunnel` bytes both ways after an upgrade
 - `ports`       what these parts know of each other, as protocols; `request` what is known of a request besides its message
 - `client`      the connections of clients
 - `upstream`    the connections to the API
 - `wire`        the bytes of our own replies
 
-Everything on the hot path is a plain call on the event loop's thread: no task, future or URL object is made for a request without a
-body. A task exists while a body streams, a connection is being opened, or an endpoint of ours works.
+Everything on the hot path is a plain call on the event loop's thread: no task, future or URL object is made for a request
+without a body. A task exists while a body streams, a connection is being opened, or an endpoint of ours works.
 """

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from sidecar import __version__
 from sidecar.assembly.keys import token_rules
 from sidecar.cli.commands import main
-from sidecar.config.settings import load
+from sidecar.config.load import load
 from sidecar.core.oauth.secrets import hash_secret, parse_secret_hash
 from sidecar.core.oauth.users import User, UserDirectory
 from tests.support.assertions import ec_pair, rsa_pair

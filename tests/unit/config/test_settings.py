@@ -14,15 +14,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic_core import PydanticCustomError
 
-from sidecar.config.settings import (
-    Address,
-    Settings,
-    SettingsError,
-    load,
-    parse_address,
-    parse_duration,
-    parse_size,
-)
+from sidecar.config.load import SettingsError, load
+from sidecar.config.settings import Address, Settings
+from sidecar.config.values import parse_address, parse_duration, parse_size
 from sidecar.core.oauth.secrets import hash_secret
 from sidecar.core.oauth.users import hash_password
 from sidecar.core.throttling import Rate

@@ -10,7 +10,9 @@ import yaml
 from pydantic_core import PydanticCustomError
 
 from sidecar.assembly.keys import key_ring
-from sidecar.config.settings import Settings, SettingsError, load, parse_moment
+from sidecar.config.load import SettingsError, load
+from sidecar.config.settings import Settings
+from sidecar.config.values import parse_moment
 from tests.support.keys import PEMS, public_pem
 
 CANARY = "canary-" * 10
