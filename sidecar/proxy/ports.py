@@ -240,6 +240,10 @@ class ConnectionManager(Protocol[C_contra]):
     draining: bool
 
     @property
+    def log_failure(self) -> Callable[[str, Exception], None]:
+        """Told of a defect of ours: the part, and the exception."""
+
+    @property
     def crowded(self) -> bool:
         """Whether there are more connections than we take on."""
 

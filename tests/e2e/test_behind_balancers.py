@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.test_proxy_protocol import binary
+from tests.unit.core.http.test_proxy_protocol import binary
 
 from tests.support.certificates import Authority
 from tests.support.process import Sidecar, running

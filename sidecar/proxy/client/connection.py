@@ -4,24 +4,12 @@ Why a protocol of our own and not `aiohttp.web.RequestHandler`: that one starts 
 per request and has no header, body or idle limit. What it is trusted for, the parser with its security releases and the
 flow control that belongs to it (`BaseProtocol`, `StreamReader`), is used here unchanged.
 
-States of a connection, and what ends each:
-
-- *idle*      no byte of a request: `timeouts.idle`, or `timeouts.request_header` before the first request
-- *head*      part of a request head: `timeouts.request_header`, then 408
-- *busy*      an exchange: `timeouts.idle` without progress by the client while its bytes are waited for
-- *emptying*  the answer was given before a small body had come: what is missing of it within `timeouts.request_header`
-- *half-closed* the client will send no more but may wait for the answer: 1 s until that begins, then it counts as gone,
-              and the upstream is told. Most clients that close their side have left.
-- *tunnel*    after 101: nothing said for `timeouts.stream` (`proxy.tunnel`)
-- *lingering* our last word was said, what still comes is dropped: the client's close, or 2 s after all was delivered.
-              Closing at once would make the kernel reset the connection, and the client could lose the answer
-              (RFC 9112 section 9.6).
+What it does at a moment is its state (`states`), how long each may last is in `deadlines`, and requests come from `reader`.
 
 When the worker goes away, an idle connection closes once its client has been silent for a second.
 
-In every state but the tunnel, a client that takes nothing of what waits for it for `timeouts.idle` is cut. While one does not
-read its answers, no further request of its is begun; and after a queue full of them, the others have their turn.
-
+While a client does not read its answers, no further request of its is begun; and after a queue full of them, the others have
+their turn.
 """
 
 import asyncio
@@ -37,29 +25,30 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import refusal
 from sidecar.proxy.client.certificate import forwarded_certificate
+from sidecar.proxy.client.deadlines import LINGER, Situation, Verdict, judge
 from sidecar.proxy.client.reader import FlowControl, RequestReader, Unreadable
+from sidecar.proxy.client.states import TRANSITIONS, IllegalTransition, State
 from sidecar.proxy.ports import ConnectionManager, RequestInProgress, TunnelEnd
 from sidecar.proxy.request import Memo
 from sidecar.proxy.wire import encode_reply
 
-_LINGER: Final = 2.0
 _QUIET: Final = 1.0  # seconds; who was silent for as long is not expected to ask just now
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
-_HALF_CLOSED: Final = 1.0
 _INT: Final = bytes(4)
+# In Python 3.11 a member of an enumeration is looked up by a function, each time.
+_IDLE, _HEAD, _BUSY, _LINGERING = State.IDLE, State.HEAD, State.BUSY, State.LINGERING
 
 
 class ClientConnection(FlowControl):
     """The server side of one client connection."""
 
     __slots__ = (
-        "_emptied_by",
         "_eof_at",
         "_head_since",
-        "_linger_until",
         "_moved_at",
         "_pumping",
         "_undelivered",
+        "_until",
         "active_at",
         "certificate",
         "exchange",
@@ -69,6 +58,7 @@ class ClientConnection(FlowControl):
         "peer",
         "reader",
         "scheme",
+        "state",
         "trusted",
         "tunnel",
     )
@@ -79,11 +69,11 @@ class ClientConnection(FlowControl):
         self.listener = listener
         self._eof_at = 0.0
         self._pumping = False
-        self._emptied_by = 0.0  # when the rest of a body, whose request was answered, has to be there
+        self._until = 0.0  # when emptying or lingering ends
         self.active_at = self._head_since = listener.monotonic()
         self._undelivered = 0
         self._moved_at = 0.0  # when that last changed
-        self._linger_until = 0.0
+        self.state = State.ARRIVING
         self.exchange: RequestInProgress | None = None
         self.tunnel: TunnelEnd | None = None
         self.memo = Memo()
@@ -94,9 +84,7 @@ class ClientConnection(FlowControl):
         self.certificate = b""  # what the client showed, as `X-Forwarded-Client-Cert`
 
     def __repr__(self) -> str:
-        waiting = "lingering" if self._linger_until else "emptying" if self._emptied_by else "idle"
-        state = "closed" if self.transport is None else self.exchange or waiting
-        return f"<ClientConnection {self.peer} {state} +{len(self.reader.queue)}>"
+        return f"<ClientConnection {self.peer} {self.exchange or self.state.value} +{len(self.reader.queue)}>"
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -117,10 +105,18 @@ class ClientConnection(FlowControl):
         """The last bytes of a request whose body is whole, as far as trailers may be among them. Once."""
         return self.reader.end_of(body)
 
+    def _become(self, state: State) -> None:
+        """Go to another state. One that cannot follow is a defect of ours: it is logged, and the connection goes on."""
+        if state not in TRANSITIONS[self.state]:
+            defect = IllegalTransition(f"{self.state.value} to {state.value}")
+            self.listener.log_failure("connection", defect)
+        self.state = state
+
     # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self._become(_IDLE)
         self.listener.opened(self)
         self.active_at = self.listener.monotonic()
         self.peer = self.introduced or address_of(transport.get_extra_info("peername"))
@@ -134,6 +130,7 @@ class ClientConnection(FlowControl):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
+        self._become(State.CLOSED)
         self.listener.closed(self)
         self.reader.close()
         if self.exchange is not None:
@@ -144,10 +141,12 @@ class ClientConnection(FlowControl):
             return self.tunnel.client_ended()
         # A client may half-close after its request and still wait for the answer (RFC 9112 section 9.6).
         reader = self.reader
-        if self._linger_until or (self.exchange is None and not reader.queue and not reader.full):
+        if self.state is _LINGERING or (self.exchange is None and not reader.queue and not reader.full):
             return False
         reader.end()
         self._eof_at = self.listener.monotonic()
+        if self.state is _BUSY:
+            self._become(State.HALF_CLOSED)
         return True
 
     def pause_writing(self) -> None:
@@ -164,25 +163,28 @@ class ClientConnection(FlowControl):
 
     def data_received(self, data: bytes) -> None:
         reader = self.reader
-        if reader.rest and self.exchange is None and not self._paused:
+        if reader.rest and self.state is _IDLE and not self._paused:
             message = reader.repeated(data)
             if message is not None:
                 now = self.active_at = self.listener.monotonic()
+                self.state = _BUSY
                 self.exchange = self.listener.start_exchange(self, message, EMPTY_PAYLOAD, now)
                 return
         if self.tunnel is not None:
             self.active_at = self.listener.monotonic()
             self.tunnel.from_client(data)
             return
-        if self._linger_until or reader.fault:
+        if self.state is _LINGERING or reader.fault:
             return
         now = self.active_at = self.listener.monotonic()
         if reader.feed(data):
             self._head_since = now if reader.head_bytes else 0.0
         elif reader.head_bytes and not self._head_since:
             self._head_since = now
-        if self._emptied_by and not reader.finishing:
-            self._emptied_by = 0.0
+        if self.state is State.EMPTYING and not reader.finishing:
+            self._become(_IDLE)
+        if self.state is _IDLE or self.state is _HEAD:
+            self.state = _HEAD if reader.head_bytes else _IDLE
         if reader.full and not self._buffer_paused:
             self._pause_reading_for_buffer()
         self._go_on()
@@ -202,6 +204,7 @@ class ClientConnection(FlowControl):
                     if self._buffer_paused and not reader.full:
                         self._resume_reading_for_buffer()
                     now = self.listener.monotonic()
+                    self.state = State.HALF_CLOSED if self._eof_at else _BUSY
                     self.exchange = self.listener.start_exchange(self, message, payload, now)
                 elif reader.fault is not None:
                     self._say_last(reader.fault)
@@ -218,8 +221,7 @@ class ClientConnection(FlowControl):
 
     def _may_go_on(self) -> bool:
         # A client that does not read its answers gets no more of them.
-        busy = self.exchange is not None or self._emptied_by or self._linger_until
-        return not busy and not self._paused and self.transport is not None
+        return (self.state is _IDLE or self.state is _HEAD) and not self._paused
 
     def _read_on(self) -> None:
         if self.reader.full and not self.reader.queue and self._may_go_on():
@@ -238,17 +240,20 @@ class ClientConnection(FlowControl):
         if not exchange.keep_alive:
             self._close()
         elif payload is EMPTY_PAYLOAD or payload.is_eof():
+            self.state = _HEAD if reader.head_bytes else _IDLE
             if payload is not EMPTY_PAYLOAD:
                 reader.end_of(payload)  # nothing asks for it any more
             if reader.queue or reader.full or reader.fault is not None or self._eof_at:
                 self._pump()
         elif payload is reader.body:
-            self._emptied_by = now + self.listener.timeouts.request_header  # it is dropped as it comes
+            self._become(State.EMPTYING)  # it is dropped as it comes
+            self._until = now + self.listener.timeouts.request_header
         else:
             self._close()  # it will never come
 
     def start_tunnel(self, tunnel: TunnelEnd) -> None:
         """From here on, what the client sends is the tunnel's."""
+        self._become(State.TUNNEL)
         self.tunnel = tunnel
         self._upgraded = True  # flow control leaves the parser alone
         self.reader.close()
@@ -305,9 +310,11 @@ class ClientConnection(FlowControl):
         transport = self.transport
         if transport is None or self.unfinished:
             return transport is not None
-        if self._linger_until or transport.is_closing():
+        if self.state is _LINGERING or transport.is_closing():
             return False
-        if not self._emptied_by and (self.reader.head_bytes or now - self.active_at < _QUIET or _unread(transport)):
+        if self.state is not State.EMPTYING and (
+            self.reader.head_bytes or now - self.active_at < _QUIET or _unread(transport)
+        ):
             return True
         self._close()
         return False
@@ -315,7 +322,7 @@ class ClientConnection(FlowControl):
     def _unsent(self, transport: asyncio.Transport) -> int:
         """How many bytes the client has yet to take. TLS hides some of ours, but not what the kernel holds of them."""
         size = transport.get_write_buffer_size()
-        if size or self._paused or self._linger_until or self.draining:
+        if size or self._paused or self.state is _LINGERING or self.draining:
             size += _kernel_holds(transport, termios.TIOCOUTQ)
         return size
 
@@ -323,7 +330,8 @@ class ClientConnection(FlowControl):
         transport = self.transport
         if transport is None:
             return
-        self._linger_until = self.listener.monotonic() + _LINGER
+        self._become(_LINGERING)
+        self._until = self.listener.monotonic() + LINGER
         self.reader.close()
         self._resume_transport_reading()
         if transport.can_write_eof():
@@ -337,7 +345,7 @@ class ClientConnection(FlowControl):
         self._go_on()
 
     def _go_on(self) -> None:
-        if self._emptied_by and self.reader.fault is not None:
+        if self.state is State.EMPTYING and self.reader.fault is not None:
             self._close()  # the request that is broken was answered
         else:
             self._pump()
@@ -365,44 +373,40 @@ class ClientConnection(FlowControl):
         unsent = self._unsent(transport)
         if unsent != self._undelivered:
             self._undelivered, self._moved_at = unsent, now
-        if unsent:
-            if now - self._moved_at > self.listener.timeouts.idle:
-                self.abort(reset=True)
-            elif self._linger_until:
-                self._linger_until = now + _LINGER
-        elif self._linger_until:
-            if now > self._linger_until:
-                transport.abort()
-        elif self.exchange is not None:
-            self._check_exchange(self.exchange, now)
-        elif self._emptied_by:
-            if now > self._emptied_by:
-                self._close()
-        else:
-            self._check_waiting(transport, now)
+        verdict = judge(self._situation(), self.listener.timeouts, now)
+        if verdict is not Verdict.NOTHING:
+            self._act(verdict, transport, now)
 
-    def _check_exchange(self, exchange: RequestInProgress, now: float) -> None:
-        if self._eof_at and not exchange.answer_begun and now - max(self._eof_at, exchange.started) > _HALF_CLOSED:
-            self.abort()
-        elif self.reader.receiving and not self._reading_paused and now - self.active_at > self.listener.timeouts.idle:
-            self._stalled(exchange)
+    def _situation(self) -> Situation:
+        reader, exchange = self.reader, self.exchange
+        return Situation(
+            self.state,
+            unsent=self._undelivered,
+            moved_at=self._moved_at,
+            active_at=self.active_at,
+            head_since=self._head_since,
+            head_begun=reader.head_bytes > 0,
+            until=self._until,
+            asked_at=max(self._eof_at, exchange.started) if exchange is not None else 0.0,
+            answer_begun=exchange is not None and exchange.answer_begun,
+            body_due=reader.receiving and not self._reading_paused,
+        )
 
-    def _check_waiting(self, transport: asyncio.Transport, now: float) -> None:
-        timeouts = self.listener.timeouts
-        if self._head_since:
-            if now - self._head_since <= timeouts.request_header:
-                return
-            if self.reader.head_bytes:
-                self._broken(Reason.REQUEST_TIMEOUT)
-            else:
-                transport.close()  # connected and said nothing
-        elif now - self.active_at > timeouts.idle:
-            transport.close()
-
-    def _stalled(self, exchange: RequestInProgress) -> None:
-        if not exchange.answer_begun:
+    def _act(self, verdict: Verdict, transport: asyncio.Transport, now: float) -> None:
+        if verdict is Verdict.ANSWER_408:
+            self._broken(Reason.REQUEST_TIMEOUT)
+        elif verdict is Verdict.GIVE_UP_408:
             self.reader.fault = Unreadable(Reason.REQUEST_TIMEOUT)
-            exchange.give_up(Reason.REQUEST_TIMEOUT)
+            if self.exchange is not None:
+                self.exchange.give_up(Reason.REQUEST_TIMEOUT)
+        elif verdict is Verdict.LINGER_ANEW:
+            self._until = now + LINGER
+        elif verdict is Verdict.LINGER:
+            self._close()
+        elif verdict is Verdict.CLOSE:
+            transport.close()
+        else:
+            self.abort(reset=verdict is Verdict.RESET)
 
 
 def address_of(peer: object) -> str:

@@ -58,7 +58,7 @@ class Listener(Generic[E]):
         self._services = services
         self._trusted = trusted_proxies
         self._end_with_token = end_with_token
-        self._log_failure = services.log_failure
+        self.log_failure = services.log_failure
 
     def __repr__(self) -> str:
         return f"<Listener {len(self.connections)} connections, {self.in_flight} requests>"
@@ -177,7 +177,7 @@ class Listener(Generic[E]):
         try:
             work(connection)
         except Exception as exc:  # noqa: BLE001  a defect of ours
-            self._log_failure("connection", exc)
+            self.log_failure("connection", exc)
             connection.abort()
 
     async def drain(self, seconds: float) -> int:

@@ -12,7 +12,17 @@ from sidecar.core.reasons import Reason
 from sidecar.core.replies import Reply
 from sidecar.proxy.client.connection import ClientConnection
 from sidecar.proxy.client.reader import MAX_PIPELINED, RequestReader
+from sidecar.proxy.client.states import State
 from sidecar.proxy.ports import ClientLimits, ClientTimeouts
+
+
+class Ended:
+    """An exchange that is over."""
+
+    keep_alive = True
+
+    def __init__(self, payload: StreamReader) -> None:
+        self.payload = payload
 
 
 class Recorder:
@@ -42,6 +52,13 @@ class Recorder:
     ) -> None:
         fields = (message.method, message.path, message.version, message.raw_headers, message.should_close)
         self.seen.append((*fields, message.upgrade, message.chunked, payload))
+        ended: Any = Ended(payload)
+        connection.exchange_ended(ended, now)
+
+    def exchange_ended(self, exchange: object) -> None: ...
+
+    def log_failure(self, part: str, exc: Exception) -> None:
+        raise exc
 
     def worded(self, reply: Reply) -> Reply:
         return reply
@@ -146,3 +163,40 @@ def test_every_request_of_a_long_pipeline_is_begun_in_order() -> None:
 
 def test_nothing_is_served_after_our_last_word() -> None:
     assert words(seen([b"GET /a" + REST, b"garbage\r\n\r\n", b"GET /a" + REST])) == ["/a", Reason.MALFORMED_REQUEST]
+
+
+def test_a_state_that_cannot_follow_is_logged_and_ends_nothing() -> None:
+    """A defect of ours costs a line of the log, never the worker."""
+
+    async def go() -> None:
+        recorder = Recorder(asyncio.get_running_loop())
+        logged: list[str] = []
+        recorder.log_failure = lambda part, exc: logged.append(f"{part}: {exc}")  # type: ignore[method-assign]
+        connection = ClientConnection(recorder)  # type: ignore[arg-type]
+        connection.connection_made(Sink())
+        connection._become(State.TUNNEL)
+        assert logged == ["connection: idle to tunnel"]
+
+    asyncio.run(go())
+
+
+def test_the_states_of_a_connection_by_what_comes() -> None:
+    async def go() -> None:
+        connection = ClientConnection(Recorder(asyncio.get_running_loop()))  # type: ignore[arg-type]
+        assert connection.state is State.ARRIVING
+        connection.connection_made(Sink())
+        assert connection.state is State.IDLE
+        connection.data_received(b"GET /a HT")
+        assert connection.state is State.HEAD
+        connection.data_received(b"TP/1.1\r\nHost: a\r\n\r\n")
+        assert connection.state is State.IDLE
+        connection.data_received(POST + b"ab")
+        assert connection.state is State.EMPTYING
+        connection.data_received(b"c")
+        assert connection.state is State.IDLE
+        connection.data_received(b"garbage\r\n\r\n")
+        assert connection.state is State.LINGERING
+        connection.connection_lost(None)
+        assert connection.state is State.CLOSED
+
+    asyncio.run(go())
