@@ -33,7 +33,7 @@ from sidecar.config.document import Fault, read_document, with_name
 from sidecar.config.references import placeholder_faults
 from sidecar.config.templates import template_fault
 from sidecar.core import policy
-from sidecar.core.http.headers import proxy_header_fault
+from sidecar.core.http.fields import proxy_header_fault
 from sidecar.core.http.paths import valid_authority
 from sidecar.core.jose import keys
 from sidecar.core.jose.client_keys import InvalidClientKey, from_secret, read_jwk, read_pem

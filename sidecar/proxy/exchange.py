@@ -20,7 +20,8 @@ from sidecar.core.admission import VerifiedToken
 from sidecar.core.causes import Fault
 from sidecar.core.events import Decision, RequestDone
 from sidecar.core.http.cross_origin import Fields
-from sidecar.core.http.headers import NO_TRAILERS, ResponseHeaders
+from sidecar.core.http.request_headers import NO_TRAILERS
+from sidecar.core.http.response_headers import ResponseHeaders
 from sidecar.core.http.trailers import trailer_section
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import Reply, refusal, with_fields, without_code

@@ -20,7 +20,7 @@ from aiohttp.streams import StreamReader
 from sidecar.core.admission import VerifiedToken
 from sidecar.core.causes import Fault
 from sidecar.core.events import Decision, RequestDone
-from sidecar.core.http.headers import ResponseHeaders
+from sidecar.core.http.response_headers import ResponseHeaders
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import Reply
 from sidecar.proxy.request import Memo

@@ -3,7 +3,7 @@
 from aiohttp.http_parser import RawRequestMessage
 
 from sidecar.core.admission import VerifiedToken
-from sidecar.core.http.headers import RequestHeaders
+from sidecar.core.http.request_headers import RequestHeaders
 from sidecar.core.replies import Reply
 
 

@@ -24,7 +24,7 @@ from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from sidecar.core.causes import Cause, Fault
-from sidecar.core.http.headers import may_switch
+from sidecar.core.http.request_headers import may_switch
 from sidecar.core.reasons import Reason
 from sidecar.proxy.client.request_line import RequestLineWatch
 from sidecar.proxy.ports import ClientLimits

@@ -34,7 +34,7 @@ from typing import Final
 import httptools
 
 from sidecar.core.causes import Cause, Fault
-from sidecar.core.http.headers import InvalidResponse, ResponseHeaders, read_response_headers, trailer_pieces
+from sidecar.core.http.response_headers import InvalidResponse, ResponseHeaders, read_response_headers, trailer_pieces
 from sidecar.proxy.ports import ConnectionPool, ResponseSink, TunnelEnd
 from sidecar.proxy.upstream.faults import lost, unreadable
 from sidecar.proxy.wire import date_line

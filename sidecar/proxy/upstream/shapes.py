@@ -10,7 +10,8 @@ without the fields that end at us; every other one is for the parser. `tests/uni
 import re
 from typing import Final
 
-from sidecar.core.http.headers import PLAIN_OPTIONS, Kind, keep_alive_timeout, response_kind
+from sidecar.core.http.fields import PLAIN_OPTIONS, Kind, response_kind
+from sidecar.core.http.response_headers import keep_alive_timeout
 from sidecar.proxy.ports import WholeResponse
 from sidecar.proxy.wire import date_line
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pydantic_core import PydanticCustomError
 
-from sidecar.assembly.app import key_ring
+from sidecar.assembly.keys import key_ring
 from sidecar.config.settings import Settings, SettingsError, load, parse_moment
 from tests.support.keys import PEMS, public_pem
 

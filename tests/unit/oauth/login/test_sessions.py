@@ -12,6 +12,7 @@ from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest
 from sidecar.oauth.login.passwords import Logins
 from sidecar.oauth.login.sessions import Sessions, form_token, is_form_token
+from sidecar.oauth.slow_hashes import SlowHashes
 from sidecar.stores.memory import MemoryStore
 
 COOKIE, OTHER = "a" * 43, "b" * 43
@@ -149,7 +150,8 @@ class Failures:
 
 async def test_a_queue_of_passwords_never_grows_and_holds_up_nobody() -> None:
     users, failures = SlowUsers(), Failures()
-    with contextlib.closing(Logins(users, failures)) as logins:
+    with contextlib.closing(SlowHashes("passwords")) as hashes:
+        logins = Logins(users, failures, hashes)
         loop = asyncio.get_running_loop()
         first = [loop.create_task(logins.check("anna", "secret", "p")) for _ in range(12)]
         await asyncio.sleep(0)
@@ -170,7 +172,8 @@ async def test_a_queue_of_passwords_never_grows_and_holds_up_nobody() -> None:
 async def test_failures_are_counted_and_who_has_to_wait_costs_no_hash() -> None:
     users, failures = SlowUsers(), Failures()
     users.release.set()
-    with contextlib.closing(Logins(users, failures)) as logins:
+    with contextlib.closing(SlowHashes("passwords")) as hashes:
+        logins = Logins(users, failures, hashes)
         for reason in (Reason.BAD_CREDENTIALS, Reason.THROTTLED):
             with pytest.raises(Refused) as caught:
                 await logins.check("anna", "wrong", "p")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sidecar.core.causes import Fault
-from sidecar.core.http.headers import ResponseHeaders
+from sidecar.core.http.response_headers import ResponseHeaders
 from sidecar.core.reasons import Reason
 from sidecar.proxy.ports import PoolLimits, UpstreamTimeouts, WholeResponse
 from sidecar.proxy.upstream.connection import UpstreamConnection

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sidecar.core.causes import Fault
-from sidecar.core.http.headers import ResponseHeaders
+from sidecar.core.http.response_headers import ResponseHeaders
 from sidecar.proxy.ports import PoolLimits, UpstreamTimeouts, WholeResponse
 from sidecar.proxy.upstream import connection as upstream
 from sidecar.proxy.upstream import shapes
