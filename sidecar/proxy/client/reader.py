@@ -5,6 +5,7 @@ The parser is aiohttp's. What it leaves to us:
 - Whether a request line names HTTP (`request_line`).
 - How large a head is, and how many fields it has.
 - How many requests may wait: a queue full of them, then the rest is held back.
+- Trailers: the parser takes the last one for a field of the next request.
 - Whether a read ends where a request ends. Upgrades that are ignored, trailers and repeated heads depend on it.
 
 Most clients keep a connection and repeat their header section on it with every request. So the *rest* of a head, all of it
@@ -16,6 +17,7 @@ ones, and everything else goes to the parser. `tests/unit/proxy/client/test_read
 import asyncio
 import re
 from collections import deque
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from aiohttp.base_protocol import BaseProtocol
@@ -27,8 +29,9 @@ from sidecar.core.causes import Cause, Fault
 from sidecar.core.http.request_headers import may_switch
 from sidecar.core.reasons import Reason
 from sidecar.proxy.client.request_line import RequestLineWatch
+from sidecar.proxy.client.trailers import TrailerWatch
 from sidecar.proxy.ports import ClientLimits
-from sidecar.proxy.request import RequestBroken, declared_length
+from sidecar.proxy.request import Request, RequestBroken, declared_length
 
 MAX_PIPELINED: Final = 32
 _READ_BUFFER: Final = 64 * 1024
@@ -38,9 +41,6 @@ _PLAIN_LINE: Final = re.compile(
 )
 _RAW_TARGET: Final = re.compile(rb"[A-Z]+ [!-~]*[\x80-\xff][!-~\x80-\xff]* HTTP/1\.[01]\r\n")
 _HEAD_END: Final = b"\r\n\r\n"
-
-Request = tuple[RawRequestMessage, StreamReader]
-"""The head of a request, and its body as it comes: `EMPTY_PAYLOAD` without one."""
 
 
 class Unreadable(NamedTuple):
@@ -60,6 +60,10 @@ class FlowControl(BaseProtocol):
         """Whether a body is full, so that the parser holds back what follows."""
         return self._reading_paused
 
+    def use_parser(self, parser: HttpRequestParser) -> None:
+        """Tell this one from now on when a body is full."""
+        self._parser = parser
+
 
 class RequestReader:
     """The requests of one connection. `feed` takes its reads; `queue` has what came of them, and `take` hands out the oldest.
@@ -75,9 +79,11 @@ class RequestReader:
         "_incomplete",
         "_limits",
         "_line",
+        "_loop",
         "_repeatable",
         "_swallows",
         "_tail",
+        "_trailers",
         "_trailing",
         "body",
         "fault",
@@ -90,19 +96,11 @@ class RequestReader:
     )
 
     def __init__(self, flow: FlowControl, loop: asyncio.AbstractEventLoop, limits: ClientLimits) -> None:
-        self.parser = HttpRequestParser(
-            flow,
-            loop,
-            _READ_BUFFER,
-            max_line_size=limits.request_line,
-            max_field_size=limits.headers + (limits.headers == limits.request_line),  # told apart by its limit
-            max_headers=4 * limits.header_count,  # ours comes first and says 431
-            payload_exception=RequestBroken,
-            auto_decompress=False,
-            max_msg_queue_size=MAX_PIPELINED,
-        )
+        self._loop = loop
         self._flow = flow
         self._limits = limits
+        self.parser = self._new_parser()
+        self._trailers = TrailerWatch()
         self._line = RequestLineWatch()
         self.queue: deque[Request] = deque()  # requests that were read and not begun
         self.fault: Unreadable | None = None  # what ends the stream, once the queue is done
@@ -129,6 +127,20 @@ class RequestReader:
     def __repr__(self) -> str:
         state = self.fault.reason.word if self.fault else "in a body" if self.receiving else "between requests"
         return f"<RequestReader {state} +{len(self.queue)}{' full' if self.full else ''}>"
+
+    def _new_parser(self) -> HttpRequestParser:
+        limits = self._limits
+        return HttpRequestParser(
+            self._flow,
+            self._loop,
+            _READ_BUFFER,
+            max_line_size=limits.request_line,
+            max_field_size=limits.headers + (limits.headers == limits.request_line),  # told apart by its limit
+            max_headers=4 * limits.header_count,  # ours comes first and says 431
+            payload_exception=RequestBroken,
+            auto_decompress=False,
+            max_msg_queue_size=MAX_PIPELINED,
+        )
 
     # What came.
 
@@ -181,22 +193,32 @@ class RequestReader:
         if finished and self._swallows and body.total_bytes - before != len(read):
             return self.fail(Reason.MALFORMED_REQUEST)
         if messages or finished:
-            alone = (
-                _alone(self._head_end + read, messages) if not finished else not messages and _ends(read, body, before)
-            )
+            alone = _ends(read, body, before, messages) if finished else _alone(self._head_end + read, messages)
             if not self._line.ended(read, alone=alone):
                 return self.fail(Reason.MALFORMED_REQUEST)
-            self._swallows = False
-            if self._trailing and finished:
-                self._keep_end(body, alone=alone)
-            if messages and messages[-1][0].upgrade and alone:
-                messages = [self._without_upgrade(read, *messages[-1])]
+            messages = self._note_message(read, body, messages, finished, alone=alone)
+        if self._trailers.mixed(read, messages, ended=not in_head and body.is_eof()):
+            return self.fail(Reason.MALFORMED_REQUEST)
         if messages:
             self._accept(messages, read, finished, clean=clean)
         elif in_head and data and not finished:
             self._go_on_with_head(data)
+        if self._trailers.passed(read, held=self.full):
+            self.parser = self._new_parser()
+            self._flow.use_parser(self.parser)
         self._held = (read, before) if self.full or (self.receiving and self._flow.reading_held) else (b"", 0)
         return bool(messages)
+
+    def _note_message(
+        self, data: bytes, body: StreamReader, messages: list[Request], finished: int, *, alone: bool
+    ) -> list[Request]:
+        """Keep what depends on where a request ends: the end of a `body` with trailers, and an upgrade that is ignored."""
+        self._swallows = False
+        if self._trailing and finished:
+            self._keep_end(body, alone=alone)
+        if messages and messages[-1][0].upgrade and alone:
+            return [self._without_upgrade(data, *messages[-1])]
+        return messages
 
     def fail(self, reason: Reason, cause: Fault | None = None) -> bool:
         """Nothing after this point of the stream can be understood, or is waited for. Requests that were read still count.
@@ -329,8 +351,10 @@ class RequestReader:
         )
 
 
-def _ends(data: bytes, body: StreamReader, before: int) -> bool:
+def _ends(data: bytes, body: StreamReader, before: int, messages: Sequence[Request]) -> bool:
     """Whether `data` ends where `body` does, which had so many bytes before: all of it, or the last of its chunks."""
+    if messages:
+        return False
     return body.total_bytes - before == len(data) or data.endswith(_HEAD_END)
 
 

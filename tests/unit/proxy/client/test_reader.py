@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from sidecar.core.causes import Cause
 from sidecar.core.reasons import Reason
-from sidecar.proxy.client.reader import MAX_PIPELINED, FlowControl, Request, RequestReader, Unreadable
+from sidecar.proxy.client.reader import MAX_PIPELINED, FlowControl, RequestReader, Unreadable
 from sidecar.proxy.ports import ClientLimits
+from sidecar.proxy.request import Request
 
 LIMITS = ClientLimits(10, 10, 1024, 4096, 32)
 LOOP: Any = object()  # nothing here waits
@@ -195,9 +196,21 @@ def test_a_mutated_line_is_read_alike(noise: bytes, position: int, byte: bytes) 
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: a\r\nX-Long: " + b"x" * 100 + b"\r\n\r\n"
 POST = b"POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\nhello\r\n\r\nyo"
 CHUNKED = b"PUT /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: Sum\r\n\r\n5\r\nhello\r\n3;x=y\r\nyou\r\n0\r\nSum: 1\r\n\r\n"
+UNTOLD = CHUNKED.replace(b"Trailer: Sum\r\n", b"").replace(b"Sum: 1\r\n", b"")
 IGNORED = b"GET /d HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
 OLD = b"GET /e HTTP/1.0\r\n\r\n"
-STREAMS = [GET, POST, CHUNKED, OLD, GET + GET + GET, POST + GET, CHUNKED + POST, GET + CHUNKED + GET, b"\r\n" + GET]
+STREAMS = [
+    GET,
+    POST,
+    CHUNKED,
+    OLD,
+    GET + GET + GET,
+    POST + GET,
+    GET + CHUNKED,
+    UNTOLD + POST,
+    GET + UNTOLD + GET,
+    b"\r\n" + GET,
+]
 
 
 @pytest.mark.parametrize("stream", STREAMS)
@@ -209,7 +222,7 @@ def test_every_cut_is_read_alike(stream: bytes) -> None:
     assert streamed([bytes([byte]) for byte in stream]).told() == whole
 
 
-# aiohttp's parser takes the last trailer of a request for a field of the next: so nothing follows trailers here.
+# Nothing follows trailers here: in one read with them it is refused.
 @given(
     st.lists(
         st.sampled_from([each for each in STREAMS if CHUNKED not in each and each != OLD]), min_size=1, max_size=8
@@ -378,7 +391,7 @@ def test_bytes_that_the_parser_drops_are_missed() -> None:
 
 @pytest.mark.parametrize("cut", range(CHUNKED.index(b"\r\n\r\n") + 4, len(CHUNKED) - 3))
 def test_the_end_of_a_body_with_trailers_is_kept_once(cut: int) -> None:
-    """Given that the last read has the whole of the empty line: else the next request could begin in it."""
+    """Given that the last read has the whole of the empty line: else trailers are dropped."""
     stream = streamed([CHUNKED[:cut], CHUNKED[cut:]])
     payload = stream.begun[0][1]
     assert stream.reader.end_of(payload).endswith(b"0\r\nSum: 1\r\n\r\n")
@@ -386,5 +399,5 @@ def test_the_end_of_a_body_with_trailers_is_kept_once(cut: int) -> None:
 
 
 def test_no_end_is_kept_when_it_is_not_known_where_it_is() -> None:
-    stream = streamed([CHUNKED + GET])
+    stream = streamed([CHUNKED[:-20], CHUNKED[-20:] + GET[:9]])
     assert stream.reader.end_of(stream.begun[0][1]) == b""
