@@ -2,8 +2,9 @@
 
 - `ports`       what the two sides know of each other: protocols, and the values that both share. No import leads back.
 - `acceptor`    accepts connections, TLS handshakes included, up to a bound; `connections` keeps them.
-- `connection`  one client connection: aiohttp's parser in front, requests queued in order, slow clients closed.
-- `trailers`    keeps the trailers of one request from the next.
+- `limits`      how much and how long, on both sides.
+- `connection`  one client connection: requests in order, slow clients closed. Its parts: `reader` (bytes in, requests or a
+                fault out), `trailers`, `states`, `deadlines` (who is too slow) and `sending`.
 - `gateway`     decides each request; `Gateway.handle` is the list of phases.
 - `request`     what is known of a request besides its message.
 - `exchange`    one request and its response, whichever way it ends.

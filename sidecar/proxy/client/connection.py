@@ -13,11 +13,6 @@ their turn.
 """
 
 import asyncio
-import fcntl
-import socket
-import struct
-import sys
-import termios
 from typing import Final
 
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
@@ -26,53 +21,34 @@ from sidecar.core.reasons import Reason
 from sidecar.core.replies import refusal
 from sidecar.proxy.client.certificate import forwarded_certificate
 from sidecar.proxy.client.deadlines import LINGER, Situation, Verdict, judge
-from sidecar.proxy.client.reader import FlowControl, RequestReader, Unreadable
+from sidecar.proxy.client.reader import RequestReader, Unreadable
+from sidecar.proxy.client.sending import SendingSide, address_of, unread
 from sidecar.proxy.client.states import TRANSITIONS, IllegalTransition, State
 from sidecar.proxy.ports import ConnectionManager, RequestInProgress, TunnelEnd
 from sidecar.proxy.request import Memo
 from sidecar.proxy.wire import encode_reply
 
 _QUIET: Final = 1.0  # seconds; who was silent for as long is not expected to ask just now
-_NO_LINGER: Final = struct.pack("ii", 1, 0)
-_INT: Final = bytes(4)
 # In Python 3.11 a member of an enumeration is looked up by a function, each time.
 _IDLE, _HEAD, _BUSY, _LINGERING = State.IDLE, State.HEAD, State.BUSY, State.LINGERING
 
 
-class ClientConnection(FlowControl):
+class ClientConnection(SendingSide):
     """The server side of one client connection."""
 
     __slots__ = (
-        "_eof_at",
-        "_head_since",
-        "_moved_at",
-        "_pumping",
-        "_undelivered",
-        "_until",
-        "active_at",
-        "certificate",
-        "exchange",
-        "introduced",
-        "listener",
-        "memo",
-        "peer",
-        "reader",
-        "scheme",
-        "state",
-        "trusted",
-        "tunnel",
-    )
+        "_eof_at", "_head_since", "_moved_at", "_pumping", "_undelivered", "_until", "active_at", "certificate",
+        "exchange", "introduced", "listener", "memo", "peer", "reader", "scheme", "state", "trusted", "tunnel",
+    )  # fmt: skip
 
     def __init__(self, listener: "ConnectionManager[ClientConnection]") -> None:
         self.reader = RequestReader(self, listener.loop, listener.limits)
         super().__init__(listener.loop, self.reader.parser)
         self.listener = listener
-        self._eof_at = 0.0
         self._pumping = False
-        self._until = 0.0  # when emptying or lingering ends
+        self._eof_at = self._until = 0.0  # the latter: when emptying or lingering ends
         self.active_at = self._head_since = listener.monotonic()
-        self._undelivered = 0
-        self._moved_at = 0.0  # when that last changed
+        self._undelivered, self._moved_at = 0, 0.0  # and when that last changed
         self.state = State.ARRIVING
         self.exchange: RequestInProgress | None = None
         self.tunnel: TunnelEnd | None = None
@@ -87,16 +63,6 @@ class ClientConnection(FlowControl):
         return f"<ClientConnection {self.peer} {self.exchange or self.state.value} +{len(self.reader.queue)}>"
 
     @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop that the connection lives on."""
-        return self._loop
-
-    @property
-    def draining(self) -> bool:
-        """Whether the worker is going away, so that the connection should end with the current response."""
-        return self.listener.draining
-
-    @property
     def spoke_early(self) -> bool:
         """Whether bytes came after a request to upgrade, before its answer."""
         return self.reader.spoke_early
@@ -108,8 +74,7 @@ class ClientConnection(FlowControl):
     def _become(self, state: State) -> None:
         """Go to another state. One that cannot follow is a defect of ours: it is logged, and the connection goes on."""
         if state not in TRANSITIONS[self.state]:
-            defect = IllegalTransition(f"{self.state.value} to {state.value}")
-            self.listener.log_failure("connection", defect)
+            self.listener.log_failure("connection", IllegalTransition(f"{self.state.value} to {state.value}"))
         self.state = state
 
     # Called by the event loop.
@@ -195,8 +160,7 @@ class ClientConnection(FlowControl):
         """Start the next exchange when there is none, until one has to wait. A loop: exchanges may end at once."""
         if self._pumping:
             return
-        reader = self.reader
-        self._pumping = True
+        reader, self._pumping = self.reader, True
         try:
             while self._may_go_on():
                 if reader.queue:
@@ -220,8 +184,9 @@ class ClientConnection(FlowControl):
             self._pumping = False
 
     def _may_go_on(self) -> bool:
-        # A client that does not read its answers gets no more of them.
-        return (self.state is _IDLE or self.state is _HEAD) and not self._paused
+        return (
+            self.state is _IDLE or self.state is _HEAD
+        ) and not self._paused  # it gets no more answers than it reads
 
     def _read_on(self) -> None:
         if self.reader.full and not self.reader.queue and self._may_go_on():
@@ -238,7 +203,7 @@ class ClientConnection(FlowControl):
         self.exchange = None
         reader, payload = self.reader, exchange.payload
         if not exchange.keep_alive:
-            self._close()
+            self.close_lingering()
         elif payload is EMPTY_PAYLOAD or payload.is_eof():
             self.state = _HEAD if reader.head_bytes else _IDLE
             if payload is not EMPTY_PAYLOAD:
@@ -249,7 +214,7 @@ class ClientConnection(FlowControl):
             self._become(State.EMPTYING)  # it is dropped as it comes
             self._until = now + self.listener.timeouts.request_header
         else:
-            self._close()  # it will never come
+            self.close_lingering()  # it will never come
 
     def start_tunnel(self, tunnel: TunnelEnd) -> None:
         """From here on, what the client sends is the tunnel's."""
@@ -259,38 +224,6 @@ class ClientConnection(FlowControl):
         self.reader.close()
 
     # Writing and closing.
-
-    def write(self, data: bytes) -> None:
-        """Write bytes of a response."""
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(data)
-
-    def end_writing(self) -> bool:
-        """Say no more; whether the client's bytes can still come."""
-        if self.transport is None or not self.transport.can_write_eof():
-            self.close()
-            return False
-        self.transport.write_eof()
-        return True
-
-    def close(self) -> None:
-        """Close once what was written is delivered."""
-        if self.transport is not None:
-            self.transport.close()
-
-    def close_lingering(self) -> None:
-        """Close so that the client gets our last bytes though it may still be sending."""
-        self.tunnel = None
-        self._close()
-
-    def abort(self, *, reset: bool = False) -> None:
-        """Cut the connection, so that a response which is not whole cannot be taken for one. `reset`: with a TCP reset,
-        for a response that an orderly close would end properly."""
-        if self.transport is not None:
-            sock = self.transport.get_extra_info("socket")
-            if reset and sock is not None:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-            self.transport.abort()
 
     @property
     def unfinished(self) -> bool:
@@ -313,21 +246,18 @@ class ClientConnection(FlowControl):
         if self.state is _LINGERING or transport.is_closing():
             return False
         if self.state is not State.EMPTYING and (
-            self.reader.head_bytes or now - self.active_at < _QUIET or _unread(transport)
+            self.reader.head_bytes or now - self.active_at < _QUIET or unread(transport)
         ):
             return True
-        self._close()
+        self.close_lingering()
         return False
 
     def _unsent(self, transport: asyncio.Transport) -> int:
-        """How many bytes the client has yet to take. TLS hides some of ours, but not what the kernel holds of them."""
-        size = transport.get_write_buffer_size()
-        if size or self._paused or self.state is _LINGERING or self.draining:
-            size += _kernel_holds(transport, termios.TIOCOUTQ)
-        return size
+        return self.unsent(transport, exactly=self.state is _LINGERING or self.listener.draining)
 
-    def _close(self) -> None:
-        transport = self.transport
+    def close_lingering(self) -> None:
+        """Close so that the client gets our last bytes though it may still be sending."""
+        transport, self.tunnel = self.transport, None
         if transport is None:
             return
         self._become(_LINGERING)
@@ -346,19 +276,15 @@ class ClientConnection(FlowControl):
 
     def _go_on(self) -> None:
         if self.state is State.EMPTYING and self.reader.fault is not None:
-            self._close()  # the request that is broken was answered
+            self.close_lingering()  # the request that is broken was answered
         else:
             self._pump()
 
     def _say_last(self, fault: Unreadable) -> None:
-        reason = fault.reason
-        why = fault.cause if fault.cause is not None and fault.cause.reason is reason else None
-        reply = self.listener.worded(
-            refusal(reason, why and f"{why.cause.sentence[:1].upper()}{why.cause.sentence[1:]}.")
-        )
-        self.listener.report_unparsed(self, reason, why)
+        self.listener.report_unparsed(self, fault.reason, fault.known)
+        reply = self.listener.worded(refusal(fault.reason, fault.detail))
         self.write(encode_reply(reply, head_only=False, connection=b"Connection: close\r\n"))
-        self._close()
+        self.close_lingering()
 
     # Called about once a second.
 
@@ -402,29 +328,8 @@ class ClientConnection(FlowControl):
         elif verdict is Verdict.LINGER_ANEW:
             self._until = now + LINGER
         elif verdict is Verdict.LINGER:
-            self._close()
+            self.close_lingering()
         elif verdict is Verdict.CLOSE:
             transport.close()
         else:
             self.abort(reset=verdict is Verdict.RESET)
-
-
-def address_of(peer: object) -> str:
-    """Of the name of a socket's peer: its IP address, or `unix`. Behind [::] an IPv4 client has an address of IPv6 (RFC 4291
-    section 2.5.5.2), under which nobody knows it."""
-    return str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else "unix"
-
-
-def _unread(transport: asyncio.Transport) -> int:
-    """How many bytes of the client wait in the kernel."""
-    return _kernel_holds(transport, termios.FIONREAD)
-
-
-def _kernel_holds(transport: asyncio.Transport, which: int) -> int:
-    """How many bytes of a connection the peer has not acknowledged, or we have not read; 0 where the system does not tell."""
-    sock = transport.get_extra_info("socket")
-    try:
-        answer = fcntl.ioctl(sock.fileno(), which, _INT) if sock is not None else _INT
-    except OSError:
-        return 0
-    return int.from_bytes(answer, sys.byteorder)

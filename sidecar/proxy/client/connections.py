@@ -15,17 +15,13 @@ from sidecar.core.events import Decision, RequestDone
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import Reply
 from sidecar.proxy.client.connection import ClientConnection
-from sidecar.proxy.ports import (
-    ClientLimits,
-    ClientTimeouts,
-    E,
-    ExchangeFactory,
-    Reporting,
-    RequestHandler,
-    RequestInProgress,
-)
+from sidecar.proxy.limits import ClientLimits, ClientTimeouts
+from sidecar.proxy.ports import ClientLink, E, Reporting, RequestHandler, RequestInProgress
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+ExchangeFactory = Callable[[ClientLink, RawRequestMessage, StreamReader, float], E]
+"""Makes the exchange of a request that came on a connection, at a moment in monotonic seconds."""
 
 
 class Listener(Generic[E]):

@@ -17,7 +17,7 @@ from enum import Enum, auto
 from typing import Final, NamedTuple
 
 from sidecar.proxy.client.states import State
-from sidecar.proxy.ports import ClientTimeouts
+from sidecar.proxy.limits import ClientTimeouts
 
 LINGER: Final = 2.0  # seconds
 HALF_CLOSED: Final = 1.0

@@ -30,7 +30,7 @@ from sidecar.core.http.request_headers import may_switch
 from sidecar.core.reasons import Reason
 from sidecar.proxy.client.request_line import RequestLineWatch
 from sidecar.proxy.client.trailers import TrailerWatch
-from sidecar.proxy.ports import ClientLimits
+from sidecar.proxy.limits import ClientLimits
 from sidecar.proxy.request import Request, RequestBroken, declared_length
 
 MAX_PIPELINED: Final = 32
@@ -48,6 +48,16 @@ class Unreadable(NamedTuple):
 
     reason: Reason
     cause: Fault | None = None
+
+    @property
+    def known(self) -> Fault | None:
+        """The cause, where it belongs to the reason."""
+        return self.cause if self.cause is not None and self.cause.reason is self.reason else None
+
+    @property
+    def detail(self) -> str | None:
+        """The sentence that tells the client of it."""
+        return self.known and f"{self.known.cause.sentence[:1].upper()}{self.known.cause.sentence[1:]}."
 
 
 class FlowControl(BaseProtocol):

@@ -13,7 +13,7 @@ from sidecar.core.replies import Reply
 from sidecar.proxy.client.connection import ClientConnection
 from sidecar.proxy.client.reader import MAX_PIPELINED, RequestReader
 from sidecar.proxy.client.states import State
-from sidecar.proxy.ports import ClientLimits, ClientTimeouts
+from sidecar.proxy.limits import ClientLimits, ClientTimeouts
 
 
 class Ended:

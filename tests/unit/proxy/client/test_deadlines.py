@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.proxy.client.deadlines import HALF_CLOSED, LINGER, Situation, Verdict, judge
 from sidecar.proxy.client.states import State
-from sidecar.proxy.ports import ClientTimeouts
+from sidecar.proxy.limits import ClientTimeouts
 
 TIMEOUTS = ClientTimeouts(request_header=10, idle=60)
 NOW = 1000.0

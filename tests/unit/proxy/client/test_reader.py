@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sidecar.core.causes import Cause
 from sidecar.core.reasons import Reason
 from sidecar.proxy.client.reader import MAX_PIPELINED, FlowControl, RequestReader, Unreadable
-from sidecar.proxy.ports import ClientLimits
+from sidecar.proxy.limits import ClientLimits
 from sidecar.proxy.request import Request
 
 LIMITS = ClientLimits(10, 10, 1024, 4096, 32)
