@@ -25,9 +25,9 @@ from sidecar.proxy.client.connections import Listener
 from sidecar.proxy.exchange import Exchange, Services
 from sidecar.proxy.forwarding import Upgrades
 from sidecar.proxy.gateway import Gateway
-from sidecar.proxy.ports import ClientLimits, ClientTimeouts, PoolLimits, UpstreamTimeouts
+from sidecar.proxy.limits import ClientLimits, ClientTimeouts, PoolLimits, UpstreamTimeouts
 from sidecar.proxy.tunnel import Tunnel
-from sidecar.proxy.upstream.pool import UpstreamPool
+from sidecar.proxy.upstream.pool import UpstreamPool, UpstreamTls
 from sidecar.stores import open_store
 from sidecar.tls import upstream_context
 
@@ -73,8 +73,9 @@ class App:
             limits=PoolLimits(upstream.max_connections, upstream.idle, upstream.max_age),
             monotonic=monotonic,
             on_unasked=log_unasked,
-            tls=upstream_context(upstream.tls.ca, upstream.tls.certificate, upstream.tls.key),
-            server_name=upstream.tls.server_name,
+            tls=UpstreamTls(
+                upstream_context(upstream.tls.ca, upstream.tls.certificate, upstream.tls.key), upstream.tls.server_name
+            ),
             each_its_host=upstream.host == "upstream",
         )
         self.tunnels: set[Tunnel] = set()

@@ -4,7 +4,8 @@
 - `rules`       all that it decides by, as one value; `token_cache` remembers verified tokens within it
 - `credential`  finds the token; `refusing` words a refusal; `forwarding` writes the head; `local` asks our endpoints
 - `exchange`    one request and its response, whichever way it ends; `tunnel` bytes both ways after an upgrade
-- `ports`       what these parts know of each other, as protocols; `request` what is known of a request besides its message
+- `ports`       what the two sides know of each other: protocols, and the values that both share. No import leads back.
+- `limits`      how much and how long, on both sides; `request` what is known of a request besides its message
 - `client`      the connections of clients
 - `upstream`    the connections to the API
 - `wire`        the bytes of our own replies

@@ -1,10 +1,14 @@
 """What is known of a request besides its message: how long its body is, and what was read of the head before it."""
 
 from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
 
 from sidecar.core.admission import VerifiedToken
 from sidecar.core.http.request_headers import RequestHeaders
 from sidecar.core.replies import Reply
+
+Request = tuple[RawRequestMessage, StreamReader]
+"""The head of a request, and its body as it comes: `EMPTY_PAYLOAD` without one."""
 
 
 class RequestBroken(Exception):

@@ -26,8 +26,9 @@ from typing import Any, Final
 from sidecar.core.causes import Cause, Fault
 from sidecar.core.http.proxy_protocol import InvalidPreamble, Preamble
 from sidecar.core.reasons import Reason
-from sidecar.proxy.client.connection import ClientConnection, address_of
+from sidecar.proxy.client.connection import ClientConnection
 from sidecar.proxy.client.connections import Listener
+from sidecar.proxy.client.sending import address_of
 
 _AT_A_TIME: Final = 64  # then other events have their turn
 _PAUSE: Final = 1.0  # seconds until a new try when accepting fails

@@ -15,17 +15,13 @@ from sidecar.core.events import Decision, RequestDone
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import Reply
 from sidecar.proxy.client.connection import ClientConnection
-from sidecar.proxy.ports import (
-    ClientLimits,
-    ClientTimeouts,
-    E,
-    ExchangeFactory,
-    Reporting,
-    RequestHandler,
-    RequestInProgress,
-)
+from sidecar.proxy.limits import ClientLimits, ClientTimeouts
+from sidecar.proxy.ports import ClientLink, E, Reporting, RequestHandler, RequestInProgress
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+ExchangeFactory = Callable[[ClientLink, RawRequestMessage, StreamReader, float], E]
+"""Makes the exchange of a request that came on a connection, at a moment in monotonic seconds."""
 
 
 class Listener(Generic[E]):
@@ -58,7 +54,7 @@ class Listener(Generic[E]):
         self._services = services
         self._trusted = trusted_proxies
         self._end_with_token = end_with_token
-        self._log_failure = services.log_failure
+        self.log_failure = services.log_failure
 
     def __repr__(self) -> str:
         return f"<Listener {len(self.connections)} connections, {self.in_flight} requests>"
@@ -177,7 +173,7 @@ class Listener(Generic[E]):
         try:
             work(connection)
         except Exception as exc:  # noqa: BLE001  a defect of ours
-            self._log_failure("connection", exc)
+            self.log_failure("connection", exc)
             connection.abort()
 
     async def drain(self, seconds: float) -> int:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from sidecar.core.causes import Fault
 from sidecar.core.http.response_headers import ResponseHeaders
-from sidecar.proxy.ports import PoolLimits, UpstreamTimeouts, WholeResponse
+from sidecar.proxy.limits import PoolLimits, UpstreamTimeouts
+from sidecar.proxy.ports import WholeResponse
 from sidecar.proxy.upstream import connection as upstream
 from sidecar.proxy.upstream import shapes
 from sidecar.proxy.upstream.connection import UpstreamConnection
