@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 import click
 
 from sidecar import __version__
-from sidecar.assembly.app import client_registry, key_ring, successor_keys, token_rules
+from sidecar.assembly.clients import client_registry
+from sidecar.assembly.keys import key_ring, successor_keys, token_rules
 from sidecar.config.advice import advice
 from sidecar.config.document import secret_files
 from sidecar.config.load import SettingsError, load

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, NamedTuple, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from sidecar.core.http.headers import proxy_header_fault
+from sidecar.core.http.fields import proxy_header_fault
 from sidecar.core.oauth.names import identifier_fault, role_fault, scope_fault
 
 _T = TypeVar("_T")

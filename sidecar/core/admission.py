@@ -10,7 +10,7 @@ Signature, issuer, audience and types are settled when a token is verified (`cor
 from collections.abc import Set
 from typing import Final, NamedTuple
 
-from sidecar.core.http.headers import identity_block
+from sidecar.core.http.forwarded import identity_block
 from sidecar.core.policy import Route
 from sidecar.core.reasons import Reason
 from sidecar.core.revocations import RevocationView

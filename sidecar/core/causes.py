@@ -86,7 +86,7 @@ class Cause(Enum):
     HTTP2_PRIOR_KNOWLEDGE = (
         _MALFORMED,
         "http2_prior_knowledge",
-        "the client began in HTTP/2 without asking: here HTTP/1.1 is spoken",
+        "the client began in HTTP/2 without asking: the sidecar speaks version 1.1",
     )
     TLS_TO_PLAIN_PORT = (_MALFORMED, "tls_to_plain_port", "the client speaks TLS: this port speaks plain HTTP")
     TARGET_NOT_ENCODED = (

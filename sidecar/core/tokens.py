@@ -91,20 +91,6 @@ class TokenRules:
         """The keys in force."""
         return self._ring
 
-    def use(self, ring: KeyRing) -> None:
-        """Sign and verify by another ring from now on; a token of a key that is not in it is refused from the next call on.
-
-        Who remembers verified tokens must forget them in the same step of the loop (`app.App.use_keys` does both). A `kid`
-        names one key for ever: new material needs a new one.
-        """
-        self._issued_headers = {}
-        self._headers = {}
-        self._ring = ring
-
-    def trusts(self, kid: str) -> bool:
-        """Whether a key is still in the ring."""
-        return self._ring.find(kid) is not None
-
     def __repr__(self) -> str:
         return f"<TokenRules of {self.issuer} for {self.audience}>"
 

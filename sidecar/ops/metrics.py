@@ -208,6 +208,7 @@ class _Exposition(Collector):
             yield from self._durations()
         if self._gauges:
             yield from self._state()
+        yield GaugeMetricFamily("sidecar_workers", "Workers that answered.", len(self._gauges))
         build = GaugeMetricFamily("sidecar_build_info", "The running version.", labels=["version", "python"])
         build.add_metric([__version__, platform.python_version()], 1)
         yield build
@@ -276,7 +277,6 @@ class _Exposition(Collector):
                 "Entries of the store that a worker could not read; what they name is refused.",
                 max(g["unreadable"] for g in gauges),
             ),
-            ("workers", "Workers that answered.", len(gauges)),
         ):
             yield GaugeMetricFamily(f"sidecar_{name}", text, value)
 

@@ -10,7 +10,7 @@ Rules:
 
 import asyncio
 from collections.abc import Callable, Sequence, Set
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from aiohttp import HttpVersion11
 from aiohttp.http_parser import RawRequestMessage
@@ -20,19 +20,16 @@ from sidecar.core.admission import VerifiedToken
 from sidecar.core.causes import Fault
 from sidecar.core.events import Decision, RequestDone
 from sidecar.core.http.cross_origin import Fields
-from sidecar.core.http.headers import NO_TRAILERS, ResponseHeaders
+from sidecar.core.http.request_headers import NO_TRAILERS
+from sidecar.core.http.response_headers import ResponseHeaders
 from sidecar.core.http.trailers import trailer_section
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import Reply, refusal, with_fields, without_code
+from sidecar.proxy.ports import ClientLink, RequestSender, UpstreamLink, WholeResponse
+from sidecar.proxy.request import BodyTooLarge, declared_length
 from sidecar.proxy.rules import RequestRules
 from sidecar.proxy.tunnel import Tunnel
-from sidecar.proxy.upstream.connection import UpstreamConnection
-from sidecar.proxy.upstream.pool import UpstreamPool
-from sidecar.proxy.upstream.shapes import Whole
 from sidecar.proxy.wire import encode_reply
-
-if TYPE_CHECKING:
-    from sidecar.proxy.client.connection import ClientConnection
 
 _SAFE: Final = frozenset(["GET", "HEAD", "OPTIONS", "TRACE"])
 _CLIENT_LEFT: Final = 499
@@ -40,24 +37,26 @@ _SMALL_REST: Final = 64 * 1024
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class BodyTooLarge(Exception):
-    """A body is larger than what we read of one."""
+Tally = Callable[[Decision, int, float, float | None], None]
+"""Told of a request that ended without a reason: its decision, status, seconds and seconds upstream."""
 
 
 class Services(NamedTuple):
     """What every exchange of a worker shares. `tally` is told of a request that ended without a reason, not `report`, when
     nobody asks for more than its decision, status, seconds and seconds upstream. `switching` are those that may become a
-    tunnel or are one; `tunnel_idle` in seconds, `body_limit` in bytes; `tapdata`: refusals have its integer `code`."""
+    tunnel or are one; `tunnel_idle` in seconds, `body_limit` in bytes; `tapdata`: refusals have its integer `code`.
+    `log_failure` is told of a defect of ours."""
 
-    pool: UpstreamPool
+    pool: RequestSender
     report: Callable[[RequestDone], None]
-    tally: Callable[[Decision, int, float, float | None], None] | None
+    tally: Tally | None
     monotonic: Callable[[], float]
     tunnels: set[Tunnel]
     switching: set["Exchange"]
     tunnel_idle: float
     body_limit: int | None
     tapdata: bool
+    log_failure: Callable[[str, Exception], None]
 
     def worded(self, reply: Reply) -> Reply:
         """A reply of ours as those expect it who call this API."""
@@ -91,7 +90,7 @@ class Exchange:
     tunnel: Tunnel | None = None
     _body_streams = False
     _body_task: asyncio.Task[None] | None = None
-    _upstream: UpstreamConnection | None = None
+    _upstream: UpstreamLink | None = None
     _upstream_seconds: float | None = None
     _chunked_out = False
     _trailers: Sequence[bytes] = ()
@@ -100,10 +99,10 @@ class Exchange:
 
     def __init__(
         self,
-        connection: "ClientConnection",
+        services: Services,
+        connection: ClientLink,
         message: RawRequestMessage,
         payload: StreamReader,
-        services: Services,
         now: float,
     ) -> None:
         self.connection = connection
@@ -173,7 +172,7 @@ class Exchange:
     async def read_body(self, limit: int) -> bytes:
         """The whole body of the request. Raises `BodyTooLarge` beyond `limit` bytes, as soon as that is known,
         `RequestBroken`, and `Refused` when it does not come in time, or there is no place for the request any more."""
-        length = self.connection.declared_length(self.message)
+        length = declared_length(self.message)
         if length is not None and length > limit:
             raise BodyTooLarge
         if self.expects_continue and not self.payload.is_eof():
@@ -207,7 +206,7 @@ class Exchange:
         """Send the request on. `body` is the whole body when it was read already; else it is streamed."""
         limit = self._services.body_limit
         if limit is not None:
-            length = self.connection.declared_length(self.message) if body is None else len(body)
+            length = declared_length(self.message) if body is None else len(body)
             if (length or 0) > limit:
                 self.refuse(Reason.BODY_TOO_LARGE)
                 return
@@ -230,14 +229,14 @@ class Exchange:
             self._body_streams = True
         self._services.pool.dispatch(self, head)
 
-    def on_connected(self, connection: UpstreamConnection) -> None:
+    def on_connected(self, connection: UpstreamLink) -> None:
         self._upstream = connection
         if self.connection.writing_paused:
             connection.pause_reading()
         if self._body_streams:
             self._body_task = self.connection.loop.create_task(self._send_body(connection))
 
-    async def _send_body(self, upstream: UpstreamConnection) -> None:
+    async def _send_body(self, upstream: UpstreamLink) -> None:
         chunked = self.message.chunked
         left = self._services.body_limit
         try:
@@ -312,7 +311,7 @@ class Exchange:
             out, self._out = self._out, []
             self.connection.write(b"".join(out))
 
-    def on_switch(self, connection: UpstreamConnection, reason: bytes, headers: ResponseHeaders) -> Tunnel:
+    def on_switch(self, connection: UpstreamLink, reason: bytes, headers: ResponseHeaders) -> Tunnel:
         self.status = 101
         self.keep_alive = False
         self._head_written = True
@@ -358,7 +357,7 @@ class Exchange:
         self.keep_alive = False
         self.respond(refusal(reason))
 
-    def on_whole(self, whole: Whole, now: float) -> None:
+    def on_whole(self, whole: WholeResponse, now: float) -> None:
         self.status, head, body = whole
         if self.upgrade:
             self._services.switching.discard(self)
@@ -447,14 +446,14 @@ class Exchange:
     def _plan_rest_of_request(self) -> None:
         """The response comes before the end of the request: a small rest is read and dropped, a large one is not."""
         if not self.payload.is_eof():
-            length = self.connection.declared_length(self.message)
+            length = declared_length(self.message)
             # Without 100 the client may send its body or not: nobody can know what comes next.
             unknown = self.expects_continue or length is None or self.payload.exception() is not None
             if unknown or (length or 0) > _SMALL_REST:
                 self.keep_alive = False
 
     def _connection_line(self) -> bytes:
-        if not self.keep_alive or self.connection.draining:
+        if not self.keep_alive or self.connection.listener.draining:
             self.keep_alive = False
             return b"Connection: close\r\n"
         return b"" if self.message.version >= (1, 1) else b"Connection: keep-alive\r\n"

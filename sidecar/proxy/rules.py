@@ -5,11 +5,12 @@ rules lives within them, as the verified tokens and the routes of targets do, an
 """
 
 from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sidecar.core.admission import AdmissionRules
 from sidecar.core.http.cross_origin import Sharing
-from sidecar.core.http.headers import Kinds
+from sidecar.core.http.fields import Kinds
 from sidecar.core.http.paths import Target
 from sidecar.core.policy import Route, RoutePolicy
 from sidecar.core.replies import Endpoint
@@ -22,11 +23,8 @@ class CredentialRules(NamedTuple):
 
     places: Set[str]
     body_limit: int
-
-    @property
-    def any_header(self) -> bool:
-        """Whether both headers may hold a token."""
-        return {"bearer", "header"} <= self.places
+    any_header: bool
+    """Whether both headers may hold a token."""
 
 
 class HostRules(NamedTuple):
@@ -45,54 +43,27 @@ class Routed(NamedTuple):
     line: bytes | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RequestRules:
-    """One generation of the rules. `endpoints` are ours, by path, and `sharing` says
-    what pages of other origins may read of them; `realm` is that of challenges. `cache` and `routed` remember
-    what was found out by these rules."""
+    """One generation of the rules. `endpoints` are ours, by path, and `sharing` says what pages of other origins may read of
+    them. `cache` and `routed` remember what was found out by these rules."""
 
-    __slots__ = (
-        "admission",
-        "any_header",
-        "cache",
-        "credentials",
-        "endpoints",
-        "generation",
-        "host",
-        "kinds",
-        "policy",
-        "realm",
-        "routed",
-        "sharing",
-        "tokens",
-    )
-
-    def __init__(
-        self,
-        generation: int,
-        *,
-        policy: RoutePolicy,
-        endpoints: Mapping[str, Endpoint],
-        sharing: Mapping[str, Sharing],
-        tokens: TokenRules,
-        admission: AdmissionRules,
-        credentials: CredentialRules,
-        kinds: Kinds,
-        host: HostRules,
-        cache: TokenCache,
-    ) -> None:
-        self.generation = generation
-        self.policy = policy
-        self.endpoints = endpoints
-        self.sharing = sharing
-        self.tokens = tokens
-        self.admission = admission
-        self.credentials = credentials
-        self.any_header = credentials.any_header
-        self.kinds = kinds
-        self.host = host
-        self.realm = tokens.issuer
-        self.cache = cache
-        self.routed: dict[tuple[str, str], Routed] = {}
+    generation: int
+    policy: RoutePolicy
+    endpoints: Mapping[str, Endpoint]
+    sharing: Mapping[str, Sharing]
+    tokens: TokenRules
+    admission: AdmissionRules
+    credentials: CredentialRules
+    kinds: Kinds
+    host: HostRules
+    cache: TokenCache
+    routed: dict[tuple[str, str], Routed] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<RequestRules {self.generation}>"
+
+    @property
+    def realm(self) -> str:
+        """What challenges name (RFC 9110 section 11.5)."""
+        return self.tokens.issuer

@@ -10,14 +10,10 @@ Rules:
 
 import os
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from sidecar.core.reasons import Reason
-
-if TYPE_CHECKING:
-    from sidecar.proxy.client.connection import ClientConnection
-    from sidecar.proxy.exchange import Exchange
-    from sidecar.proxy.upstream.connection import UpstreamConnection
+from sidecar.proxy.ports import ClientLink, UpstreamLink
 
 POLICY_VIOLATION: Final = 1008
 GOING_AWAY: Final = 1001
@@ -84,14 +80,21 @@ def close_frame(code: int, text: str, *, masked: bool) -> bytes:
     return bytes([0x88, 0x80 | len(payload)]) + mask + hidden
 
 
+class TunnelOwner(Protocol):
+    """The exchange that became a tunnel."""
+
+    def tunnel_ended(self) -> None:
+        """The tunnel is over; it has closed both sides."""
+
+
 class Tunnel:
     """One tunnel. `idle` in seconds, `now` and `moment` monotonic."""
 
     def __init__(
         self,
-        exchange: "Exchange",
-        client: "ClientConnection",
-        upstream: "UpstreamConnection",
+        exchange: TunnelOwner,
+        client: ClientLink,
+        upstream: UpstreamLink,
         *,
         websocket: bool,
         idle: float,

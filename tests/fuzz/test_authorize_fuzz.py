@@ -3,7 +3,7 @@ token for anybody who did not log in and agree."""
 
 import asyncio
 import contextlib
-import secrets
+import math
 import time
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -12,12 +12,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sidecar.assembly.app import client_registry, token_rules
-from sidecar.assembly.people import AUTHORIZE_PATH, LOGOUT_PATH, People
+from sidecar.assembly.clients import client_registry
+from sidecar.assembly.keys import token_rules
+from sidecar.assembly.living import living
+from sidecar.assembly.people import people
 from sidecar.config.settings import Settings
 from sidecar.core.events import LoginFailed, LogoutFailed
+from sidecar.core.oauth.endpoint_paths import AUTHORIZE, LOGOUT
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import EndpointRequest, Reply
+from sidecar.core.revocations import RevocationView
 from sidecar.stores.memory import MemoryStore
 from tests.support.people import SPA, clients, code_request, users
 from tests.support.process import configuration
@@ -84,19 +88,14 @@ class Served:
             configuration("http://127.0.0.1:1", users=users(), clients=clients(CALLBACK))
         )
         self.issued: list[Any] = []
-        self.people = People(
-            settings,
-            clients=client_registry(settings.clients),
-            rules=token_rules(settings.tokens),
-            store=MemoryStore(clock=time.time, emit=self.issued.append),
-            ended=lambda *_: False,
-            throttle=Patient(),
-            emit=self.issued.append,
-            clock=time.time,
-            new_id=secrets.token_hex,
-        )
+        view = RevocationView(5)
+        view.confirm(math.inf)
+        store = MemoryStore(clock=time.time, emit=self.issued.append)
+        self.living = living(store, view, emit=self.issued.append, clock=time.time, monotonic=time.monotonic)
+        registry, rules = client_registry(settings.clients), token_rules(settings.tokens)
+        self.people = people(settings, registry, rules, self.living, Patient())
 
-    def send(self, method: str, query: str, body: bytes = b"", path: str = AUTHORIZE_PATH, **headers: str) -> Reply:
+    def send(self, method: str, query: str, body: bytes = b"", path: str = AUTHORIZE, **headers: str) -> Reply:
         fields = {"Content-Type": "application/x-www-form-urlencoded", **headers}
         request = EndpointRequest(method, path, query, tuple(fields.items()), body, "127.0.0.1")
         return asyncio.run(self.people.endpoints[path](request))  # type: ignore[arg-type]  # they are coroutine functions
@@ -105,7 +104,7 @@ class Served:
 @pytest.fixture(scope="module")
 def served() -> Any:
     made = Served()
-    with contextlib.closing(made.people):
+    with contextlib.closing(made.living):
         yield made
 
 
@@ -150,4 +149,4 @@ def test_any_form(served: Served, start: dict[str, str], pairs: Any, body: Any, 
     data = body if isinstance(body, bytes) else urlencode([("step", "consent"), *body], errors="surrogatepass").encode()
     query = urlencode({**start, **dict(pairs)}, errors="surrogatepass")
     check(served, served.send("POST", query, data, Cookie=f"__Host-sidecar={cookie}"))
-    check(served, served.send("POST", "", data, LOGOUT_PATH, Cookie=f"__Host-sidecar={cookie}"))
+    check(served, served.send("POST", "", data, LOGOUT, Cookie=f"__Host-sidecar={cookie}"))

@@ -230,7 +230,7 @@ def generate_pem(alg: str) -> str:
 
 
 class KeyRing:
-    """The keys in force, found by `kid`. Immutable: to change it, another one takes its place (`TokenRules.use`)."""
+    """The keys in force, found by `kid`. Immutable: to change it, another one takes its place, with all that rests on it."""
 
     __slots__ = ("_by_kid", "_signers")
 

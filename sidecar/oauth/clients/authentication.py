@@ -5,19 +5,17 @@ The token endpoint must not become a way to burn our CPU: slow hashes run one at
 too many wait the answer is 429. A client that was recognised before does not have to queue (`core.oauth.clients`).
 """
 
-import asyncio
 import base64
 import binascii
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, NoReturn
 
 from sidecar.core.oauth.clients import PUBLIC, AuthMethod, Client, ClientRegistry, Recognised
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest, Reply, refusal
 from sidecar.oauth.clients.assertions import AssertionAuthenticator
-from sidecar.oauth.clients.hash_queue import HashQueue
 from sidecar.oauth.parameters import Parameters, form_decoded
+from sidecar.oauth.slow_hashes import SlowHashes
 
 _ASSERTION: Final = ("client_assertion", "client_assertion_type")
 _MISSING: Final = (
@@ -34,7 +32,7 @@ class Claimed(NamedTuple):
 
 
 class ClientAuthenticator:
-    """Finds out which client sent a request. `close` ends its thread.
+    """Finds out which client sent a request. `hashes` checks secrets whose hash is slow.
 
     Without `assertions` none is taken. `on_recognised` hears of every client that was let in.
     """
@@ -43,6 +41,7 @@ class ClientAuthenticator:
         self,
         registry: ClientRegistry,
         *,
+        hashes: SlowHashes,
         realm: str,
         assertions: AssertionAuthenticator | None = None,
         on_recognised: Callable[[Recognised], None] | None = None,
@@ -51,11 +50,10 @@ class ClientAuthenticator:
         self._assertions = assertions
         self._on_recognised = on_recognised
         self._challenge = ("WWW-Authenticate", f'Basic realm="{realm}", charset="UTF-8"')
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="client-secrets")
-        self._queue = HashQueue()
+        self._hashes = hashes
 
     def __repr__(self) -> str:
-        return f"<ClientAuthenticator {self._queue}>"
+        return f"<ClientAuthenticator {self._hashes}>"
 
     async def authenticate(self, request: EndpointRequest, parameters: Parameters) -> Client:
         """The client. Raises `StoreUnavailable` for an assertion that may have been used before, and `Refused`:
@@ -91,9 +89,8 @@ class ClientAuthenticator:
         recognised = self._registry.recall(*claimed)
         if recognised is not None:
             return recognised
-        with self._queue.place(peer, self.name(claimed.client_id)):
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._thread, self._registry.authenticate, *claimed)
+        name = self.name(claimed.client_id)
+        return await self._hashes.run(self._registry.authenticate, *claimed, peer=peer, client_id=name)
 
     def _public(self, parameters: Parameters) -> Recognised:
         """A public client says who it is and no more. For any other the answer is the same as for an unknown one."""
@@ -109,10 +106,6 @@ class ClientAuthenticator:
         """The reply to a failed authentication, with the challenge that a 401 needs (RFC 9110 section 11.6.1)."""
         challenge = (self._challenge,) if refused.reason.error == "invalid_client" else ()
         return refusal(refused.reason, refused.detail, *challenge, client_id=refused.client_id, user=refused.user)
-
-    def close(self) -> None:
-        """End the thread; what waits is given up."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _from_basic(self, header: str, parameters: Parameters) -> Claimed:
         """Id and secret are form-encoded (RFC 6749 section 2.3.1), but many clients, curl too, send them as they are:

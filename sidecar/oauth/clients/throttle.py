@@ -56,31 +56,43 @@ class KnowingAuthenticator(Authenticator, Protocol):
     def name(self, claimed: str) -> str | None: ...
 
 
+class Memory:
+    """What a process knows of the names of one kind, whatever the rates are: `alone` are the budgets for a store that is down,
+    `stopped` says until when (monotonic seconds) a key has to wait, `open` counts attempts that are not counted yet."""
+
+    def __init__(self) -> None:
+        self.alone = Budgets()
+        self.stopped: dict[str, float] = {}
+        self.open: Counter[str] = Counter()
+
+
 class Throttle:
     """Counts under the names of one kind (`client`, `user`). `monotonic` gives seconds."""
 
-    def __init__(self, kind: str, rates: Rates, *, store: Store, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, kind: str, rates: Rates, *, memory: Memory, store: Store, monotonic: Callable[[], float]
+    ) -> None:
         self._kind = kind
         self._rates = rates
         self._store = store
         self._monotonic = monotonic
-        self._alone = Budgets()
-        self._stopped: dict[str, float] = {}  # by key: until when
-        self._open: Counter[str] = Counter()  # by key: attempts that are not counted yet
+        self._memory = memory
+        self._alone = memory.alone
+        self._open = memory.open
 
     def __repr__(self) -> str:
-        return f"<Throttle {self._kind} {len(self._stopped)} stopped>"
+        return f"<Throttle {self._kind} {len(self._memory.stopped)} stopped>"
 
     @property
     def stops(self) -> bool:
         """Whether there is anybody who may have to wait."""
-        return bool(self._stopped) or bool(self._open)
+        return bool(self._memory.stopped) or bool(self._open)
 
     def wait(self, name: str, address: str) -> float:
         """Seconds for which this process knows that nothing is to be tried; 0 when it may."""
         now = self._monotonic()
         of_address, of_both = self._key("", address), self._key(name, address)
-        wait = max(self._stopped.get(of_address, now), self._stopped.get(of_both, now)) - now
+        wait = max(self._memory.stopped.get(of_address, now), self._memory.stopped.get(of_both, now)) - now
         return max(0.0, wait, 1.0 if self._open[of_both] >= _MOST_OPEN else 0.0)
 
     @contextmanager
@@ -127,10 +139,10 @@ class Throttle:
         if wait <= 0:
             return
         now = self._monotonic()
-        if len(self._stopped) >= _MOST_STOPPED:
-            self._stopped = {known: until for known, until in self._stopped.items() if until > now}
-        if len(self._stopped) < _MOST_STOPPED:
-            self._stopped[key] = now + wait
+        if len(self._memory.stopped) >= _MOST_STOPPED:
+            self._memory.stopped = {known: until for known, until in self._memory.stopped.items() if until > now}
+        if len(self._memory.stopped) < _MOST_STOPPED:
+            self._memory.stopped[key] = now + wait
 
     def _key(self, name: str, address: str) -> str:
         """Names and addresses are what anybody sends: a digest keeps them short, and people's names out of the store."""

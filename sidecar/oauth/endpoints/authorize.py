@@ -33,6 +33,7 @@ from sidecar.core.ports import StoreUnavailable
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest, Reply, later
 from sidecar.core.tokens import TokenRules
+from sidecar.oauth.answering import answer
 from sidecar.oauth.grants.authorization_code import AuthorizationCodes
 from sidecar.oauth.login.consents import Consents, may_be_remembered
 from sidecar.oauth.login.pages import Pages, see_other
@@ -60,19 +61,25 @@ class Visit(NamedTuple):
         return f"{self.request.path}?{self.request.query}"
 
 
+class Browser(NamedTuple):
+    """What serves a person at a browser."""
+
+    users: UserDirectory
+    sessions: Sessions
+    logins: Logins
+    consents: Consents
+    pages: Pages
+
+
 class AuthorizeEndpoint:
     """Call it with a request. `tapdata`: take its older form for implicit; `new_id` gives an unguessable `jti`."""
 
     def __init__(
         self,
-        *,
         clients: ClientRegistry,
-        users: UserDirectory,
-        sessions: Sessions,
-        logins: Logins,
-        consents: Consents,
+        browser: Browser,
+        *,
         codes: AuthorizationCodes,
-        pages: Pages,
         rules: TokenRules,
         tapdata: bool,
         emit: Listener,
@@ -80,12 +87,8 @@ class AuthorizeEndpoint:
         new_id: Callable[[], str],
     ) -> None:
         self._clients = clients
-        self._users = users
-        self._sessions = sessions
-        self._logins = logins
-        self._consents = consents
+        self._users, self._sessions, self._logins, self._consents, self._pages = browser
         self._codes = codes
-        self._pages = pages
         self._rules = rules
         self._tapdata = tapdata
         self._emit = emit
@@ -94,18 +97,7 @@ class AuthorizeEndpoint:
 
     async def __call__(self, request: EndpointRequest) -> Reply:
         """A page, or a redirect."""
-        if request.method not in ("GET", "POST"):
-            reason = Reason.METHOD_NOT_ALLOWED
-            return self._pages.error(reason, reason.sentence, ("Allow", "GET, POST"), status=reason.status)
-        try:
-            return await self._answer(request)
-        except Refused as exc:
-            status = (
-                exc.reason.status if exc.reason.status != 401 else 400
-            )  # there is nothing to authenticate with here
-            return self._pages.error(exc.reason, exc.detail, status=status, client_id=exc.client_id)
-        except StoreUnavailable:
-            return self._pages.unavailable()
+        return await answer(request, self._answer, methods=("GET", "POST"), refusing=self._pages)
 
     async def _answer(self, request: EndpointRequest) -> Reply:
         form = form_parameters(request) if request.method == "POST" else {}

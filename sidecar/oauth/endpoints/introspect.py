@@ -16,9 +16,10 @@ from sidecar.core.oauth.grants import REFRESH_TOKEN
 from sidecar.core.oauth.refresh_tokens import digest, family_key
 from sidecar.core.ports import Store, StoreUnavailable
 from sidecar.core.reasons import TRY_THE_SAME_AGAIN, Reason, Refused
-from sidecar.core.replies import EndpointRequest, Reply, json_reply, refusal
+from sidecar.core.replies import EndpointRequest, Reply, json_reply
 from sidecar.core.revocations import RevocationView, family_end
 from sidecar.core.tokens import TokenRules
+from sidecar.oauth.answering import JsonRefusing, answer
 from sidecar.oauth.clients.throttle import Authenticator
 from sidecar.oauth.parameters import read_parameters
 
@@ -42,6 +43,7 @@ class IntrospectEndpoint:
         monotonic: Callable[[], float],
     ) -> None:
         self._authenticator = authenticator
+        self._refusing = JsonRefusing(authenticator.refuse)
         self._clients = clients
         self._rules = rules
         self._admission = admission
@@ -52,14 +54,7 @@ class IntrospectEndpoint:
 
     async def __call__(self, request: EndpointRequest) -> Reply:
         """The answer of RFC 7662 section 2.2, or an error of section 2.3."""
-        if request.method != "POST":
-            return refusal(Reason.METHOD_NOT_ALLOWED, "Only POST is answered here.", ("Allow", "POST"))
-        try:
-            return await self._answer(request)
-        except Refused as exc:
-            return self._authenticator.refuse(exc)
-        except StoreUnavailable:
-            return refusal(Reason.STORE_UNAVAILABLE, TRY_THE_SAME_AGAIN)
+        return await answer(request, self._answer, methods=("POST",), refusing=self._refusing)
 
     async def _answer(self, request: EndpointRequest) -> Reply:
         parameters = read_parameters(request)

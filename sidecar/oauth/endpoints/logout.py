@@ -1,9 +1,9 @@
 """`/oauth/logout`: a GET shows who is logged in and a button, a POST ends the session. What clients were given goes on."""
 
 from sidecar.core.events import Listener, LogoutFailed, UserLoggedOut
-from sidecar.core.ports import StoreUnavailable
-from sidecar.core.reasons import Reason, Refused
+from sidecar.core.reasons import Reason
 from sidecar.core.replies import EndpointRequest, Reply
+from sidecar.oauth.answering import answer
 from sidecar.oauth.login.pages import Pages
 from sidecar.oauth.login.sessions import Sessions, form_token, is_form_token
 from sidecar.oauth.parameters import form_parameters
@@ -19,22 +19,14 @@ class LogoutEndpoint:
 
     async def __call__(self, request: EndpointRequest) -> Reply:
         """A page."""
-        if request.method not in ("GET", "POST"):
-            reason = Reason.METHOD_NOT_ALLOWED
-            return self._pages.error(reason, reason.sentence, ("Allow", "GET, POST"), status=reason.status)
-        reply = await self._answer(request)
-        if request.method == "GET" or reply.reason is None:
+        reply = await answer(request, self._answer, methods=("GET", "POST"), refusing=self._pages)
+        if request.method != "POST" or reply.reason is None:
             return reply
         self._emit(LogoutFailed(reply.reason, reply.user, request.peer))
         return reply._replace(told=True)
 
     async def _answer(self, request: EndpointRequest) -> Reply:
-        try:
-            return await (self._log_out(request) if request.method == "POST" else self._ask(request))
-        except Refused as exc:
-            return self._pages.error(exc.reason, exc.detail, status=exc.reason.status)
-        except StoreUnavailable:
-            return self._pages.unavailable()
+        return await (self._log_out(request) if request.method == "POST" else self._ask(request))
 
     async def _ask(self, request: EndpointRequest, reason: Reason | None = None) -> Reply:
         cookie = self._sessions.cookie(request)

@@ -13,27 +13,17 @@ Rules:
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from sidecar.core.jose.keys import KeyRing
+from sidecar.core.oauth import endpoint_paths
 from sidecar.core.oauth.clients import AUTH_METHODS, Client
-from sidecar.core.reasons import Reason
 from sidecar.core.replies import JSON, EndpointRequest, Reply, refusal
+from sidecar.oauth.answering import JsonRefusing, answer
 
 MAX_AGE: Final = 300
 """For how many seconds caches may keep the documents."""
-WELL_KNOWN: Final = "/.well-known/oauth-authorization-server"
-JWKS_PATH: Final = "/oauth/jwks"
-AUTHORIZE_PATH: Final = "/oauth/authorize"
-INTROSPECT_PATH: Final = "/oauth/introspect"
-MEMBERS: Final = {
-    AUTHORIZE_PATH: "authorization_endpoint",
-    "/oauth/token": "token_endpoint",
-    "/oauth/revoke": "revocation_endpoint",
-    INTROSPECT_PATH: "introspection_endpoint",
-}
-"""Which member of the metadata names which of our paths."""
 
 
 class Offer(NamedTuple):
@@ -53,7 +43,7 @@ def offer(clients: Iterable[Client], grant_types: Container[str], paths: Contain
     endpoint, for these clients."""
     live = [client for client in clients if not client.disabled]
     named = {grant for client in live for grant in client.grant_types}
-    redirected = {"authorization_code": "code", "implicit": "token"} if AUTHORIZE_PATH in paths else {}
+    redirected = {"authorization_code": "code", "implicit": "token"} if endpoint_paths.AUTHORIZE in paths else {}
     asking = [client for client in live if client.introspect]
     return Offer(
         grant_types=[grant for grant in sorted(named) if grant in grant_types or grant in redirected],
@@ -81,13 +71,13 @@ def metadata(issuer: str, offer: Offer, paths: Iterable[str], ring: KeyRing) -> 
     base = issuer.removesuffix("/")
     served = set(paths)
     if not offer.response_types:
-        served.discard(AUTHORIZE_PATH)
+        served.discard(endpoint_paths.AUTHORIZE)
     if not offer.introspection_auth_methods:
-        served.discard(INTROSPECT_PATH)
+        served.discard(endpoint_paths.INTROSPECT)
     document: dict[str, object] = {"issuer": issuer}
-    document |= {name: base + path for path, name in MEMBERS.items() if path in served}
-    if JWKS_PATH in served and ring.public_jwks():
-        document["jwks_uri"] = base + JWKS_PATH
+    document |= {name: base + path for path, name in endpoint_paths.MEMBERS.items() if path in served}
+    if endpoint_paths.JWKS in served and ring.public_jwks():
+        document["jwks_uri"] = base + endpoint_paths.JWKS
     if offer.scopes:
         document["scopes_supported"] = list(offer.scopes)
     document["response_types_supported"] = list(offer.response_types)  # required, also when there are none
@@ -110,35 +100,30 @@ def metadata(issuer: str, offer: Offer, paths: Iterable[str], ring: KeyRing) -> 
     return document
 
 
-class PublicDocument:
-    """Serves a JSON document of `make(ring)`, which is made anew when the keys change. Call it with a request."""
+_REFUSING: Final = JsonRefusing(lambda refused: refusal(refused.reason, refused.detail))
 
-    def __init__(self, ring: Callable[[], KeyRing], make: Callable[[KeyRing], Mapping[str, object]]) -> None:
-        self._ring = ring
-        self._make = make
-        self._made: tuple[KeyRing, bytes, str] | None = None
+
+class PublicDocument:
+    """Serves a JSON document. Call it with a request."""
+
+    def __init__(self, document: Mapping[str, object]) -> None:
+        self._body = json.dumps(document).encode() + b"\n"
+        digest = base64.urlsafe_b64encode(hashlib.sha256(self._body).digest()[:18]).decode()
+        self._tag = f'"{digest}"'
 
     async def __call__(self, request: EndpointRequest) -> Reply:
         """200, or 304 for who has it already; 405 for anything but GET and HEAD."""
-        if request.method not in ("GET", "HEAD"):
-            return refusal(Reason.METHOD_NOT_ALLOWED, "Only GET and HEAD are answered here.", ("Allow", "GET, HEAD"))
-        body, tag = self._current()
+        return await answer(request, self._answer, methods=("GET", "HEAD"), refusing=_REFUSING)
+
+    async def _answer(self, request: EndpointRequest) -> Reply:
         caching = (
             ("Cache-Control", f"public, max-age={MAX_AGE}"),
-            ("ETag", tag),
+            ("ETag", self._tag),
             ("Access-Control-Allow-Origin", "*"),
         )
-        if _names(request.header_values("if-none-match"), tag):
+        if _names(request.header_values("if-none-match"), self._tag):
             return Reply(304, caching, b"")
-        return Reply(200, (JSON, *caching), body)
-
-    def _current(self) -> tuple[bytes, str]:
-        ring = self._ring()
-        if self._made is None or self._made[0] is not ring:
-            body = json.dumps(self._make(ring)).encode() + b"\n"
-            digest = base64.urlsafe_b64encode(hashlib.sha256(body).digest()[:18]).decode()
-            self._made = ring, body, f'"{digest}"'
-        return self._made[1:]
+        return Reply(200, (JSON, *caching), self._body)
 
 
 def jwks(ring: KeyRing) -> dict[str, object]:

@@ -15,10 +15,11 @@ from collections.abc import Callable, Sequence
 from sidecar.core.events import Listener, TokenRevoked
 from sidecar.core.oauth.clients import Client
 from sidecar.core.oauth.refresh_tokens import Outcome, family_key, first_access
-from sidecar.core.ports import Store, StoreUnavailable
-from sidecar.core.reasons import TRY_THE_SAME_AGAIN, Reason, Refused
-from sidecar.core.replies import NO_STORE, EndpointRequest, Reply, refusal
+from sidecar.core.ports import Store
+from sidecar.core.reasons import Reason, Refused
+from sidecar.core.replies import NO_STORE, EndpointRequest, Reply
 from sidecar.core.tokens import AccessToken, TokenRules
+from sidecar.oauth.answering import JsonRefusing, answer
 from sidecar.oauth.clients.throttle import Authenticator
 from sidecar.oauth.parameters import read_parameters
 
@@ -38,6 +39,7 @@ class RevokeEndpoint:
         clock: Callable[[], float],
     ) -> None:
         self._authenticator = authenticator
+        self._refusing = JsonRefusing(authenticator.refuse)
         self._rules = rules
         self._store = store
         self._keys = keys
@@ -46,14 +48,7 @@ class RevokeEndpoint:
 
     async def __call__(self, request: EndpointRequest) -> Reply:
         """200 with no body, or an error of RFC 6749 section 5.2."""
-        if request.method != "POST":
-            return refusal(Reason.METHOD_NOT_ALLOWED, "Only POST is answered here.", ("Allow", "POST"))
-        try:
-            return await self._revoke(request)
-        except Refused as exc:
-            return self._authenticator.refuse(exc)
-        except StoreUnavailable:
-            return refusal(Reason.STORE_UNAVAILABLE, TRY_THE_SAME_AGAIN)
+        return await answer(request, self._revoke, methods=("POST",), refusing=self._refusing)
 
     async def _revoke(self, request: EndpointRequest) -> Reply:
         parameters = read_parameters(request)

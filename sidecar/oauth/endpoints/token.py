@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from sidecar.core.events import Listener, TokenIssued
 from sidecar.core.oauth.clients import Client
 from sidecar.core.oauth.grants import Granted, check_grant, narrow_scope
-from sidecar.core.ports import StoreUnavailable
-from sidecar.core.reasons import TRY_THE_SAME_AGAIN, Reason, Refused
-from sidecar.core.replies import EndpointRequest, Reply, json_reply, refusal
+from sidecar.core.reasons import Reason, Refused
+from sidecar.core.replies import EndpointRequest, Reply, json_reply
 from sidecar.core.revocations import RevocationView
 from sidecar.core.tokens import AccessToken, TokenRules
+from sidecar.oauth.answering import JsonRefusing, answer
 from sidecar.oauth.clients.throttle import Authenticator
 from sidecar.oauth.grants.refresh_token import RefreshTokens
 from sidecar.oauth.parameters import Parameters, read_parameters
@@ -43,6 +43,7 @@ class TokenEndpoint:
         new_id: Callable[[], str],
     ) -> None:
         self._authenticator = authenticator
+        self._refusing = JsonRefusing(authenticator.refuse)
         self._grants = grants
         self._refresh = refresh
         self._rules = rules
@@ -53,14 +54,7 @@ class TokenEndpoint:
 
     async def __call__(self, request: EndpointRequest) -> Reply:
         """The answer of RFC 6749 section 5.1, or the error of section 5.2."""
-        if request.method != "POST":
-            return refusal(Reason.METHOD_NOT_ALLOWED, "Only POST is answered here.", ("Allow", "POST"))
-        try:
-            return await self._issue(request)
-        except Refused as exc:
-            return self._authenticator.refuse(exc)
-        except StoreUnavailable:
-            return refusal(Reason.STORE_UNAVAILABLE, TRY_THE_SAME_AGAIN)
+        return await answer(request, self._issue, methods=("POST",), refusing=self._refusing)
 
     async def _issue(self, request: EndpointRequest) -> Reply:
         parameters = read_parameters(request)

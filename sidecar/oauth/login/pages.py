@@ -13,7 +13,7 @@ from typing import Final
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from sidecar.core.reasons import Reason
+from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import NO_STORE, Reply, shown_word
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -83,6 +83,16 @@ class Pages:
             detail=detail,
             code=shown_word(reason),
         )
+
+    def refuse(self, refused: Refused) -> Reply:
+        """The page for a refusal. There is nothing to authenticate with here, so that a 401 would be wrong."""
+        status = refused.reason.status if refused.reason.status != 401 else 400
+        return self.error(refused.reason, refused.detail, status=status, client_id=refused.client_id)
+
+    def not_allowed(self, methods: tuple[str, ...]) -> Reply:
+        """The page for another method than one of these."""
+        reason = Reason.METHOD_NOT_ALLOWED
+        return self.error(reason, reason.sentence, ("Allow", ", ".join(methods)), status=reason.status)
 
     def unavailable(self, client_id: str | None = None) -> Reply:
         """The page for when the store does not answer."""

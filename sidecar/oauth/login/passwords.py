@@ -2,14 +2,12 @@
 milliseconds and as many MiB. When too many wait, the next is told to try again.
 """
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from sidecar.core.oauth.users import User, UserDirectory
-from sidecar.core.reasons import Refused
-from sidecar.oauth.clients.hash_queue import HashQueue
+from sidecar.core.reasons import Reason, Refused
+from sidecar.oauth.slow_hashes import SlowHashes
 
 
 class Throttle(Protocol):
@@ -26,28 +24,23 @@ class Throttle(Protocol):
 
 
 class Logins:
-    """Checks passwords. `close` ends its thread."""
+    """Checks passwords."""
 
-    def __init__(self, users: UserDirectory, throttle: Throttle) -> None:
+    def __init__(self, users: UserDirectory, throttle: Throttle, hashes: SlowHashes) -> None:
         self._users = users
         self._throttle = throttle
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="passwords")
-        self._queue = HashQueue()
+        self._hashes = hashes
 
     def __repr__(self) -> str:
-        return f"<Logins {self._queue}>"
+        return f"<Logins {self._hashes}>"
 
     async def check(self, username: str, password: str, peer: str) -> User:
         """The user. Raises `Refused`: `BAD_CREDENTIALS`, `THROTTLED`."""
         self._throttle.check(username, peer)
-        with self._throttle.open(username, peer), self._queue.place(peer):
-            loop = asyncio.get_running_loop()
+        with self._throttle.open(username, peer):
             try:
-                return await loop.run_in_executor(self._thread, self._users.authenticate, username, password)
-            except Refused:
-                await self._throttle.failed(username, peer)
+                return await self._hashes.run(self._users.authenticate, username, password, peer=peer)
+            except Refused as exc:
+                if exc.reason is not Reason.THROTTLED:  # then nothing was tried
+                    await self._throttle.failed(username, peer)
                 raise
-
-    def close(self) -> None:
-        """End the thread; what waits is given up."""
-        self._thread.shutdown(wait=False, cancel_futures=True)

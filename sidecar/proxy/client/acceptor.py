@@ -21,13 +21,14 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from sidecar.core.causes import Cause, Fault
 from sidecar.core.http.proxy_protocol import InvalidPreamble, Preamble
 from sidecar.core.reasons import Reason
-from sidecar.proxy.client.connection import ClientConnection, address_of
+from sidecar.proxy.client.connection import ClientConnection
 from sidecar.proxy.client.connections import Listener
+from sidecar.proxy.client.sending import address_of
 
 _AT_A_TIME: Final = 64  # then other events have their turn
 _PAUSE: Final = 1.0  # seconds until a new try when accepting fails
@@ -44,7 +45,7 @@ class Acceptor:
 
     def __init__(
         self,
-        listener: Listener,
+        listener: Listener[Any],
         sock: socket.socket,
         *,
         tls: ssl.SSLContext | None,

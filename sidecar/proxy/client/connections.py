@@ -4,7 +4,7 @@ import asyncio
 import ipaddress
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Generic
 
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
@@ -15,43 +15,30 @@ from sidecar.core.events import Decision, RequestDone
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import Reply
 from sidecar.proxy.client.connection import ClientConnection
-from sidecar.proxy.exchange import Exchange, Services
-from sidecar.proxy.gateway import Gateway
+from sidecar.proxy.limits import ClientLimits, ClientTimeouts
+from sidecar.proxy.ports import ClientLink, E, Reporting, RequestHandler, RequestInProgress
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-
-class ClientTimeouts(NamedTuple):
-    """In seconds: for a request's head, and without progress."""
-
-    request_header: float
-    idle: float
+ExchangeFactory = Callable[[ClientLink, RawRequestMessage, StreamReader, float], E]
+"""Makes the exchange of a request that came on a connection, at a moment in monotonic seconds."""
 
 
-class ClientLimits(NamedTuple):
-    """Counts (`connections`, `in_flight`, `header_count`) and bytes."""
-
-    connections: int
-    in_flight: int
-    request_line: int
-    headers: int
-    header_count: int
-
-
-class Listener:
-    """`expect` makes the protocol object of a new connection; `arriving` are those without a transport yet."""
+class Listener(Generic[E]):
+    """`expect` makes the protocol object of a new connection; `arriving` are those without a transport yet.
+    `new_exchange` makes what `gateway` handles."""
 
     def __init__(
         self,
-        gateway: Gateway,
-        services: Services,
+        gateway: RequestHandler[E],
+        new_exchange: ExchangeFactory[E],
+        services: Reporting,
         *,
         loop: asyncio.AbstractEventLoop,
         timeouts: ClientTimeouts,
         limits: ClientLimits,
         trusted_proxies: Sequence[Network] = (),
         end_with_token: bool = True,
-        log_failure: Callable[[str, Exception], None],
     ) -> None:
         self.loop = loop
         self.timeouts = timeouts
@@ -63,10 +50,11 @@ class Listener:
         self.connections: set[ClientConnection] = set()
         self.arriving: set[ClientConnection] = set()
         self._gateway = gateway
+        self._new_exchange = new_exchange
         self._services = services
         self._trusted = trusted_proxies
         self._end_with_token = end_with_token
-        self._log_failure = log_failure
+        self.log_failure = services.log_failure
 
     def __repr__(self) -> str:
         return f"<Listener {len(self.connections)} connections, {self.in_flight} requests>"
@@ -120,38 +108,38 @@ class Listener:
 
     def start_exchange(
         self, connection: ClientConnection, message: RawRequestMessage, payload: StreamReader, now: float
-    ) -> Exchange | None:
+    ) -> RequestInProgress | None:
         """Begin to handle a request; `None` when it is over already. `now` in monotonic seconds."""
         self.in_flight += 1
-        exchange = connection.exchange = Exchange(connection, message, payload, self._services, now)
+        exchange = connection.exchange = self._new_exchange(connection, message, payload, now)
         if self.in_flight > self.limits.in_flight:
             self._gateway.turn_away(exchange)
         else:
             self._gateway.handle(exchange)
         return connection.exchange
 
-    def exchange_ended(self, exchange: Exchange) -> None:
+    def exchange_ended(self, exchange: RequestInProgress) -> None:
         """A request was answered."""
         if exchange.waiting:
             self.waiting -= 1
         else:
             self.in_flight -= 1
 
-    def begin_waiting(self, exchange: Exchange) -> None:
+    def begin_waiting(self, exchange: RequestInProgress) -> None:
         """A request waits for its own body, which a stranger may never send: it takes no place of those that can be
         answered. Raises `Refused` when as many are waiting as may be answered."""
         if self.waiting >= self.limits.in_flight:
             raise Refused(Reason.OVERLOADED)
         self._wait(exchange, waiting=True)
 
-    def end_waiting(self, exchange: Exchange) -> None:
+    def end_waiting(self, exchange: RequestInProgress) -> None:
         """The body is there, or will never be. Raises `Refused` when there is no place."""
         if not exchange.ended:
             self._wait(exchange, waiting=False)
             if self.in_flight > self.limits.in_flight:
                 raise Refused(Reason.OVERLOADED)
 
-    def _wait(self, exchange: Exchange, *, waiting: bool) -> None:
+    def _wait(self, exchange: RequestInProgress, *, waiting: bool) -> None:
         exchange.waiting = waiting
         self.waiting += 1 if waiting else -1
         self.in_flight += -1 if waiting else 1
@@ -185,7 +173,7 @@ class Listener:
         try:
             work(connection)
         except Exception as exc:  # noqa: BLE001  a defect of ours
-            self._log_failure("connection", exc)
+            self.log_failure("connection", exc)
             connection.abort()
 
     async def drain(self, seconds: float) -> int:

@@ -28,15 +28,15 @@ import contextlib
 import os
 import re
 import select
-from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Final
 
 import httptools
 
 from sidecar.core.causes import Cause, Fault
-from sidecar.core.http.headers import InvalidResponse, ResponseHeaders, read_response_headers, trailer_pieces
+from sidecar.core.http.response_headers import InvalidResponse, ResponseHeaders, read_response_headers, trailer_pieces
+from sidecar.proxy.ports import ConnectionPool, ResponseSink, TunnelEnd
 from sidecar.proxy.upstream.faults import lost, unreadable
-from sidecar.proxy.upstream.shapes import Shapes, Whole
 from sidecar.proxy.wire import date_line
 
 _MAX_HEAD = 256 * 1024  # a response head or trailers beyond this are no HTTP server's
@@ -59,125 +59,6 @@ def without_tabs(data: bytes) -> bytes:
     if data.find(b"\t", 0, end) < 0:
         return data
     return _LINE_END.sub(b"\r\n", data[:end]) + data[end:]
-
-
-class PoolLimits(NamedTuple):
-    """`idle` in seconds: for how long an unused connection is kept. `max_age` likewise: for how long one is used at all."""
-
-    max_connections: int
-    idle: float
-    max_age: float
-
-
-class UpstreamTimeouts(NamedTuple):
-    """In seconds: to connect, from the end of the request to the head of the response, between two reads of its body."""
-
-    connect: float
-    response: float
-    stream: float
-
-
-class Receiver(Protocol):
-    """The exchange that a connection works for. Calls come in the order of the response."""
-
-    head_request: bool
-    resendable: bool
-    expects_continue: bool  # the client may hold its body back until it gets 100
-    wanted: bool  # somebody still waits for the answer
-    upgrade: bytes  # the protocol that the upstream was asked to switch to, or empty
-    sent_at: float  # monotonic seconds
-
-    @property
-    def awaits_switch(self) -> bool:
-        """Whether 101 would be an answer."""
-
-    @property
-    def sending(self) -> bool:
-        """Whether there is more of the request to come."""
-
-    def on_connected(self, connection: "UpstreamConnection") -> None:
-        """The request's head was written to `connection`; the body may follow."""
-
-    def on_informational(self, status: int, reason: bytes, headers: ResponseHeaders) -> None:
-        """A 1xx response (RFC 9110 section 15.2), never 101."""
-
-    def on_head(self, status: int, reason: bytes, headers: ResponseHeaders) -> None:
-        """The head of the final response."""
-
-    def on_switch(self, connection: "UpstreamConnection", reason: bytes, headers: ResponseHeaders) -> "Switched":
-        """101: the connection is a tunnel from here on."""
-
-    def on_body(self, data: bytes) -> None:
-        """Bytes of its body."""
-
-    def on_trailers(self, pieces: list[bytes]) -> None:
-        """Fields after the body, serialised."""
-
-    def on_whole(self, whole: Whole, now: float) -> None:
-        """All of the response at once, instead of `on_head`, `on_body` and `on_complete`."""
-
-    def stop_sending(self) -> None:
-        """The upstream wants no more of the request."""
-
-    def on_complete(self, now: float) -> None:
-        """The response is whole at `now` (monotonic seconds); nothing was handed on since the last `flush`."""
-
-    def flush(self) -> None:
-        """All that came with one read has been given: hand it on."""
-
-    def on_failure(self, fault: Fault) -> None:
-        """There will be no (more) response, and why."""
-
-    def may_reuse(self) -> bool:
-        """Whether the request was sent whole."""
-
-
-class Switched(Protocol):
-    """What takes over a connection after 101. See `tunnel.Tunnel`."""
-
-    def from_upstream(self, data: bytes, now: float) -> None:
-        """Bytes that came."""
-
-    def upstream_full(self, *, full: bool) -> None:
-        """The upstream takes no more for now, or does again."""
-
-    def upstream_ended(self) -> bool:
-        """The upstream will send no more; whether its side stays open."""
-
-    def finish(self) -> None:
-        """The connection is gone."""
-
-
-class Owner(Protocol):
-    """The pool that a connection belongs to. See `pool.UpstreamPool`."""
-
-    loop: asyncio.AbstractEventLoop
-    timeouts: UpstreamTimeouts
-    monotonic: Callable[[], float]
-    shapes: Shapes
-    limits: PoolLimits
-    hosts: Sequence[bytes]  # by address: what takes the place of `UPSTREAM_HOST` in a request, or empty
-
-    def resend(self, receiver: Receiver, request: bytes) -> None:
-        """Send a request again, on a new connection."""
-
-    def give_back(self, connection: "UpstreamConnection", now: float) -> None:
-        """An exchange is over, with a proper answer, and the connection can carry another."""
-
-    def answered(self, connection: "UpstreamConnection") -> None:
-        """The upstream gave a proper answer, on a connection that cannot carry another exchange."""
-
-    def failed(self, connection: "UpstreamConnection") -> None:
-        """The upstream gave no proper answer."""
-
-    def unasked(self, connection: "UpstreamConnection") -> None:
-        """Bytes came that belong to no request; `closing` follows."""
-
-    def closing(self, connection: "UpstreamConnection") -> None:
-        """The connection will carry nothing more; `forget` follows."""
-
-    def forget(self, connection: "UpstreamConnection") -> None:
-        """The connection is gone."""
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -214,11 +95,11 @@ class UpstreamConnection(asyncio.Protocol):
         "transport",
     )
 
-    def __init__(self, pool: Owner, address: int) -> None:
+    def __init__(self, pool: "ConnectionPool[UpstreamConnection]", address: int) -> None:
         self._pool = pool
         self.address = address
         self.transport: asyncio.Transport | None = None
-        self.receiver: Receiver | None = None
+        self.receiver: ResponseSink | None = None
         self.request = b""
         self.reused = False
         self.busy = False  # it carries an exchange, or the rest of one
@@ -227,7 +108,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._host = pool.hosts[address]
         self._drained: asyncio.Future[None] | None = None
         self._switch: tuple[bytes, ResponseHeaders] | None = None  # a 101 that was read and is valid
-        self._tunnel: Switched | None = None
+        self._tunnel: TunnelEnd | None = None
         self._reading_paused = False
         self._wrote_body = False  # bytes of it followed the head in writes of their own
         self._active_at = 0.0
@@ -267,7 +148,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     # Called by the exchange.
 
-    def send(self, receiver: Receiver, request: bytes, now: float) -> None:
+    def send(self, receiver: ResponseSink, request: bytes, now: float) -> None:
         """Begin an exchange by writing the head of its request, and the body when that is at hand."""
         transport = self.transport
         assert transport is not None and self.receiver is None and not self._reading_paused  # noqa: PT018, S101  see `usable`
@@ -458,7 +339,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._pool.unasked(self)
         self.abandon()
 
-    def _fail(self, receiver: Receiver) -> None:
+    def _fail(self, receiver: ResponseSink) -> None:
         """The answer is not one that may be passed on."""
         if self._invalid is None:
             without = self._switch is not None
@@ -472,7 +353,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._pool.failed(self)
         receiver.on_failure(self._invalid)
 
-    def _start_tunnel(self, receiver: Receiver, data: bytes, now: float) -> None:
+    def _start_tunnel(self, receiver: ResponseSink, data: bytes, now: float) -> None:
         assert self._switch is not None  # noqa: S101  the caller checked it
         self.receiver = None
         self._pool.answered(self)
@@ -480,11 +361,11 @@ class UpstreamConnection(asyncio.Protocol):
         if data:
             self._tunnel.from_upstream(data, now)
 
-    def _finish(self, receiver: Receiver, now: float) -> None:
+    def _finish(self, receiver: ResponseSink, now: float) -> None:
         self._release(receiver, now, keep_alive=self._keep_alive)
         receiver.on_complete(now)
 
-    def _release(self, receiver: Receiver, now: float, *, keep_alive: bool) -> None:
+    def _release(self, receiver: ResponseSink, now: float, *, keep_alive: bool) -> None:
         self.receiver = None
         if keep_alive and receiver.may_reuse():
             if self._final:
@@ -558,7 +439,7 @@ class UpstreamConnection(asyncio.Protocol):
             return True
         return (status < 200 or status == 204) and (headers.chunked or bool(headers.length))
 
-    def _informational(self, receiver: Receiver, status: int, headers: ResponseHeaders) -> None:
+    def _informational(self, receiver: ResponseSink, status: int, headers: ResponseHeaders) -> None:
         if headers.length is not None:  # 0, and not to be passed on all the same
             headers = read_response_headers(pair for pair in self._headers if pair[0].lower() != b"content-length")
         if status == 101 and receiver.awaits_switch and headers.upgrade:
@@ -585,7 +466,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self.receiver.on_trailers(trailer_pieces(self._trailers))
 
 
-def _bad_switch(receiver: Receiver) -> Fault:
+def _bad_switch(receiver: ResponseSink) -> Fault:
     """Why a 101 begins no tunnel."""
     if not receiver.upgrade:
         return Fault(Cause.BAD_SWITCH, "nobody had asked for it")

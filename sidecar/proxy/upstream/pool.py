@@ -20,11 +20,13 @@ Rules:
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from sidecar.core.causes import Cause, Fault
-from sidecar.proxy.upstream.connection import PoolLimits, Receiver, UpstreamConnection, UpstreamTimeouts
+from sidecar.proxy.limits import PoolLimits, UpstreamTimeouts
+from sidecar.proxy.ports import ResponseSink
+from sidecar.proxy.upstream.connection import UpstreamConnection
 from sidecar.proxy.upstream.faults import unreachable
 from sidecar.proxy.upstream.shapes import Shapes
 
@@ -34,6 +36,13 @@ _USED_ONCE: Final = (1.0, 30.0)  # likewise, for the connections of an upstream 
 _TRUSTED_AGAIN: Final = 60.0  # seconds without another time: then it begins with the first again
 
 Opener = Callable[[Callable[[], UpstreamConnection]], Awaitable[UpstreamConnection]]
+
+
+class UpstreamTls(NamedTuple):
+    """How to speak TLS to an upstream: that of the system, unless there is a `context`; `server_name` instead of the URL's."""
+
+    context: ssl.SSLContext | None = None
+    server_name: str | None = None
 
 
 class _Upstream:
@@ -74,8 +83,7 @@ class UpstreamPool:
         limits: PoolLimits,
         monotonic: Callable[[], float],
         on_unasked: Callable[[str], None],
-        tls: ssl.SSLContext | None = None,
-        server_name: str | None = None,
+        tls: UpstreamTls | None = None,
         each_its_host: bool = False,
     ) -> None:
         self.loop = loop
@@ -89,7 +97,7 @@ class UpstreamPool:
         self.limits = limits
         self._urls = urls
         self._on_unasked = on_unasked
-        self._upstreams = [_Upstream(_opener(url, loop, tls, server_name)) for url in urls]
+        self._upstreams = [_Upstream(_opener(url, loop, tls or UpstreamTls())) for url in urls]
         self._opening: set[asyncio.Task[None]] = set()
         self._expected = 0  # connections that are being opened and do not count by themselves yet
 
@@ -99,7 +107,7 @@ class UpstreamPool:
 
     # Called by exchanges.
 
-    def dispatch(self, receiver: Receiver, request: bytes) -> None:
+    def dispatch(self, receiver: ResponseSink, request: bytes) -> None:
         """Send a request on an idle connection, or on a new one; the outcome comes to `receiver`."""
         upstreams = self._upstreams
         address = 0 if len(upstreams) == 1 else self._choose(())
@@ -136,7 +144,7 @@ class UpstreamPool:
 
     # Called by connections.
 
-    def resend(self, receiver: Receiver, request: bytes) -> None:
+    def resend(self, receiver: ResponseSink, request: bytes) -> None:
         """Send a request again, on a new connection."""
         self._open(receiver, request, self._choose(()))
 
@@ -222,7 +230,7 @@ class UpstreamPool:
         upstream.passed_over_until = self.monotonic() + upstream.pause
         upstream.pause = min(2 * upstream.pause, _PASSED_OVER[1])
 
-    def _open(self, receiver: Receiver, request: bytes, address: int) -> None:
+    def _open(self, receiver: ResponseSink, request: bytes, address: int) -> None:
         if len(self.connections) + self._expected >= self.limits.max_connections and not self._spare():
             receiver.on_failure(Fault(Cause.ALL_CONNECTIONS_BUSY))
             return
@@ -240,7 +248,7 @@ class UpstreamPool:
                 return True
         return False
 
-    async def _connect(self, receiver: Receiver, request: bytes, address: int) -> None:
+    async def _connect(self, receiver: ResponseSink, request: bytes, address: int) -> None:
         try:
             outcome = await self._reach(receiver, address)
         finally:
@@ -250,7 +258,7 @@ class UpstreamPool:
         else:
             self._use(outcome, receiver, request)
 
-    async def _reach(self, receiver: Receiver, address: int) -> UpstreamConnection | Fault:
+    async def _reach(self, receiver: ResponseSink, address: int) -> UpstreamConnection | Fault:
         """A connection to the upstream at `address`, or else to another; or why there is none."""
         tried: list[int] = []
         while True:
@@ -276,7 +284,7 @@ class UpstreamPool:
             parts = urlsplit(self._urls[address])
             return unreachable(exc, secure=parts.scheme == "https", by_file=parts.scheme == "unix")
 
-    def _use(self, connection: UpstreamConnection, receiver: Receiver, request: bytes) -> None:
+    def _use(self, connection: UpstreamConnection, receiver: ResponseSink, request: bytes) -> None:
         upstream = self._upstreams[connection.address]
         transport = connection.transport
         if transport is None or transport.is_closing():  # it was lost before this task went on
@@ -339,17 +347,17 @@ def authority_of(url: str) -> bytes:
     return b"localhost" if parts.scheme == "unix" else parts.netloc.encode()
 
 
-def _opener(url: str, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | None, server_name: str | None) -> Opener:
+def _opener(url: str, loop: asyncio.AbstractEventLoop, tls: UpstreamTls) -> Opener:
     parts = urlsplit(url)
     secure = parts.scheme == "https"
-    context = (tls or ssl.create_default_context()) if secure else None
+    context = (tls.context or ssl.create_default_context()) if secure else None
     host, port = parts.hostname or "", parts.port or (443 if secure else 80)
 
     async def connect(factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:
         if parts.scheme == "unix":
             _, protocol = await loop.create_unix_connection(factory, unquote(parts.path))
         else:
-            name = server_name if secure else None
+            name = tls.server_name if secure else None
             _, protocol = await loop.create_connection(factory, host, port, ssl=context, server_hostname=name)
         return protocol
 

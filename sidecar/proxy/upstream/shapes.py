@@ -10,7 +10,9 @@ without the fields that end at us; every other one is for the parser. `tests/uni
 import re
 from typing import Final
 
-from sidecar.core.http.headers import PLAIN_OPTIONS, Kind, keep_alive_timeout, response_kind
+from sidecar.core.http.fields import PLAIN_OPTIONS, Kind, response_kind
+from sidecar.core.http.response_headers import keep_alive_timeout
+from sidecar.proxy.ports import WholeResponse
 from sidecar.proxy.wire import date_line
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) [\t -~\x80-\xff]*")
@@ -25,11 +27,6 @@ _MOST_SHAPES: Final = 4  # are tried one after the other
 _CREDIT: Final = 64  # learning costs 8 of it, a match brings 1: an API without shapes is not asked for them for ever
 _PRICE: Final = 8
 _MARGIN: Final = 1.0  # seconds before an upstream closes a connection: a request that is under way then would be lost
-
-
-Whole = tuple[int, bytes, bytes]
-"""A response: its status, its status line and fields as they go on, and its body. One is made per request: a named tuple would
-cost twice as much as all the rest of `read`."""
 
 
 class _Shape:
@@ -49,7 +46,7 @@ class _Shape:
         self.dated = dated  # it says when it was made
         self.keep_alive = keep_alive  # what it says about its connection
 
-    def read(self, data: bytes) -> Whole | None:
+    def read(self, data: bytes) -> WholeResponse | None:
         if not data.startswith(self._last):
             match = self.match(data)
             if match is None:
@@ -75,7 +72,7 @@ class Shapes:
     def __repr__(self) -> str:
         return f"<Shapes {len(self._shapes)}>"
 
-    def read(self, data: bytes) -> Whole | None:
+    def read(self, data: bytes) -> WholeResponse | None:
         """The response that `data` is, if it has a known shape and nothing is before or behind it."""
         for shape, idle_for in self._shapes:
             whole = shape.read(data)

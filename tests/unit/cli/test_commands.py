@@ -7,7 +7,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from sidecar import __version__
-from sidecar.assembly.app import token_rules
+from sidecar.assembly.keys import token_rules
 from sidecar.cli.commands import main
 from sidecar.config.load import load
 from sidecar.core.oauth.secrets import hash_secret, parse_secret_hash

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from sidecar.assembly.app import key_ring
+from sidecar.assembly.keys import key_ring
 from sidecar.cli.commands import main
 from sidecar.config.load import load
 from sidecar.core.jose.keys import ASYMMETRIC, SECRET_BYTES, SYMMETRIC

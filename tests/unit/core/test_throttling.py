@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.assembly.app import unguessable
+from sidecar.assembly.clients import unguessable
 from sidecar.config.settings import Client as ClientSettings
 from sidecar.core.oauth.clients import Client, ClientRegistry
 from sidecar.core.oauth.secrets import hash_secret, parse_secret_hash
@@ -19,7 +19,16 @@ from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest
 from sidecar.core.throttling import Budget, Budgets, Rate, Spent
 from sidecar.oauth.clients.authentication import ClientAuthenticator
-from sidecar.oauth.clients.throttle import Rates, Throttle, ThrottledClients, ThrottledLogins, claimed_id, network_of
+from sidecar.oauth.clients.throttle import (
+    Memory,
+    Rates,
+    Throttle,
+    ThrottledClients,
+    ThrottledLogins,
+    claimed_id,
+    network_of,
+)
+from sidecar.oauth.slow_hashes import SlowHashes
 from sidecar.stores.memory import MemoryStore
 
 RATE = Rate(3, 60)
@@ -98,8 +107,8 @@ class Served:
 
     def process(self, requests: Rate | None, rates: Rates) -> ThrottledClients:
         registry = ClientRegistry([client("weak", "secret"), client("strong", LONG)], bytes(32))
-        inner = ClientAuthenticator(registry, realm="r")
-        throttle = Throttle("client", rates, store=self.store, monotonic=lambda: self.now)
+        inner = ClientAuthenticator(registry, hashes=SlowHashes("secrets"), realm="r")
+        throttle = Throttle("client", rates, memory=Memory(), store=self.store, monotonic=lambda: self.now)
         return ThrottledClients(inner, throttle, unguessable={"strong"}, requests=requests)
 
     def ask(self, name: str, secret: str, address: str = "10.0.0.1", process: int = 0) -> Refused | None:
@@ -216,7 +225,7 @@ def test_what_is_off_is_off() -> None:
 
 
 def test_logins_that_fail_are_counted_likewise(served: Served) -> None:
-    throttle = Throttle("user", RATES, store=served.store, monotonic=lambda: served.now)
+    throttle = Throttle("user", RATES, memory=Memory(), store=served.store, monotonic=lambda: served.now)
     logins = ThrottledLogins(throttle)
 
     def attempt(name: str, address: str) -> int:

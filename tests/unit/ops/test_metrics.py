@@ -240,7 +240,8 @@ def test_what_dead_workers_counted_stays_counted_and_their_gauges_go() -> None:
 
 
 def test_without_any_worker_there_is_still_an_exposition() -> None:
-    assert set(samples()) == {(name, labels) for name, labels in samples() if name == "sidecar_build_info"}
+    assert {name for name, _ in samples()} == {"sidecar_build_info", "sidecar_workers"}
+    assert samples()["sidecar_workers", ()] == 0
 
 
 def test_a_view_that_was_never_loaded_is_infinitely_stale() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.assembly.app import key_ring
+from sidecar.assembly.keys import key_ring
 from tests.support.keys import PEMS, public_pem
 from tests.support.settings import KEY, assert_refused, changed, faults_of, settings_of
 

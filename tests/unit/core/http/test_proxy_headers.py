@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from sidecar.core.http.headers import Kind, proxy_header_fault, request_kinds
+from sidecar.core.http.fields import Kind, proxy_header_fault, request_kinds
 from sidecar.core.http.proxy_headers import PROXY_HEADERS
 from tests.support.documents import ROOT
 

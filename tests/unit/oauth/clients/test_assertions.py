@@ -13,6 +13,7 @@ from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest
 from sidecar.oauth.clients.assertions import AssertionAuthenticator
 from sidecar.oauth.clients.authentication import ClientAuthenticator
+from sidecar.oauth.slow_hashes import SlowHashes
 from sidecar.stores.memory import MemoryStore
 from tests.support.assertions import ec_pair, parameters, sign
 
@@ -47,6 +48,7 @@ class World:
         rules = AssertionRules(CLIENTS, issuer="https://i", token_endpoint="https://i/oauth/token")
         self.authenticator = ClientAuthenticator(
             CLIENTS,
+            hashes=SlowHashes("secrets"),
             realm="https://i",
             assertions=AssertionAuthenticator(rules, store=store, clock=lambda: self.now),
             on_recognised=self.seen.append,
@@ -70,7 +72,7 @@ class World:
 def world() -> Iterator[World]:
     made = World()
     yield made
-    made.authenticator.close()
+    made.authenticator._hashes.close()
 
 
 async def test_an_assertion_is_taken_once(world: World) -> None:
@@ -107,7 +109,7 @@ async def test_nobody_is_let_in_while_the_store_is_down() -> None:
         "what needs no store goes on"
     )
     assert world.seen == []
-    world.authenticator.close()
+    world.authenticator._hashes.close()
 
 
 async def test_what_belongs_together(world: World) -> None:
@@ -130,9 +132,9 @@ async def test_what_belongs_together(world: World) -> None:
 
 async def test_without_assertions_none_is_taken() -> None:
     world = World()
-    world.authenticator = ClientAuthenticator(CLIENTS, realm="https://i")
+    world.authenticator = ClientAuthenticator(CLIENTS, hashes=SlowHashes("secrets"), realm="https://i")
     assert await world.ask(parameters(world.assertion())) is Reason.BAD_CLIENT_ASSERTION
-    world.authenticator.close()
+    world.authenticator._hashes.close()
 
 
 @pytest.mark.parametrize(

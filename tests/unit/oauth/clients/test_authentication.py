@@ -16,6 +16,7 @@ from sidecar.core.oauth.secrets import SecretHash, hash_secret, parse_secret_has
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest
 from sidecar.oauth.clients.authentication import ClientAuthenticator
+from sidecar.oauth.slow_hashes import SlowHashes
 
 SALT = bytes(16)
 ODD_ID, ODD_SECRET = "odd id+%41:ä", "p+%41: ä"
@@ -64,9 +65,11 @@ class HeldRegistry(ClientRegistry):
 
 @pytest.fixture
 def authenticator() -> Iterator[ClientAuthenticator]:
-    made = ClientAuthenticator(ClientRegistry([*FAST, slow("slow", "slow-secret")], bytes(32)), realm="https://i")
+    made = ClientAuthenticator(
+        ClientRegistry([*FAST, slow("slow", "slow-secret")], bytes(32)), hashes=SlowHashes("secrets"), realm="https://i"
+    )
     yield made
-    made.close()
+    made._hashes.close()
 
 
 @pytest.fixture
@@ -78,10 +81,10 @@ def held() -> Iterator[HeldRegistry]:
 
 @pytest.fixture
 def queue(held: HeldRegistry) -> Iterator[ClientAuthenticator]:
-    made = ClientAuthenticator(held, realm="i")
+    made = ClientAuthenticator(held, hashes=SlowHashes("secrets"), realm="i")
     yield made
     held.released.set()
-    made.close()
+    made._hashes.close()
 
 
 def basic(client_id: str, secret: str) -> str:
@@ -291,8 +294,8 @@ async def test_who_leaves_or_fails_gives_the_place_back(queue: ClientAuthenticat
 
 async def test_closing_twice_does_no_harm(authenticator: ClientAuthenticator) -> None:
     await authenticator.authenticate(asked(), body("slow", "slow-secret"))
-    authenticator.close()
-    authenticator.close()
+    authenticator._hashes.close()
+    authenticator._hashes.close()
     assert (await authenticator.authenticate(asked(), body("c"))).client_id == "c"
 
 
@@ -309,7 +312,7 @@ PARAMETERS = st.dictionaries(st.sampled_from(["client_id", "client_secret"]), st
 @given(st.lists(HEADERS, max_size=2), PARAMETERS)
 def test_any_header_is_recognised_or_refused(headers: list[str], parameters: dict[str, str]) -> None:
     """A client that is recognised has shown its secret, in the one place or in the other."""
-    authenticator = ClientAuthenticator(ClientRegistry(FAST, bytes(32)), realm="i")
+    authenticator = ClientAuthenticator(ClientRegistry(FAST, bytes(32)), hashes=SlowHashes("secrets"), realm="i")
     try:
         client = asyncio.run(authenticator.authenticate(asked(*headers), parameters))
     except Refused as refused:

@@ -25,6 +25,7 @@ from sidecar.core.tokens import TokenRules
 from sidecar.oauth.clients.authentication import ClientAuthenticator
 from sidecar.oauth.endpoints.introspect import IntrospectEndpoint
 from sidecar.oauth.endpoints.revoke import RevokeEndpoint
+from sidecar.oauth.slow_hashes import SlowHashes
 from sidecar.stores.memory import MemoryStore
 
 NOW = 1_800_000_000
@@ -80,7 +81,7 @@ class Served:
         disabled = {each.client_id for each in self.clients.values() if each.disabled}
         admission = AdmissionRules(0.0, {key.kid for key in RULES.ring}, disabled)
         registry = ClientRegistry(self.clients.values(), bytes(32))
-        authenticator = ClientAuthenticator(registry, realm="r")
+        authenticator = ClientAuthenticator(registry, hashes=SlowHashes("secrets"), realm="r")
         endpoint = {
             "introspect": IntrospectEndpoint(
                 authenticator=authenticator, clients=registry, rules=RULES, admission=admission, store=self.store, view=self.view,

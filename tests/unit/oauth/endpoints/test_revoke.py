@@ -21,6 +21,7 @@ from sidecar.core.replies import EndpointRequest, Reply
 from sidecar.core.tokens import REVOCATION_MARGIN, TokenRules
 from sidecar.oauth.clients.authentication import ClientAuthenticator
 from sidecar.oauth.endpoints.revoke import RevokeEndpoint
+from sidecar.oauth.slow_hashes import SlowHashes
 from sidecar.stores.memory import MemoryStore
 
 NOW, TTL = 1_800_000_000, 600
@@ -60,7 +61,9 @@ class Served:
         self.now: float = NOW
         self.store = store(clock=lambda: self.now, emit=self.events.append)
         self.endpoint = RevokeEndpoint(
-            authenticator=ClientAuthenticator(ClientRegistry(CLIENTS.values(), bytes(32)), realm="https://issuer"),
+            authenticator=ClientAuthenticator(
+                ClientRegistry(CLIENTS.values(), bytes(32)), hashes=SlowHashes("secrets"), realm="https://issuer"
+            ),
             rules=RULES,
             store=self.store,
             keys=lambda: [bytes(32)],

@@ -24,6 +24,7 @@ from sidecar.core.tokens import TokenRules
 from sidecar.oauth.clients.authentication import ClientAuthenticator
 from sidecar.oauth.endpoints.token import TokenEndpoint, client_credentials
 from sidecar.oauth.grants.refresh_token import RefreshTimes, RefreshTokens
+from sidecar.oauth.slow_hashes import SlowHashes
 from sidecar.stores.memory import MemoryStore
 
 NOW = 1_800_000_000.75
@@ -62,7 +63,9 @@ class Served:
     def __init__(self, *clients: Client) -> None:
         self.events: list[Event] = []
         self.ids = 0
-        self.authenticator = ClientAuthenticator(ClientRegistry(clients, bytes(32)), realm=RULES.issuer)
+        self.authenticator = ClientAuthenticator(
+            ClientRegistry(clients, bytes(32)), hashes=SlowHashes("secrets"), realm=RULES.issuer
+        )
         refresh = RefreshTokens(
             store=MemoryStore(clock=lambda: NOW, emit=self.events.append),
             rules=RULES,
@@ -102,7 +105,7 @@ class Served:
 def served() -> Iterator[Served]:
     made = Served(*FAST_CLIENTS, slow("slow", "slow-secret"))
     yield made
-    made.authenticator.close()
+    made.authenticator._hashes.close()
 
 
 def basic(client_id: str, secret: str) -> tuple[str, str]:

@@ -26,6 +26,7 @@ from sidecar.oauth.clients.authentication import ClientAuthenticator
 from sidecar.oauth.endpoints.token import TokenEndpoint, client_credentials
 from sidecar.oauth.grants.refresh_token import RefreshTimes, RefreshTokens
 from sidecar.oauth.parameters import Parameters
+from sidecar.oauth.slow_hashes import SlowHashes
 from sidecar.stores.memory import MemoryStore
 
 NOW = 1_800_000_000.5
@@ -108,7 +109,7 @@ class Served:
 
     def post(self, client_id: str = "app", **fields: str) -> Answered:
         endpoint = TokenEndpoint(
-            authenticator=ClientAuthenticator(ClientRegistry(self.clients.values(), bytes(32)), realm="r"),
+            authenticator=ClientAuthenticator(ClientRegistry(self.clients.values(), bytes(32)), hashes=SlowHashes("secrets"), realm="r"),
             grants={"client_credentials": client_credentials, "refresh_token": self.refresh, "authorization_code": self.code},
             refresh=self.refresh,
             rules=RULES,

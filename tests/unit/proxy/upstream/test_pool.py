@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from sidecar.core.causes import Fault
-from sidecar.core.http.headers import ResponseHeaders
+from sidecar.core.http.response_headers import ResponseHeaders
 from sidecar.core.reasons import Reason
-from sidecar.proxy.upstream.connection import PoolLimits, UpstreamConnection, UpstreamTimeouts
+from sidecar.proxy.limits import PoolLimits, UpstreamTimeouts
+from sidecar.proxy.ports import WholeResponse
+from sidecar.proxy.upstream.connection import UpstreamConnection
 from sidecar.proxy.upstream.pool import UpstreamPool
-from sidecar.proxy.upstream.shapes import Whole
 from tests.support.waiting import eventually
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -79,7 +80,7 @@ class Asker:
     def flush(self) -> None: ...
     def stop_sending(self) -> None: ...
 
-    def on_whole(self, whole: Whole, now: float) -> None:
+    def on_whole(self, whole: WholeResponse, now: float) -> None:
         self.outcome = whole[0]
 
     def on_complete(self, now: float) -> None:

@@ -10,11 +10,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sidecar.core.causes import Fault
-from sidecar.core.http.headers import ResponseHeaders
+from sidecar.core.http.response_headers import ResponseHeaders
+from sidecar.proxy.limits import PoolLimits, UpstreamTimeouts
+from sidecar.proxy.ports import WholeResponse
 from sidecar.proxy.upstream import connection as upstream
 from sidecar.proxy.upstream import shapes
-from sidecar.proxy.upstream.connection import PoolLimits, UpstreamConnection, UpstreamTimeouts
-from sidecar.proxy.upstream.shapes import Shapes, Whole
+from sidecar.proxy.upstream.connection import UpstreamConnection
+from sidecar.proxy.upstream.shapes import Shapes
 
 FIRST = (
     b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Mon, 23 Nov 2026 10:00:00 GMT\r\nContent-Type: application/json\r\n"
@@ -35,7 +37,7 @@ def one_moment() -> Iterator[None]:
 class NoShapes(Shapes):
     """Leaves every response to the parser."""
 
-    def read(self, data: bytes) -> Whole | None:
+    def read(self, data: bytes) -> WholeResponse | None:
         return None
 
 
@@ -46,7 +48,7 @@ class CountingShapes(Shapes):
         super().__init__(4.0)
         self.known = 0
 
-    def read(self, data: bytes) -> Whole | None:
+    def read(self, data: bytes) -> WholeResponse | None:
         whole = super().read(data)
         self.known += whole is not None
         return whole
@@ -103,7 +105,7 @@ class Answer:
     def on_trailers(self, pieces: list[bytes]) -> None:
         self.end += b"".join(pieces)
 
-    def on_whole(self, whole: Whole, now: float) -> None:
+    def on_whole(self, whole: WholeResponse, now: float) -> None:
         self.status, self.head, self.body = whole
         self.end = b"complete"
 

@@ -1,0 +1,73 @@
+"""The parts that outlive a change of the configuration."""
+
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Final, Literal, NamedTuple
+
+from sidecar.core.events import Listener
+from sidecar.core.ports import Store, StoreUnavailable
+from sidecar.core.revocations import RevocationView
+from sidecar.oauth.clients.throttle import Memory
+from sidecar.oauth.slow_hashes import SlowHashes
+from sidecar.proxy.token_cache import Lookups
+
+KINDS: Final = ("client", "user")
+"""Whose failures are counted."""
+
+
+class Living(NamedTuple):
+    """`clock` gives epoch, `monotonic` monotonic seconds. `failures` is what is known of those who failed to authenticate, so
+    that no change of the configuration forgives them."""
+
+    store: Store
+    view: RevocationView
+    emit: Listener
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    client_secrets: SlowHashes
+    passwords: SlowHashes
+    failures: Mapping[Literal["client", "user"], Memory]
+    lookups: Lookups
+
+    def ended(self, client_id: str, username: str, since: float) -> bool:
+        """Whether what a user began so early (epoch seconds) was revoked; asked about a session, `client_id` is empty."""
+        if not self.view.usable(self.monotonic()):
+            raise StoreUnavailable("the revocation view is stale")
+        return self.view.cut_off(client_id, username, int(since))
+
+    def close(self) -> None:
+        """End the threads."""
+        self.client_secrets.close()
+        self.passwords.close()
+
+
+def living(
+    store: Store,
+    view: RevocationView,
+    *,
+    emit: Listener,
+    clock: Callable[[], float],
+    monotonic: Callable[[], float],
+) -> Living:
+    """The parts of a worker that has just begun."""
+    return Living(
+        store,
+        view,
+        emit,
+        clock,
+        monotonic,
+        SlowHashes("client-secrets"),
+        SlowHashes("passwords"),
+        {"client": Memory(), "user": Memory()},
+        Lookups(),
+    )
+
+
+def new_id() -> str:
+    """An id that nobody can guess: 128 bits."""
+    return secrets.token_urlsafe(16)
+
+
+def new_secret() -> str:
+    """256 random bits in base64url."""
+    return secrets.token_urlsafe(32)

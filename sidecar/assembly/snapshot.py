@@ -1,0 +1,52 @@
+"""All that requests are decided by, built from the settings as one value."""
+
+from collections.abc import Mapping
+
+from sidecar.assembly.endpoints import endpoints
+from sidecar.assembly.keys import admission_rules, token_rules
+from sidecar.assembly.living import Living
+from sidecar.config import settings as config
+from sidecar.core.http.fields import request_kinds
+from sidecar.core.policy import Access, Route, RoutePolicy
+from sidecar.core.replies import Endpoint
+from sidecar.proxy.rules import CredentialRules, HostRules, RequestRules
+from sidecar.proxy.token_cache import TokenCache
+from sidecar.proxy.upstream.connection import UPSTREAM_HOST
+from sidecar.proxy.upstream.pool import authority_of
+
+
+def request_rules(settings: config.Settings, living: Living, generation: int) -> RequestRules:
+    """One generation of the rules. Nothing that serves is touched: a fault in the settings raises here, before anything is
+    swapped."""
+    tokens = token_rules(settings.tokens, tapdata=settings.compat == "tapdata")
+    ours, shared = endpoints(settings, tokens, living)
+    return RequestRules(
+        generation=generation,
+        policy=route_policy(settings, ours),
+        endpoints=ours,
+        sharing=shared,
+        tokens=tokens,
+        admission=admission_rules(settings, tokens.ring),
+        credentials=_credential_rules(settings.credentials),
+        kinds=request_kinds(settings.proxy_headers),
+        host=HostRules(authority_of(settings.upstream.url[0]), _host_sent(settings.upstream)),
+        cache=TokenCache(settings.tokens.cache_size, living.lookups),
+    )
+
+
+def _credential_rules(said: config.Credentials) -> CredentialRules:
+    places = frozenset(said.places)
+    return CredentialRules(places, said.body_limit, any_header={"bearer", "header"} <= places)
+
+
+def route_policy(settings: config.Settings, endpoints: Mapping[str, Endpoint]) -> RoutePolicy:
+    """Our own endpoints first, then the configured routes."""
+    ours = [Route(path, access=Access.LOCAL) for path in endpoints]
+    return RoutePolicy([*ours, *(route.rule for route in settings.routes)])
+
+
+def _host_sent(upstream: config.Upstream) -> bytes | None:
+    """What the API gets as `Host` instead of what the client sent, if anything."""
+    if upstream.host == "keep":
+        return None
+    return UPSTREAM_HOST if upstream.host == "upstream" else upstream.host.encode()

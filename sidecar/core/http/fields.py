@@ -1,0 +1,154 @@
+"""What each header field is to us: kept, dropped, or read.
+
+Servers that turn headers into variables (CGI, WSGI, PHP) make one character of everything that is no letter or digit. So names
+are compared with all of these folded. A field that could be taken for one of ours is dropped in every spelling. One that could
+be taken for a framing field is refused. A field that proxies set (`core.http.proxy_headers`) goes on in its own spelling when a
+trusted proxy sent it.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Set
+from enum import IntEnum
+from functools import partial
+from typing import Final
+
+from sidecar.core.http.methods import OVERRIDES
+from sidecar.core.http.proxy_headers import PREFIX, PROXY_HEADERS
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+
+
+class Kind(IntEnum):
+    """What a field is to us."""
+
+    KEEP = 0
+    DROP = 1
+    CONNECTION = 2
+    TRANSFER_ENCODING = 3
+    CONTENT_LENGTH = 4
+    HOST = 5
+    AUTHORIZATION = 6
+    ACCESS_TOKEN = 7
+    FORWARDED = 8
+    EXPECT = 9
+    UPGRADE = 10
+    CONTENT_TYPE = 11
+    CONTENT_ENCODING = 12
+    AMBIGUOUS = 13
+    COOKIE = 14
+    METHOD = 15
+    DATE = 16
+    KEEP_ALIVE = 17
+    TE = 18
+    TRAILER = 19
+
+
+_REQUEST_KINDS: Final = {
+    b"connection": Kind.CONNECTION,
+    b"keep-alive": Kind.DROP,
+    b"proxy-connection": Kind.DROP,
+    b"proxy-authorization": Kind.DROP,
+    b"te": Kind.TE,
+    b"trailer": Kind.TRAILER,
+    b"transfer-encoding": Kind.TRANSFER_ENCODING,
+    b"upgrade": Kind.UPGRADE,
+    b"content-length": Kind.CONTENT_LENGTH,
+    b"content-type": Kind.CONTENT_TYPE,
+    b"content-encoding": Kind.CONTENT_ENCODING,
+    b"host": Kind.HOST,
+    b"authorization": Kind.AUTHORIZATION,
+    b"access_token": Kind.ACCESS_TOKEN,
+    b"expect": Kind.EXPECT,
+    b"cookie": Kind.COOKIE,
+}
+_OURS: Final = frozenset([b"x-auth-client-id", b"x-auth-subject", b"x-auth-scope", b"x-auth-roles"])
+CONTINUED: Final = frozenset([b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"])
+_FRAMING: Final = frozenset([b"content-length", b"transfer-encoding"])
+_RESPONSE_KINDS: Final = {
+    b"connection": Kind.CONNECTION,
+    b"keep-alive": Kind.KEEP_ALIVE,
+    b"proxy-connection": Kind.DROP,
+    b"te": Kind.DROP,
+    b"upgrade": Kind.UPGRADE,
+    b"transfer-encoding": Kind.TRANSFER_ENCODING,
+    b"content-length": Kind.CONTENT_LENGTH,
+    b"date": Kind.DATE,
+}
+_NEVER_NAMED: Final = frozenset(
+    b"host content-length transfer-encoding content-type content-encoding content-range".split()
+    + b"authorization cookie set-cookie access_token x-forwarded-client-cert".split()
+) | (_OURS | CONTINUED | PROXY_HEADERS)
+PLAIN_OPTIONS: Final = frozenset([b"", b",keep-alive", b",Keep-Alive", b",close"])
+_MEMO_LIMIT: Final = 1024
+_FOLD: Final = bytes(byte if chr(byte).isascii() and chr(byte).isalnum() else ord("-") for byte in range(256))
+_RESERVED: Final = frozenset(
+    name.translate(_FOLD) for name in (*_REQUEST_KINDS, *_RESPONSE_KINDS, *_NEVER_NAMED - PROXY_HEADERS, *OVERRIDES)
+)
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+class Kinds(dict[bytes, Kind]):
+    """Names as they are spelled, so that a known one costs one look-up; bounded, for names are the peer's choice."""
+
+    def __init__(self, classify: Callable[[bytes], Kind]) -> None:
+        super().__init__()
+        self._classify = classify
+
+    def __missing__(self, name: bytes) -> Kind:
+        kind = self._classify(name)
+        if len(self) < _MEMO_LIMIT:
+            self[name] = kind
+        return kind
+
+
+def request_kinds(proxy_headers: Iterable[str] = ()) -> Kinds:
+    """What each field of a request is to us. `proxy_headers` are further names that a trusted proxy alone may set."""
+    proper = PROXY_HEADERS.union(name.lower().encode() for name in proxy_headers)
+    return Kinds(partial(_request_kind, proper=proper, folded_proper={name.translate(_FOLD) for name in proper}))
+
+
+def proxy_header_fault(name: str) -> str | None:
+    """Why this cannot be one of the `proxy_headers`, or `None`."""
+    if not _TOKEN.fullmatch(name):
+        return "write the name of a header, such as X-My-Edge"
+    if name.lower().encode().translate(_FOLD) in _RESERVED:
+        return "leave this name out: the sidecar reads or sets this header itself, whoever sends it"
+    return None
+
+
+def _request_kind(name: bytes, *, proper: Set[bytes], folded_proper: Set[bytes]) -> Kind:
+    lowered = name.lower()
+    folded = lowered.translate(_FOLD)
+    if lowered in _REQUEST_KINDS:
+        return _REQUEST_KINDS[lowered]
+    if folded in _OURS:
+        return Kind.DROP
+    if folded in _FRAMING:
+        return Kind.AMBIGUOUS
+    if folded in OVERRIDES:
+        return Kind.METHOD
+    if lowered in proper or (lowered == folded and lowered.startswith(PREFIX)):
+        return Kind.FORWARDED
+    return Kind.DROP if folded in folded_proper or folded.startswith(PREFIX) else Kind.KEEP
+
+
+def _response_kind(name: bytes) -> Kind:
+    return _RESPONSE_KINDS.get(name.lower(), Kind.KEEP)
+
+
+response_kinds = Kinds(_response_kind)
+
+
+def response_kind(name: bytes) -> Kind:
+    """What a field of a response is to us."""
+    return response_kinds[name]
+
+
+def plain_length(digits: bytes) -> bytes:
+    """A `Content-Length` without zeros before it, which some readers take for octal, and Python counts against its limit."""
+    return digits.lstrip(b"0") or b"0"
+
+
+def is_named(name: bytes, options: bytes) -> bool:
+    lowered = name.lower()
+    return lowered not in _NEVER_NAMED and lowered in [option.strip(b" \t") for option in options.lower().split(b",")]

@@ -1,0 +1,88 @@
+"""The header section of an upstream's response: what goes on, and how the body is framed."""
+
+import re
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from sidecar.core.http.fields import PLAIN_OPTIONS, Kind, is_named, plain_length, response_kinds
+
+# In Python 3.11 a member of an enumeration is looked up by a function, each time: too dear for each field of each request.
+_KEEP: Final = Kind.KEEP
+_CONNECTION: Final = Kind.CONNECTION
+_TRANSFER_ENCODING: Final = Kind.TRANSFER_ENCODING
+_CONTENT_LENGTH: Final = Kind.CONTENT_LENGTH
+_UPGRADE: Final = Kind.UPGRADE
+_DATE: Final = Kind.DATE
+_KEEP_ALIVE: Final = Kind.KEEP_ALIVE
+_TIMEOUT: Final = re.compile(rb"(?:\A|[,; \t])timeout=\"?([0-9]{1,9})(?![0-9])", re.IGNORECASE)
+
+
+class ResponseHeaders(NamedTuple):
+    """The header section of an upstream's response: the fields that go on, serialised in `pieces`, and how the body is
+    framed. `dated`: it says when it was made. `keep_alive`: what it says about its connection, or empty."""
+
+    pieces: list[bytes]
+    length: int | None
+    chunked: bool
+    upgrade: bytes
+    dated: bool = False
+    keep_alive: bytes = b""
+
+
+class InvalidResponse(ValueError):
+    """The upstream's response is not one that may be passed on."""
+
+
+def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders:
+    """Read a response's fields. Raises `InvalidResponse` when the framing cannot be trusted."""
+    pieces: list[bytes] = []
+    length: int | None = None
+    chunked = dated = False
+    options = b""
+    ended: dict[Kind, bytes] = {}  # what ends here
+    memo = response_kinds
+    for name, given in raw:
+        kind = memo[name]
+        value = given.strip(b" \t")  # white space is no part of it (RFC 9112 section 5)
+        if kind is _KEEP:
+            pass
+        elif kind is _CONTENT_LENGTH:
+            if length is not None or not value.isdigit():
+                raise InvalidResponse(f"Content-Length {'twice' if value.isdigit() else 'is no number'}")
+            value = plain_length(value)
+            length = int(value)
+        elif kind is _TRANSFER_ENCODING:
+            if (
+                chunked or value.lower() != b"chunked" or b"\t" in given
+            ):  # with a tab the parser does not take it for chunked
+                raise InvalidResponse("Transfer-Encoding twice, or not just chunked")
+            chunked = True
+            continue
+        elif kind is _CONNECTION:
+            options += b"," + value
+            continue
+        elif kind is _DATE:
+            dated = True
+        else:
+            ended[kind] = value
+            continue
+        pieces += (name, b": ", value, b"\r\n")
+    if chunked and length is not None:
+        raise InvalidResponse("Content-Length with Transfer-Encoding")
+    if options not in PLAIN_OPTIONS:
+        fields = [pieces[start : start + 4] for start in range(0, len(pieces), 4)]
+        pieces = [piece for field in fields if not is_named(field[0], options) for piece in field]
+    return ResponseHeaders(pieces, length, chunked, ended.get(_UPGRADE, b""), dated, ended.get(_KEEP_ALIVE, b""))
+
+
+def keep_alive_timeout(value: bytes) -> float | None:
+    """For how many seconds a server keeps a connection on which nothing is said, as its `Keep-Alive` field tells (RFC 2068
+    section 19.7.1.1), or `None`."""
+    found = _TIMEOUT.search(value)
+    return float(found[1]) if found else None
+
+
+def trailer_pieces(raw: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+    """The fields after a response's body that go on, serialised; none that frame or control (RFC 9110 section 6.5.1)."""
+    kept = [(name, value.strip(b" \t")) for name, value in raw if response_kinds[name] is Kind.KEEP]
+    return [piece for name, value in kept for piece in (name, b": ", value, b"\r\n")]

@@ -1,0 +1,21 @@
+"""Where our endpoints are, below the issuer: the one table that metadata, routes and documents go by."""
+
+from typing import Final
+
+TOKEN: Final = "/oauth/token"  # noqa: S105  a path
+AUTHORIZE: Final = "/oauth/authorize"
+REVOKE: Final = "/oauth/revoke"
+INTROSPECT: Final = "/oauth/introspect"
+LOGOUT: Final = "/oauth/logout"
+JWKS: Final = "/oauth/jwks"
+METADATA: Final = "/.well-known/oauth-authorization-server"
+
+ALL: Final = (TOKEN, AUTHORIZE, REVOKE, INTROSPECT, LOGOUT, JWKS, METADATA)
+
+MEMBERS: Final = {
+    AUTHORIZE: "authorization_endpoint",
+    TOKEN: "token_endpoint",
+    REVOKE: "revocation_endpoint",
+    INTROSPECT: "introspection_endpoint",
+}
+"""Which member of the metadata (RFC 8414 section 2) names which path."""

@@ -1,0 +1,51 @@
+"""Slow hashes, computed without holding up the event loop and without letting anybody burn the CPU.
+
+Each takes tens of milliseconds and up to 64 MiB. So they run one at a time in a thread. At most 16 wait, and at most 12 of
+these come from one address. The next attempt is answered with 429.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Final, TypeVar
+
+from sidecar.core.reasons import Reason, Refused
+
+_MOST: Final = 16
+_MOST_OF_ONE: Final = 12
+_T = TypeVar("_T")
+
+
+class SlowHashes:
+    """One thread, called `name`, and the queue before it. It outlives every change of the configuration. `close` ends it."""
+
+    def __init__(self, name: str) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._waiting: Counter[str] = Counter()
+
+    def __repr__(self) -> str:
+        return f"{self._waiting.total()} waiting"
+
+    async def run(self, check: Callable[..., _T], *arguments: object, peer: str, client_id: str | None = None) -> _T:
+        """What `check` returns or raises. `peer` is the address that asked. Raises `Refused(THROTTLED)`, as `client_id`, when
+        the queue has no place."""
+        with self._place(peer, client_id):
+            return await asyncio.get_running_loop().run_in_executor(self._thread, check, *arguments)
+
+    @contextmanager
+    def _place(self, peer: str, client_id: str | None) -> Iterator[None]:
+        if self._waiting[peer] >= _MOST_OF_ONE or self._waiting.total() >= _MOST:
+            raise Refused(Reason.THROTTLED, client_id=client_id)
+        self._waiting[peer] += 1
+        try:
+            yield
+        finally:
+            self._waiting[peer] -= 1
+            if not self._waiting[peer]:
+                del self._waiting[peer]
+
+    def close(self) -> None:
+        """End the thread; what waits is given up. Idempotent."""
+        self._thread.shutdown(wait=False, cancel_futures=True)

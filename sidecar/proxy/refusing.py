@@ -1,0 +1,46 @@
+"""How a refusal reaches the caller: reason, challenge, and whose token it was."""
+
+from typing import Final
+
+from sidecar.core.events import Decision
+from sidecar.core.reasons import Plane, Reason, Refused
+from sidecar.core.replies import Reply, refusal
+from sidecar.core.tokens import AccessToken
+from sidecar.proxy.exchange import Exchange
+from sidecar.proxy.rules import RequestRules
+
+_KEPT_OUT: Final = (Plane.PROTECTED, Plane.REQUEST)  # where a refusal says that nothing was let through
+
+
+def refuse(exchange: Exchange, refused: Refused) -> None:
+    """Answer a request with a refusal."""
+    reason = refused.reason
+    if exchange.decision is not Decision.LOCAL and reason.plane in _KEPT_OUT:
+        exchange.decision = Decision.REFUSED
+    exchange.client_id = refused.client_id or exchange.client_id
+    exchange.user = refused.user or exchange.user
+    exchange.refuse(reason, refused.detail, *_challenge(refused, exchange.rules.realm))
+
+
+def reply_to(refused: Refused, rules: RequestRules) -> Reply:
+    """The same as a value."""
+    headers = _challenge(refused, rules.realm)
+    return refusal(refused.reason, refused.detail, *headers, client_id=refused.client_id, user=refused.user)
+
+
+def refused_token(reason: Reason, token: AccessToken, detail: str | None = None) -> Refused:
+    """A refusal that names whose token it was."""
+    return Refused(reason, detail, client_id=token.client_id, user=token.user)
+
+
+def _challenge(refused: Refused, realm: str) -> list[tuple[str, str]]:
+    """`WWW-Authenticate` (RFC 6750 section 3): without an error code when no credential was sent."""
+    reason = refused.reason
+    if reason is Reason.METHOD_NOT_ALLOWED:
+        return [("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")]
+    if reason is Reason.MISSING_TOKEN:
+        return [("WWW-Authenticate", f'Bearer realm="{realm}"')]
+    if reason.error not in ("invalid_token", "insufficient_scope") and reason is not Reason.MULTIPLE_TOKENS:
+        return []
+    challenge = f'Bearer realm="{realm}", error="{reason.error}", error_description="{refused.detail}"'
+    return [("WWW-Authenticate", challenge)]

@@ -1,0 +1,101 @@
+"""The shape of the package: who may import whom, how large things are, and that each module has its tests."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.documents import ROOT
+from tests.support.structure import (
+    DOCUMENT,
+    MODULES,
+    circles,
+    classes,
+    drawn,
+    graph,
+    imports,
+    name_of,
+    of_ours,
+    room_of,
+)
+
+# What a room may import of ours, besides itself. An arrow never runs back up.
+ALLOWED = {
+    "": {"cli"},  # __main__ and the package's face
+    "cli": {"assembly", "config", "core", "demo", "ops", "runtime", "stores"},
+    "demo": {"config", "demo_api", "ops", "runtime"},
+    "demo_api": set(),
+    "runtime": {"assembly", "config", "core", "ops", "tls"},
+    "assembly": {"config", "core", "oauth", "ops", "proxy", "stores", "tls"},
+    "config": {"core", "tls"},
+    "oauth": {"core"},
+    "proxy": {"core"},
+    "stores": {"core"},
+    "ops": {"core"},
+    "tls": set(),
+    "core": set(),
+}
+# The rules know no sockets, clocks, files, randomness or loggers: what they may import besides each other.
+CORE_MAY_IMPORT = {
+    "argon2", "base64", "binascii", "collections", "contextlib", "cryptography", "dataclasses", "difflib", "enum", "functools", "hashlib",
+    "heapq", "hmac", "ipaddress", "itertools", "json", "jwt", "math", "re", "string", "typing", "unicodedata", "urllib.parse",
+}  # fmt: skip
+LONGEST_MODULE, LONGEST_CLASS, MOST_PARAMETERS = 400, 300, 8
+# Tests that need a real server are elsewhere; one line needs none.
+TESTED_BY = {
+    "__main__": "e2e/test_main_job.py",
+    "stores.memory": "contract/test_stores.py",
+    "stores.redis.store": "contract/test_stores.py",
+    "stores.redis.connection": "contract/test_lost_connections.py",
+    "stores.redis.feed": "contract/test_redis_feed.py",
+    "stores.redis.revocations": "contract/test_redis_losses.py",
+    "stores.redis.scripts": "contract/test_families.py",
+}
+
+
+def label(path: Path) -> str:
+    return name_of(path) or path.stem
+
+
+@pytest.mark.parametrize("path", MODULES, ids=label)
+def test_a_module_imports_only_what_its_room_may(path: Path) -> None:
+    name = name_of(path)
+    room = "" if name == "__main__" else room_of(name)
+    assert {room_of(other) for other in of_ours(path)} - {room, ""} <= ALLOWED[room]
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if room_of(name_of(path)) == "core"], ids=label)
+def test_core_imports_nothing_of_the_outside_world(path: Path) -> None:
+    foreign = {name for name in imports(path) if room_of(name) != "sidecar"}
+    modules = {name if name in sys.modules else name.rpartition(".")[0] or name for name in foreign}
+    assert {name for name in modules if not {name, room_of(name)} & CORE_MAY_IMPORT} == set()
+
+
+def test_there_is_no_circle() -> None:
+    """Imports for types count: they, too, make two modules one for whoever reads them."""
+    assert circles(graph()) == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=label)
+def test_modules_classes_and_constructors_are_small(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= LONGEST_MODULE
+    for node in classes(path):
+        assert (node.end_lineno or 0) - node.lineno < LONGEST_CLASS, node.name
+        for method in node.body:
+            if isinstance(method, ast.FunctionDef) and method.name == "__init__":
+                given = method.args
+                count = len(given.posonlyargs) + len(given.args) + len(given.kwonlyargs) - 1
+                assert count <= MOST_PARAMETERS, f"{node.name} takes {count}"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name != "__init__.py"], ids=label)
+def test_each_module_has_its_tests_at_the_mirrored_path(path: Path) -> None:
+    folder, _, leaf = name_of(path).rpartition(".")
+    mirrored = f"unit/{folder.replace('.', '/')}/test_{leaf}.py"
+    assert (ROOT / "tests" / TESTED_BY.get(name_of(path), mirrored)).is_file()
+
+
+def test_the_picture_in_the_documentation_is_that_of_today() -> None:
+    """Draw it anew with: python -m tests.support.structure"""
+    assert DOCUMENT.read_text() == drawn(DOCUMENT.read_text())
