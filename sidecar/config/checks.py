@@ -42,7 +42,7 @@ def _duplicates(document: dict[str, Any], where: str) -> list[Fault]:
     key, first = NAMED[where], dict[str, int]()
     faults = []
     for index, item in enumerate(entries(document, where)):
-        name = item.get(key) if isinstance(item, dict) else None
+        name = _get(item, key)
         if not isinstance(name, str):
             continue
         if name in first:
@@ -51,17 +51,21 @@ def _duplicates(document: dict[str, Any], where: str) -> list[Fault]:
     return faults
 
 
+def _get(entry: object, key: str) -> object:
+    return entry.get(key) if isinstance(entry, dict) else None
+
+
 def _users_named_like_clients(document: dict[str, Any]) -> list[Fault]:
     """The tokens of both would have the same `sub` (RFC 9700 section 4.15)."""
     users, clients = entries(document, "users"), entries(document, "clients")
-    ids = {client.get("client_id"): index for index, client in enumerate(clients) if isinstance(client, dict)}
+    ids = {name: index for index, client in enumerate(clients) if isinstance(name := _get(client, "client_id"), str)}
     return [
         Fault(
             f"users[{index}].username",
-            f"is the same as clients[{ids[user['username']]}].client_id: name one of them otherwise",
+            f"is the same as clients[{ids[name]}].client_id: name one of them otherwise",
         )
         for index, user in enumerate(users)
-        if isinstance(user, dict) and isinstance(user.get("username"), str) and user["username"] in ids
+        if isinstance(name := _get(user, "username"), str) and name in ids
     ]
 
 

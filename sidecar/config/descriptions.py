@@ -30,6 +30,8 @@ def describe(error: ErrorDetails, root: type[BaseModel]) -> Fault:
             return Fault(path, "must be a list")
         case kind if kind == FAULT:
             return Fault(path, error["msg"])
+        case "value_error" | "assertion_error":  # in the words of a library, which may quote the value
+            return Fault(path, "cannot be read")
         case _:
             return Fault(path, error["msg"][:1].lower() + error["msg"][1:])
 

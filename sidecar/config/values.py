@@ -18,12 +18,13 @@ from sidecar.core.http.fields import proxy_header_fault
 from sidecar.core.oauth.names import identifier_fault, role_fault, scope_fault
 
 _T = TypeVar("_T")
-_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_DURATION: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)(ms|s|m|h|d)")
 _DURATION_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _MOMENT: Final = re.compile(  # RFC 3339 section 5.6: always with its offset
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2}))?"
 )
-_SIZE: Final = re.compile(r"([0-9]+)(B|KiB|MiB|GiB)")
+_PORT: Final = re.compile(r"[0-9]{1,9}")
+_SIZE: Final = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)")
 _SIZE_UNITS: Final = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 FAULT: Final = "setting"
@@ -113,7 +114,7 @@ def parse_address(value: object) -> Address:
     host, _, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535 or (":" in host) != bracketed:
+    if not host or not _PORT.fullmatch(port) or int(port) > 65535 or (":" in host) != bracketed:
         raise invalid("write an address as HOST:PORT, such as 0.0.0.0:3030 or [::1]:3030")
     return Address(host, int(port))
 
@@ -148,9 +149,17 @@ def local_path(value: object, info: ValidationInfo) -> Path | None:
     return folder / value if isinstance(value, str) and value else None
 
 
+def is_there(path: Path | None, kind: Callable[[Path], bool]) -> bool:
+    """Whether the path names something of this `kind`: `Path.is_file`, `Path.is_dir`."""
+    try:
+        return path is not None and kind(path)
+    except OSError:  # a name that is too long, a folder that may not be looked into
+        return False
+
+
 def _local_file(value: object, info: ValidationInfo) -> Path:
     path = local_path(value, info)
-    if path is None or not path.is_file():
+    if path is None or not is_there(path, Path.is_file):
         raise invalid("is no file that can be read; a relative path is taken from the configuration's folder")
     return path
 

@@ -5,7 +5,7 @@ from sidecar.config.values import Address, ListenAddress, parse_address
 
 
 class Listen(Model):
-    """The public listener. With `proxy_protocol` each of the `trusted_proxies` begins a connection by saying whose it is."""
+    """The public listener. With `proxy_protocol` each of the `trusted_proxies` names the client first."""
 
     address: ListenAddress = Address("0.0.0.0", 3030)  # noqa: S104  the public listener
     proxy_protocol: bool = False

@@ -8,14 +8,14 @@ from pydantic import BeforeValidator, Field, ValidationInfo
 
 from sidecar.config.sections.model import Model
 from sidecar.config.templates import template_fault
-from sidecar.config.values import PositiveDuration, Text, at_most, checked_by, invalid, local_path
+from sidecar.config.values import PositiveDuration, Text, at_most, checked_by, invalid, is_there, local_path
 
 _ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 
 
 def _templates(value: object, info: ValidationInfo) -> Path:
     path = local_path(value, info)
-    if path is None or not path.is_dir():
+    if path is None or not is_there(path, Path.is_dir):
         raise invalid("is no folder; a relative path is taken from the configuration's folder")
     if message := template_fault(path):
         raise invalid(message)

@@ -33,7 +33,10 @@ class UpstreamTls(Model):
 def _upstream_url(value: object) -> str:
     if not isinstance(value, str):
         raise invalid("must be an address, or a list of them")
-    parts = urlsplit(value)
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        raise invalid("the host cannot be read") from None
     if parts.scheme == "unix":
         if parts.netloc or not parts.path:
             raise invalid("write a Unix socket with three slashes, such as unix:///run/api.sock")
