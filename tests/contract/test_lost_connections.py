@@ -304,7 +304,7 @@ async def wait_alone(server: Server, used: asyncio.Event) -> None:
 
 
 async def run_one(server: Server, used: asyncio.Event) -> None:
-    await server.run(lambda: server.redis.ping())
+    await server.run(server.redis.ping)
     used.set()
 
 
