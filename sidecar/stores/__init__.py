@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from sidecar.core.events import Listener
 from sidecar.core.ports import Store
 from sidecar.stores.memory import MemoryStore
+from sidecar.stores.redis.connection import Server
 from sidecar.stores.redis.store import RedisStore
 
 _BEATS: Final = 8  # in the time for which a view may be used: after a loss it is not confirmed for some of them
@@ -34,13 +35,11 @@ def open_store(
         return MemoryStore(clock=clock, emit=emit)
     if scheme in ("redis", "rediss", "unix"):
         return RedisStore(
-            url,
+            Server(url, timeout=timeout, renewed=renewed),
             prefix=prefix,
-            timeout=timeout,
             interval=min(max_staleness / _BEATS, _LONGEST_INTERVAL),
             clock=clock,
             monotonic=monotonic,
             emit=emit,
-            renewed=renewed,
         )
     raise ValueError("write memory://, redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///path/to/redis.sock")

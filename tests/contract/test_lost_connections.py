@@ -42,9 +42,8 @@ def run(request: pytest.FixtureRequest) -> Run:
     def start(url: str, main: Main) -> None:
         async def with_store() -> None:
             store = RedisStore(
-                url,
+                Server(url, timeout=5),
                 prefix="{test}",
-                timeout=5,
                 interval=0.2,
                 clock=time.time,
                 monotonic=time.monotonic,

@@ -13,6 +13,7 @@ import pytest
 from sidecar.core.events import Event, StoreChanged
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.revocations import RevocationView
+from sidecar.stores.redis.connection import Server
 from sidecar.stores.redis.store import RedisStore
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
@@ -36,15 +37,13 @@ class Node:
         self.events: list[Event] = []
         self.view = RevocationView(staleness)
         self.store = RedisStore(
-            url,
+            Server(url, timeout=0.5, renewed=renewed),
             prefix="{test}",
-            timeout=0.5,
             interval=min(staleness / 5, 1.0),
             clock=clock,
             monotonic=time.monotonic,
             emit=self.events.append,
             jitter=random.random,
-            renewed=renewed,
         )
         self.task = asyncio.get_running_loop().create_task(self.store.follow(self.view))
 

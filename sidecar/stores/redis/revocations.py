@@ -15,7 +15,8 @@ from sidecar.core.events import Listener, StoreNoted
 from sidecar.core.ports import StoreCondition, StoreUnavailable
 from sidecar.stores.redis import scripts
 from sidecar.stores.redis.connection import Server
-from sidecar.stores.redis.feed import Beat, Entries, RevocationFeed, Revocations, name_of
+from sidecar.stores.redis.feed import RevocationFeed, name_of
+from sidecar.stores.redis.source import Beat, Entries, Revocations
 
 STREAM_LENGTH: Final = 10_000
 _CHUNK: Final = 500

@@ -45,19 +45,17 @@ class RedisStore:
 
     def __init__(
         self,
-        url: str,
+        server: Server,
         *,
         prefix: str,
-        timeout: float,
         interval: float,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
         emit: Listener,
         jitter: Callable[[], float] = random.random,
-        renewed: Callable[[], str] | None = None,
     ) -> None:
         self._prefix = prefix
-        self._server = Server(url, timeout=timeout, renewed=renewed)
+        self._server = server
         self._redis = self._server.redis
         self.revocations = RedisRevocations(
             self._server,
