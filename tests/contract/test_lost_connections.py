@@ -5,6 +5,7 @@ On both event loops: they say differently that a connection is gone.
 
 import asyncio
 import contextlib
+import gc
 import socket
 import subprocess
 import threading
@@ -20,6 +21,7 @@ from sidecar.core.oauth.refresh_tokens import Access, Family, Rotation
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.revocations import RevocationView
 from sidecar.core.throttling import Rate
+from sidecar.stores.redis.connection import Server
 from sidecar.stores.redis.store import RedisStore
 from tests.support.redis import RedisServer, free_port
 from tests.support.relay import Relay
@@ -293,6 +295,55 @@ def test_the_feed_lives_through_resets(run: Run, relay: Relay, redis_server: Red
         assert following.cancelled()
 
     run(url_of(relay), main)
+
+
+async def wait_alone(server: Server, used: asyncio.Event) -> None:
+    async with server.alone(5) as command:
+        await command(lambda redis: redis.ping())
+        used.set()
+
+
+async def run_one(server: Server, used: asyncio.Event) -> None:
+    await server.run(server.redis.ping)
+    used.set()
+
+
+async def warm_up(server: Server, used: asyncio.Event) -> None:
+    await server.warm()
+    used.set()
+
+
+@pytest.mark.parametrize("work", [wait_alone, run_one, warm_up])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_cancellation_at_any_step_of_the_loop_leaves_no_connection_open(
+    run: Run, redis_server: RedisServer, work: Callable[[Server, asyncio.Event], Coroutine[Any, Any, None]], begun: bool
+) -> None:
+    """`begun`: the steps are counted from the command's answer, through the closing; else from the start, through the opening."""
+
+    async def main(_: RedisStore) -> None:
+        loop = asyncio.get_running_loop()
+        for steps in range(40):
+            server, used = Server(redis_server.url, timeout=5), asyncio.Event()
+
+            async def whole(server: Server = server, used: asyncio.Event = used) -> None:
+                try:
+                    await work(server, used)
+                finally:
+                    await server.close()
+
+            task = loop.create_task(whole())
+            if begun:
+                await asyncio.wait_for(used.wait(), 10)
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task], timeout=10)
+            assert task.done()
+            await server.close()
+        del server, task, whole
+        gc.collect()  # an unclosed connection would be a ResourceWarning, which is an error
+
+    run(redis_server.url, main)
 
 
 def test_scores_and_names_that_cannot_be_read_are_remembered_for_good(run: Run, redis_server: RedisServer) -> None:

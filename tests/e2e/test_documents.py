@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 import pytest
 
-from sidecar.cli.commands import main
+from sidecar.cli import main
 from sidecar.core.tokens import FUTURE_TOLERANCE
 from tests.support.assertions import ed_pair, parameters, sign
 from tests.support.documents import ROOT, blocks, documents, prompts, steps, unrunnable

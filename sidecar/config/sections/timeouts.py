@@ -5,7 +5,7 @@ from sidecar.config.values import PositiveDuration
 
 
 class Timeouts(Model):
-    """How long the sidecar waits: for clients (`request_header`, `idle`), for the API (`connect`, `response`, `stream`)."""
+    """How long the sidecar waits for clients (`request_header`, `idle`) and upstream (`connect`, `response`, `stream`)."""
 
     request_header: PositiveDuration = 10.0
     idle: PositiveDuration = 75.0

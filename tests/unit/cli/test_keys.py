@@ -9,7 +9,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from sidecar.assembly.keys import key_ring
-from sidecar.cli.commands import main
+from sidecar.cli import main
 from sidecar.config.load import load
 from sidecar.core.jose.keys import ASYMMETRIC, SECRET_BYTES, SYMMETRIC
 from tests.support.keys import PEMS, public_pem

@@ -1,8 +1,9 @@
 """runtime.signals: what ends a process, and what never does."""
 
 import asyncio
-import os
+import logging
 import signal
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -14,11 +15,29 @@ ALL = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGU
 
 
 @pytest.fixture(autouse=True)
+def log_that_is_heard(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test before may have begun to write logs in its own way."""
+    logger = logging.getLogger("sidecar")
+    monkeypatch.setattr(logger, "propagate", False)
+    monkeypatch.setattr(logger, "handlers", [caplog.handler])
+    monkeypatch.setattr(logger, "disabled", False)
+    caplog.set_level(logging.INFO, "sidecar")
+
+
+@pytest.fixture(autouse=True)
 def handlers_as_they_were() -> Iterator[None]:
+    """As of a process that has just begun, whatever a test before did to this one."""
     before = {number: signal.getsignal(number) for number in ALL}
+    for number in ALL:
+        signal.signal(number, lambda *_: None)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+def send(number: signal.Signals) -> None:
+    """To the main thread: another thread, which a test before has left, would take it while the main thread blocks it."""
+    signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -26,7 +45,7 @@ async def test_a_process_that_is_told_to_go_hears_it_each_time(number: signal.Si
     heard: list[int] = []
     signals.heed(lambda: heard.append(1))
     for count in (1, 2):
-        os.kill(os.getpid(), number)
+        send(number)
         await asyncio.sleep(0)
         assert len(heard) == count
 
@@ -37,7 +56,7 @@ async def test_what_would_kill_by_accident_is_logged_and_ignored(
 ) -> None:
     stopped: list[int] = []
     signals.begin()
-    os.kill(os.getpid(), number)  # waits until the process can say so
+    send(number)  # waits until the process can say so
     assert not caplog.records
     signals.heed(lambda: stopped.append(1))
     await eventually(lambda: bool(caplog.records))
@@ -56,7 +75,7 @@ async def test_what_is_ignored_from_the_start_stays_so() -> None:
 def test_before_it_serves_a_process_leaves_at_once() -> None:
     signals.begin()
     with pytest.raises(SystemExit) as caught:
-        os.kill(os.getpid(), signal.SIGTERM)
+        send(signal.SIGTERM)
     assert caught.value.code == 0
 
 
@@ -71,4 +90,4 @@ def test_a_child_inherits_that_signals_wait() -> None:
 def test_nothing_kills_a_process_on_its_last_steps() -> None:
     signals.end()
     for number in ALL:
-        os.kill(os.getpid(), number)
+        send(number)
