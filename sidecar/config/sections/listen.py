@@ -12,6 +12,7 @@ class Listen(Model):
 
 
 def read_listen(value: object) -> object:
+    """The section of an address that stands alone, `listen: 0.0.0.0:3030`; anything else as it is."""
     return Listen(address=parse_address(value)) if isinstance(value, str) else value
 
 
