@@ -37,7 +37,11 @@ NOT_TYPED: Final = {
     "SECRET=$(kubectl get secret orders-api-sidecar": CLUSTER,
     "TOKEN=$(curl -s localhost:8080/oauth/token": CLUSTER,
     "curl -i localhost:8080/orders": CLUSTER,
+    "make help  ": OURS,
+    "make unit  ": OURS,
     "make test  ": OURS,
+    ".venv/bin/pytest tests/unit/proxy/test_gateway.py": OURS,
+    ".venv/bin/pytest tests/e2e/test_routes.py -k scope": OURS,
     "make test-faults  ": OURS,
     "make lint  ": OURS,
     "make format": OURS,
@@ -79,7 +83,7 @@ def test_blocks_say_what_they_are() -> None:
     for name in documents():
         if name.endswith(".md"):
             found = blocks(text_of(name))
-            assert {language for language, _ in found} <= {"", "console", "sh", "yaml", "promql"}, name
+            assert {language for language, _ in found} <= {"", "console", "sh", "yaml", "promql", "mermaid"}, name
             assert not [text for _, text in found if re.search(r"^\$ .* &\n(?=.)(?!\$ .* &$)", text, re.MULTILINE)], (
                 name
             )
