@@ -21,7 +21,7 @@ from sidecar.ops.key_watch import KeyWatch
 from sidecar.ops.logs import AccessLog, RequestLines, json_stream, lines_dropped
 from sidecar.ops.metrics import Gauges, Metrics
 from sidecar.proxy.client.acceptor import Acceptor
-from sidecar.proxy.client.connections import Listener
+from sidecar.proxy.client.connections import ClientConnections
 from sidecar.proxy.exchange import Exchange, Services
 from sidecar.proxy.forwarding import Upgrades
 from sidecar.proxy.gateway import Gateway
@@ -110,7 +110,7 @@ class App:
             settings.compat == "tapdata",
             log_failure,
         )
-        self.listener = Listener(
+        self.listener = ClientConnections(
             self.gateway,
             partial(Exchange, services),
             services,

@@ -338,13 +338,13 @@ class Exchange:
         if not self.ended:
             self._end()
 
-    def lapse(self, reason: Reason) -> None:
+    def end_early(self, reason: Reason) -> None:
         """The token that admitted this ended while bytes were flowing."""
         if self.ended:
             return
         self.reason = reason
         if self.tunnel is not None:
-            self.tunnel.lapse(reason, self._services.monotonic())
+            self.tunnel.end_early(reason, self._services.monotonic())
         elif self._head_written:
             self._abort()
         else:

@@ -16,7 +16,7 @@ from aiohttp import HttpVersion11
 from sidecar.core.admission import VerifiedToken, objection
 from sidecar.core.events import Decision
 from sidecar.core.http import credentials
-from sidecar.core.http.paths import Target, split_target
+from sidecar.core.http.paths import RequestTarget, split_target
 from sidecar.core.http.request_headers import RequestHeaders, read_request_headers
 from sidecar.core.policy import Access, Route
 from sidecar.core.reasons import Reason, Refused
@@ -151,7 +151,7 @@ class Gateway:
         return routed
 
     def _read_headers(
-        self, exchange: Exchange, rules: RequestRules, target: Target, *, strip: bool = True
+        self, exchange: Exchange, rules: RequestRules, target: RequestTarget, *, strip: bool = True
     ) -> RequestHeaders:
         message, memo = exchange.message, exchange.connection.memo
         plain = strip and target.authority is None
@@ -175,7 +175,9 @@ class Gateway:
         exchange.trailer_names = headers.trailers
         return headers
 
-    def _check_method(self, exchange: Exchange, rules: RequestRules, target: Target, headers: RequestHeaders) -> None:
+    def _check_method(
+        self, exchange: Exchange, rules: RequestRules, target: RequestTarget, headers: RequestHeaders
+    ) -> None:
         """Raises `Refused` when a header asks for a method that another rule holds for."""
         if not rules.policy.decides_alike(exchange.message.method, headers.methods, target.path):
             raise Refused(Reason.AMBIGUOUS_METHOD)
@@ -251,7 +253,9 @@ class Gateway:
 
     # Routes that need no token.
 
-    def _forward_public(self, exchange: Exchange, rules: RequestRules, target: Target, headers: RequestHeaders) -> None:
+    def _forward_public(
+        self, exchange: Exchange, rules: RequestRules, target: RequestTarget, headers: RequestHeaders
+    ) -> None:
         """Nobody is identified. A token of ours is taken away all the same; what is not ours is the API's business."""
         if body_may_hold_token(exchange.message, rules, headers) and not body_streams(
             exchange.message, exchange.payload, rules
@@ -261,7 +265,12 @@ class Gateway:
             self._forward_without_ours(exchange, rules, target, headers, None)
 
     def _forward_without_ours(
-        self, exchange: Exchange, rules: RequestRules, target: Target, headers: RequestHeaders, body: bytes | None
+        self,
+        exchange: Exchange,
+        rules: RequestRules,
+        target: RequestTarget,
+        headers: RequestHeaders,
+        body: bytes | None,
     ) -> None:
         ours = rules.tokens.recognises
         found = credentials.from_pairs(target.query or "")
@@ -315,7 +324,7 @@ class Gateway:
 
     # What flows for long.
 
-    def lapsed(self, exchange: RequestInProgress) -> Reason | None:
+    def recheck(self, exchange: RequestInProgress) -> Reason | None:
         """Why a request that was admitted would be refused now, by the rules that are in force now. A store that is out of
         reach ends nothing that flows: what it was last known to hold is still obeyed."""
         verified, rules = exchange.verified, self._rules
@@ -333,7 +342,7 @@ class Gateway:
     # Helpers.
 
 
-def _read_target(exchange: Exchange) -> Target:
+def _read_target(exchange: Exchange) -> RequestTarget:
     message = exchange.message
     if message.method == "CONNECT":
         raise Refused(Reason.METHOD_NOT_ALLOWED, "This is not a forward proxy.")
@@ -357,7 +366,7 @@ def _remember(exchange: Exchange, routed: Routed, headers: RequestHeaders, read:
     memo.token, memo.unusable = (read, None) if isinstance(read, VerifiedToken) else (None, read)
 
 
-def _closed(exchange: Exchange, rules: RequestRules, target: Target, headers: RequestHeaders) -> Refused:
+def _closed(exchange: Exchange, rules: RequestRules, target: RequestTarget, headers: RequestHeaders) -> Refused:
     """The refusal of a closed route, which says whose token came along as far as the signature is good."""
     reason = Reason.DENIED_BY_ROUTE
     try:

@@ -24,7 +24,7 @@ from sidecar.core.http.response_headers import ResponseHeaders
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import Reply
 from sidecar.proxy.limits import ClientLimits, ClientTimeouts, PoolLimits, UpstreamTimeouts
-from sidecar.proxy.request import Memo
+from sidecar.proxy.request import HeadMemo
 
 WholeResponse = tuple[int, bytes, bytes]
 """A response: its status, its status line and fields as they go on, and its body. One is made per request: a named tuple would
@@ -58,7 +58,7 @@ class RequestPlaces(Protocol):
 class ClientLink(Protocol):
     """The connection that a request came on, as its exchange and its tunnel see it. See `client.connection`."""
 
-    memo: Memo
+    memo: HeadMemo
     peer: str
     trusted: bool
     scheme: str
@@ -144,7 +144,7 @@ class RequestInProgress(Protocol):
     def give_up(self, reason: Reason) -> None:
         """End it without the upstream's answer, of which nothing was passed on yet."""
 
-    def lapse(self, reason: Reason) -> None:
+    def end_early(self, reason: Reason) -> None:
         """The token that admitted the request has ended."""
 
 
@@ -161,7 +161,7 @@ class RequestHandler(Protocol[E_contra]):
     def turn_away(self, exchange: E_contra) -> None:
         """Refuse a request because there are too many."""
 
-    def lapsed(self, exchange: RequestInProgress) -> Reason | None:
+    def recheck(self, exchange: RequestInProgress) -> Reason | None:
         """Why a request that was admitted would be refused now."""
 
 

@@ -27,7 +27,7 @@ def declared_length(message: RawRequestMessage) -> int | None:
     return int(digits.lstrip("0") or "0") if digits else 0  # Python counts zeros against what it reads of a number
 
 
-class Memo:
+class HeadMemo:
     """What was read of the last header section of a connection, by which rules: most clients repeat themselves. Nothing that
     was decided is kept here."""
 

@@ -204,7 +204,7 @@ class Tunnel:
         self._client.abort()
         self._exchange.tunnel_ended()
 
-    def lapse(self, reason: Reason, now: float) -> None:
+    def end_early(self, reason: Reason, now: float) -> None:
         """The token has ended."""
         self.end(POLICY_VIOLATION, f"token {reason.word}", now)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
-from sidecar.core.events import Listener
+from sidecar.core.events import EventHandler
 from sidecar.core.ports import Store
 from sidecar.stores.memory import MemoryStore
 from sidecar.stores.redis.connection import Server
@@ -22,7 +22,7 @@ def open_store(
     max_staleness: float,
     clock: Callable[[], float],
     monotonic: Callable[[], float],
-    emit: Listener,
+    emit: EventHandler,
     renewed: Callable[[], str] | None = None,
 ) -> Store:
     """The store that `url` names; nothing is connected yet. Raises `ValueError` for an address that cannot be read.

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 import uvloop
 
-from sidecar.core.oauth.refresh_tokens import Access, Family, Rotation
+from sidecar.core.oauth.refresh_tokens import Family, FamilyAccess, Rotation
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.revocations import RevocationView
 from sidecar.core.throttling import Rate
@@ -99,7 +99,7 @@ def all_heard(store: RedisStore) -> bool:
 
 
 def rotation(number: int) -> Rotation:
-    return Rotation("c", f"first{number}", f"second{number}", (), Access(f"b{number}", FUTURE), 10, 100)
+    return Rotation("c", f"first{number}", f"second{number}", (), FamilyAccess(f"b{number}", FUTURE), 10, 100)
 
 
 # What must not be done twice, and its good answer.
@@ -108,7 +108,7 @@ ONCE: dict[str, Callable[[RedisStore, int], Awaitable[object]]] = {
     "put": lambda store, n: store.put(f"put:{n}", "x", 60),
     "take": lambda store, n: store.take(f"kept:{n}"),
     "spend": lambda store, n: store.spend([(f"budget:{n}", Rate(2, 60))]),
-    "open_family": lambda store, n: store.open_family(f"new{n}", FAMILY, f"cur{n}", Access(f"a{n}", FUTURE), 100),
+    "open_family": lambda store, n: store.open_family(f"new{n}", FAMILY, f"cur{n}", FamilyAccess(f"a{n}", FUTURE), 100),
     "rotate": lambda store, n: store.rotate(f"old{n}", rotation(n)),
     "end_family": lambda store, n: store.end_family(f"other{n}", forbid=60),
 }
@@ -126,7 +126,9 @@ AGAIN: dict[str, Callable[[RedisStore, int], Awaitable[object]]] = {
 async def prepare(store: RedisStore, count: int) -> None:
     for number in range(count):
         await store.put(f"kept:{number}", f"value{number}", 60)
-        assert await store.open_family(f"old{number}", FAMILY, f"first{number}", Access(f"a{number}", FUTURE), 100)
+        assert await store.open_family(
+            f"old{number}", FAMILY, f"first{number}", FamilyAccess(f"a{number}", FUTURE), 100
+        )
     await store.revocations.beat(b"")  # every script that is used below is known to the server
     await store.revoke("known", FUTURE)
     await store.spend([("budget:known", Rate(2, 60))])

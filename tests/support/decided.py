@@ -21,7 +21,7 @@ from sidecar.core.revocations import RevocationView
 from sidecar.core.tokens import TokenRules
 from sidecar.proxy.forwarding import Upgrades
 from sidecar.proxy.gateway import Gateway
-from sidecar.proxy.request import Memo
+from sidecar.proxy.request import HeadMemo
 from sidecar.proxy.rules import CredentialRules, HostRules, RequestRules
 from sidecar.proxy.token_cache import Lookups, TokenCache
 
@@ -64,7 +64,7 @@ class Connection:
     """A client connection at `peer` on which one request after the other comes."""
 
     def __init__(self, peer: str = "10.0.0.1") -> None:
-        self.memo = Memo()
+        self.memo = HeadMemo()
         self.peer = peer
         self.trusted = False
         self.scheme = "http"

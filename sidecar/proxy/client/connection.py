@@ -25,7 +25,7 @@ from sidecar.proxy.client.reader import RequestReader, Unreadable
 from sidecar.proxy.client.sending import SendingSide, address_of, unread
 from sidecar.proxy.client.states import TRANSITIONS, IllegalTransition, State
 from sidecar.proxy.ports import ConnectionManager, RequestInProgress, TunnelEnd
-from sidecar.proxy.request import Memo
+from sidecar.proxy.request import HeadMemo
 from sidecar.proxy.wire import encode_reply
 
 _QUIET: Final = 1.0  # seconds; who was silent for as long is not expected to ask just now
@@ -52,7 +52,7 @@ class ClientConnection(SendingSide):
         self.state = State.ARRIVING
         self.exchange: RequestInProgress | None = None
         self.tunnel: TunnelEnd | None = None
-        self.memo = Memo()
+        self.memo = HeadMemo()
         self.peer = ""
         self.introduced = ""  # the address of the client, where a proxy that only carries bytes has told it
         self.trusted = False

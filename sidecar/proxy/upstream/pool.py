@@ -28,7 +28,7 @@ from sidecar.proxy.limits import PoolLimits, UpstreamTimeouts
 from sidecar.proxy.ports import ResponseSink
 from sidecar.proxy.upstream.connection import UpstreamConnection
 from sidecar.proxy.upstream.faults import unreachable
-from sidecar.proxy.upstream.shapes import Shapes
+from sidecar.proxy.upstream.shapes import ResponseShapes
 
 _FAILURES: Final = 3  # improper answers in a row before an upstream is passed over
 _PASSED_OVER: Final = (1.0, 30.0)  # seconds: at first, at most
@@ -91,7 +91,7 @@ class UpstreamPool:
         self.monotonic = monotonic
         # With `each_its_host` a request says `UPSTREAM_HOST` where its connection puts the name of its upstream.
         self.hosts: Sequence[bytes] = [authority_of(url) if each_its_host else b"" for url in urls]
-        self.shapes = Shapes(limits.idle)
+        self.shapes = ResponseShapes(limits.idle)
         self.connections: set[UpstreamConnection] = set()  # that can carry an exchange, or do
         self._closing: dict[UpstreamConnection, float] = {}  # and since when, the oldest first
         self.limits = limits

@@ -30,7 +30,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, Final
 
-from sidecar.core.events import Listener, StoreChanged, StoreNoted
+from sidecar.core.events import EventHandler, StoreChanged, StoreNoted
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.revocations import RevocationView
 from sidecar.stores.redis.source import Beat, Entries, Revocations, Source
@@ -63,7 +63,7 @@ class RevocationFeed:
         interval: float,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
-        emit: Listener,
+        emit: EventHandler,
         jitter: Callable[[], float],
     ) -> None:
         self._source = source

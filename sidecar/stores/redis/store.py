@@ -19,12 +19,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from sidecar.core.events import Listener
+from sidecar.core.events import EventHandler
 from sidecar.core.oauth.refresh_tokens import (
     MOST_UNUSED,
-    Access,
     Ended,
     Family,
+    FamilyAccess,
     FamilyState,
     Outcome,
     Rotated,
@@ -51,7 +51,7 @@ class RedisStore:
         interval: float,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
-        emit: Listener,
+        emit: EventHandler,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._prefix = prefix
@@ -132,7 +132,7 @@ class RedisStore:
     def _key(self, key: str) -> str:
         return f"{self._prefix}:{key}"
 
-    async def open_family(self, key: str, family: Family, current: str, access: Access, idle: int) -> bool:
+    async def open_family(self, key: str, family: Family, current: str, access: FamilyAccess, idle: int) -> bool:
         args: list[str | int | float] = [
             *self._beginning(key, ended=self._cut_off(family)),
             family.client_id,

@@ -10,7 +10,7 @@ import pytest
 from sidecar.assembly.clients import client_registry, throttle
 from sidecar.assembly.keys import token_rules
 from sidecar.assembly.living import living
-from sidecar.assembly.people import People, people
+from sidecar.assembly.people import UserPages, people
 from sidecar.config.settings import Settings
 from sidecar.core.oauth import endpoint_paths
 from sidecar.core.oauth.users import hash_password
@@ -22,7 +22,7 @@ from tests.support.process import configuration
 
 
 @pytest.fixture
-def made() -> Iterator[People]:
+def made() -> Iterator[UserPages]:
     users = [
         {"username": "anna", "password_hash": hash_password("correct horse"), "roles": ["clerk"]},
         {"username": "gone", "password_hash": hash_password("correct horse"), "disabled": True},
@@ -37,7 +37,7 @@ def made() -> Iterator[People]:
         yield people(settings, client_registry(settings.clients), token_rules(settings.tokens), parts, failures)
 
 
-def test_users_are_taken_over_and_a_disabled_one_is_not_found(made: People) -> None:
+def test_users_are_taken_over_and_a_disabled_one_is_not_found(made: UserPages) -> None:
     anna = made.users.find("anna")
     assert anna
     assert anna.roles == ("clerk",)
@@ -45,7 +45,7 @@ def test_users_are_taken_over_and_a_disabled_one_is_not_found(made: People) -> N
     assert made.users.name("gone") == "gone"  # for the log
 
 
-def test_there_is_a_login_and_a_logout_page(made: People) -> None:
+def test_there_is_a_login_and_a_logout_page(made: UserPages) -> None:
     assert set(made.endpoints) == {endpoint_paths.AUTHORIZE, endpoint_paths.LOGOUT}
     request = EndpointRequest("GET", endpoint_paths.LOGOUT, "", (), b"", "peer")
     reply = asyncio.run(made.endpoints[endpoint_paths.LOGOUT](request))  # type: ignore[arg-type]

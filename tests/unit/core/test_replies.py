@@ -11,10 +11,10 @@ from sidecar.core.replies import (
     EndpointRequest,
     Reply,
     json_reply,
-    later,
     refusal,
     shown_word,
     with_fields,
+    with_retry_after,
     without_code,
 )  # fmt: skip
 
@@ -53,8 +53,8 @@ def test_json_is_never_kept_by_a_cache() -> None:
 
 def test_a_time_to_try_again_replaces_the_one_that_was_there() -> None:
     reply = refusal(Reason.THROTTLED)
-    assert later(reply, None) is reply
-    assert [value for name, value in later(reply, 42).headers if name == "Retry-After"] == ["42"]
+    assert with_retry_after(reply, None) is reply
+    assert [value for name, value in with_retry_after(reply, 42).headers if name == "Retry-After"] == ["42"]
 
 
 def test_fields_are_added_once() -> None:

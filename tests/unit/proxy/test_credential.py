@@ -3,7 +3,7 @@
 import pytest
 from aiohttp.streams import StreamReader
 
-from sidecar.core.http.paths import Target
+from sidecar.core.http.paths import RequestTarget
 from sidecar.core.http.request_headers import RequestHeaders, read_request_headers
 from sidecar.core.reasons import Reason, Refused
 from sidecar.proxy.credential import (
@@ -53,7 +53,7 @@ ALL = ("bearer", "header", "query", "body")
 def test_the_token_of_a_head(
     places: tuple[str, ...], fields: list[tuple[str, str]], query: str | None, found: Credential
 ) -> None:
-    assert find_credential(looking(*places), Target("/x", query, None), headers(*fields)) == found
+    assert find_credential(looking(*places), RequestTarget("/x", query, None), headers(*fields)) == found
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_the_token_of_a_head(
 def test_two_different_tokens_are_refused(fields: list[tuple[str, str]], query: str | None) -> None:
     """RFC 6750 section 2."""
     with pytest.raises(Refused) as caught:
-        find_credential(looking(*ALL), Target("/x", query, None), headers(*fields))
+        find_credential(looking(*ALL), RequestTarget("/x", query, None), headers(*fields))
     assert caught.value.reason is Reason.MULTIPLE_TOKENS
 
 

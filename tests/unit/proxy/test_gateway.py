@@ -137,14 +137,14 @@ async def test_a_defect_of_ours_admits_nothing(world: World) -> None:
 
 async def test_what_flows_is_judged_by_the_rules_in_force(world: World) -> None:
     noted = world.handle(ask("/x", token()))
-    assert world.gateway.lapsed(noted) is None  # type: ignore[arg-type]
+    assert world.gateway.recheck(noted) is None  # type: ignore[arg-type]
     world.view._confirmed = -100.0
-    assert world.gateway.lapsed(noted) is None  # type: ignore[arg-type]  # the store is away
+    assert world.gateway.recheck(noted) is None  # type: ignore[arg-type]  # the store is away
     world.gateway.use(rules(Route("/x", scope=frozenset({"b"}))))
-    assert world.gateway.lapsed(noted) is Reason.INSUFFICIENT_SCOPE  # type: ignore[arg-type]
+    assert world.gateway.recheck(noted) is Reason.INSUFFICIENT_SCOPE  # type: ignore[arg-type]
     world.gateway.use(rules(Route("/x", access=Access.DENY)))
-    assert world.gateway.lapsed(noted) is Reason.DENIED_BY_ROUTE  # type: ignore[arg-type]
-    assert world.gateway.lapsed(world.handle(ask("/open/x"))) is None  # type: ignore[arg-type]
+    assert world.gateway.recheck(noted) is Reason.DENIED_BY_ROUTE  # type: ignore[arg-type]
+    assert world.gateway.recheck(world.handle(ask("/open/x"))) is None  # type: ignore[arg-type]
 
 
 async def test_too_many_requests_are_turned_away_but_preflights_are_answered(world: World) -> None:

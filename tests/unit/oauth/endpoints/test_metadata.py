@@ -11,7 +11,7 @@ from sidecar.core.jose.keys import KeyRing, SigningKey, Window
 from sidecar.core.oauth.clients import Client
 from sidecar.core.oauth.secrets import hash_secret, parse_secret_hash
 from sidecar.core.replies import EndpointRequest, Reply
-from sidecar.oauth.endpoints.metadata import MAX_AGE, PublicDocument, jwks, metadata, offer
+from sidecar.oauth.endpoints.metadata import MAX_AGE, PublicDocument, capabilities, jwks, metadata
 from tests.support.keys import PEMS, public_pem
 
 HS = SigningKey.hmac("h", "HS256", "canary-" * 10)
@@ -37,7 +37,7 @@ KEYED = client(
 
 
 def described(*clients: Client, paths: Any = (TOKEN, REVOKE, JWKS), issuer: str = "https://i", ring: Any = None) -> dict[str, Any]:  # fmt: skip
-    return metadata(issuer, offer(clients, GRANTS, paths), paths, ring or KeyRing([HS]))
+    return metadata(issuer, capabilities(clients, GRANTS, paths), paths, ring or KeyRing([HS]))
 
 
 def test_the_metadata_of_a_small_server() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.core.oauth.users import User
 from sidecar.core.replies import EndpointRequest
-from sidecar.oauth.login.sessions import Sessions, form_token, is_form_token
+from sidecar.oauth.login.sessions import Sessions, csrf_token, is_csrf_token
 from sidecar.stores.memory import MemoryStore
 
 COOKIE, OTHER = "a" * 43, "b" * 43
@@ -100,8 +100,8 @@ async def test_another_password_ends_the_sessions_of_the_old_one() -> None:
 
 
 def test_a_forms_token_is_of_one_cookie_and_one_page() -> None:
-    token = form_token(COOKIE, "/a?b")
-    assert is_form_token(token, COOKIE, "/a?b")
+    token = csrf_token(COOKIE, "/a?b")
+    assert is_csrf_token(token, COOKIE, "/a?b")
     for other in (
         (token, OTHER, "/a?b"),
         (token, COOKIE, "/a?c"),
@@ -109,5 +109,5 @@ def test_a_forms_token_is_of_one_cookie_and_one_page() -> None:
         ("", COOKIE, "/a?b"),
         ("é\ud800", COOKIE, "/a?b"),
     ):
-        assert not is_form_token(*other)
+        assert not is_csrf_token(*other)
     assert COOKIE not in token
