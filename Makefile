@@ -6,11 +6,17 @@ PIP := $(BIN)/pip --disable-pip-version-check
 RUNS := $(VENV)/.runs
 STAMP := $(VENV)/.installed
 
-.PHONY: run test test-faults test-nightly lint format bench clean
+.PHONY: help unit run test test-faults test-nightly lint format bench clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
 
 run: $(RUNS)  ## the demo: a token in, an admitted request through, a revoked one refused; ARGS="--check" and the like go on
 	@echo "starting the demo"
 	@$(BIN)/sidecar demo $(ARGS)
+
+unit: $(STAMP)  ## the unit tests alone: no service, no download
+	$(BIN)/pytest -q tests/unit
 
 test: $(STAMP) system  ## every test but the slow faults, with the coverage gate
 	rm -f .coverage .coverage.*

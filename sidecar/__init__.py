@@ -1,28 +1,23 @@
 """auth-sidecar: OAuth 2.0 in front of an API server that knows nothing of it.
 
-The map. A request enters at the top and the arrows are the only imports allowed::
+The map. Each folder is a room, and imports only run downwards (`docs/architecture.md` has the picture, which a test draws)::
 
-    cli ──► supervisor ──► server ──► app ──► oauth   proxy   stores   ops ──► core
-                                       └────► settings ─────────────────────────▲
+    cli, demo       what a person runs
+    runtime         the processes: a worker, the parent of several, their sockets and signals
+    assembly        builds the parts of a worker from the settings and joins them
+    config          the YAML file as frozen values
+    oauth           the endpoints of the authorization server: a `core.replies.EndpointRequest` in, a `Reply` out
+    proxy           the data path: bytes of a request in, a decision, bytes to the upstream and back
+    stores          what outlives a request: in memory, or in Redis
+    ops             what an operator sees: metrics, logs, the admin endpoints
+    tls             TLS contexts, and the watch on certificate files
+    core            the rules: no sockets, clock, logging or YAML; time and randomness are passed in
 
-- `core`      rules only: no sockets, clock, logging, YAML. `now` is an argument, randomness is passed in.
-- `oauth`     the authorization server's endpoints: a `core.replies.EndpointRequest` in, a `Reply` out.
-- `proxy`     the data path: `connection` parses requests, `gateway` decides (its `handle` reads as the list of phases),
-              `exchange` and `upstream` carry bytes.
-- `stores`    what outlives a request (revocations, refresh families, codes, sessions, counts): `memory` and `redis`, one
-              contract.
-- `ops`       listeners to `core.events`: metrics, logs; and the admin endpoints.
-- `settings`  the YAML file as frozen models; `yamlfile` reads it, `references` tells what nothing filled in, `tls` makes the
-              contexts that it asks for, `templates` looks at the operator's pages.
-- `app`       the composition root: settings in, wired parts out; `people` is the part of it for users and their pages.
-- `listening` the sockets that listen: how one begins and ends.
-- `signals`   what signals do; `ending` sees to it that a process which was told to go is gone in time.
-- `server`    one worker process: listeners, readiness, drain.
-- `supervisor` the parent of several workers.
-- `cli`, `demo` what a person runs.
+`oauth`, `proxy`, `stores` and `ops` do not import each other: `assembly` joins them. A test holds this
+(`tests/unit/test_architecture.py`).
 
-`oauth`, `proxy`, `stores` and `ops` do not import each other; `tests/unit/test_layers.py` walks the imports and holds
-this rule.
+Where to begin: `core.admission` is the rule that admits a request, `proxy.gateway` the phases that lead to it, `core.reasons`
+every reason why a request is refused, `assembly.snapshot` all that a request is decided by.
 """
 
 __version__ = "0.1.0"

@@ -1,6 +1,6 @@
 """`python -m sidecar`."""
 
-from sidecar.cli.commands import main
+from sidecar.cli import main
 
 if __name__ == "__main__":
     main()

@@ -10,7 +10,7 @@ import socket
 import sys
 
 from benchmarks.generators.wire import exchange, request
-from sidecar.runtime.worker import raise_descriptor_limit
+from sidecar.runtime.descriptors import raise_descriptor_limit
 
 
 def alive(sockets: list[socket.socket]) -> int:

@@ -12,6 +12,7 @@ from typing import Final
 from sidecar.assembly.living import living
 from sidecar.assembly.snapshot import request_rules
 from sidecar.config import settings as config
+from sidecar.config.load import current_store_url
 from sidecar.core.events import Event, StoreChanged
 from sidecar.core.ports import Store
 from sidecar.core.revocations import RevocationView
@@ -20,13 +21,13 @@ from sidecar.ops.key_watch import KeyWatch
 from sidecar.ops.logs import AccessLog, RequestLines, json_stream, lines_dropped
 from sidecar.ops.metrics import Gauges, Metrics
 from sidecar.proxy.client.acceptor import Acceptor
-from sidecar.proxy.client.connections import Listener
+from sidecar.proxy.client.connections import ClientConnections
 from sidecar.proxy.exchange import Exchange, Services
 from sidecar.proxy.forwarding import Upgrades
 from sidecar.proxy.gateway import Gateway
-from sidecar.proxy.ports import ClientLimits, ClientTimeouts, PoolLimits, UpstreamTimeouts
+from sidecar.proxy.limits import ClientLimits, ClientTimeouts, PoolLimits, UpstreamTimeouts
 from sidecar.proxy.tunnel import Tunnel
-from sidecar.proxy.upstream.pool import UpstreamPool
+from sidecar.proxy.upstream.pool import UpstreamPool, UpstreamTls
 from sidecar.stores import open_store
 from sidecar.tls import upstream_context
 
@@ -61,7 +62,7 @@ class App:
             clock=now,
             monotonic=monotonic,
             emit=self.emit,
-            renewed=partial(config.current_store_url, settings),
+            renewed=partial(current_store_url, settings),
         )
         times = settings.timeouts
         upstream = settings.upstream
@@ -72,8 +73,9 @@ class App:
             limits=PoolLimits(upstream.max_connections, upstream.idle, upstream.max_age),
             monotonic=monotonic,
             on_unasked=log_unasked,
-            tls=upstream_context(upstream.tls.ca, upstream.tls.certificate, upstream.tls.key),
-            server_name=upstream.tls.server_name,
+            tls=UpstreamTls(
+                upstream_context(upstream.tls.ca, upstream.tls.certificate, upstream.tls.key), upstream.tls.server_name
+            ),
             each_its_host=upstream.host == "upstream",
         )
         self.tunnels: set[Tunnel] = set()
@@ -108,7 +110,7 @@ class App:
             settings.compat == "tapdata",
             log_failure,
         )
-        self.listener = Listener(
+        self.listener = ClientConnections(
             self.gateway,
             partial(Exchange, services),
             services,

@@ -17,7 +17,7 @@ from sidecar.core.replies import Endpoint
 from sidecar.core.tokens import TokenRules
 from sidecar.oauth.clients.throttle import ThrottledLogins
 from sidecar.oauth.endpoints.introspect import IntrospectEndpoint
-from sidecar.oauth.endpoints.metadata import PublicDocument, jwks, metadata, offer
+from sidecar.oauth.endpoints.metadata import PublicDocument, capabilities, jwks, metadata
 from sidecar.oauth.endpoints.revoke import RevokeEndpoint
 from sidecar.oauth.endpoints.token import Grant, TokenEndpoint, client_credentials
 from sidecar.oauth.grants.refresh_token import RefreshTimes, RefreshTokens
@@ -99,7 +99,7 @@ def with_metadata(
     path = issuer_path(rules.issuer)
     if path is None:
         return ours
-    document = PublicDocument(metadata(rules.issuer, offer(clients, grant_types, ours), ours, rules.ring))
+    document = PublicDocument(metadata(rules.issuer, capabilities(clients, grant_types, ours), ours, rules.ring))
     below: dict[str, Endpoint] = {path + each: endpoint for each, endpoint in ours.items()} if path else {}
     well_known = endpoint_paths.METADATA
     places = {well_known, well_known + path, path + well_known}

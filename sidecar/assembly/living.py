@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, NamedTuple
 
-from sidecar.core.events import Listener
+from sidecar.core.events import EventHandler
 from sidecar.core.ports import Store, StoreUnavailable
 from sidecar.core.revocations import RevocationView
 from sidecar.oauth.clients.throttle import Memory
@@ -21,7 +21,7 @@ class Living(NamedTuple):
 
     store: Store
     view: RevocationView
-    emit: Listener
+    emit: EventHandler
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     client_secrets: SlowHashes
@@ -45,7 +45,7 @@ def living(
     store: Store,
     view: RevocationView,
     *,
-    emit: Listener,
+    emit: EventHandler,
     clock: Callable[[], float],
     monotonic: Callable[[], float],
 ) -> Living:

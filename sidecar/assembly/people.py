@@ -16,11 +16,11 @@ from sidecar.oauth.endpoints.logout import LogoutEndpoint
 from sidecar.oauth.grants.authorization_code import AuthorizationCodes
 from sidecar.oauth.login.consents import Consents
 from sidecar.oauth.login.pages import Pages
-from sidecar.oauth.login.passwords import Logins, Throttle
+from sidecar.oauth.login.passwords import Logins, LoginThrottle
 from sidecar.oauth.login.sessions import Sessions
 
 
-class People(NamedTuple):
+class UserPages(NamedTuple):
     """`codes` is the handler of what comes of the pages at the token endpoint."""
 
     users: UserDirectory
@@ -29,8 +29,8 @@ class People(NamedTuple):
 
 
 def people(
-    settings: config.Settings, registry: ClientRegistry, rules: TokenRules, living: Living, throttle: Throttle
-) -> People:
+    settings: config.Settings, registry: ClientRegistry, rules: TokenRules, living: Living, throttle: LoginThrottle
+) -> UserPages:
     """What the settings say about users, sessions, consent and pages."""
     login = settings.login
     secure = urlsplit(settings.tokens.issuer).scheme != "http"
@@ -64,7 +64,7 @@ def people(
         new_id=new_id,
     )
     logout = LogoutEndpoint(sessions=sessions, pages=pages, emit=living.emit)
-    return People(users, codes, {endpoint_paths.AUTHORIZE: authorize, endpoint_paths.LOGOUT: logout})
+    return UserPages(users, codes, {endpoint_paths.AUTHORIZE: authorize, endpoint_paths.LOGOUT: logout})
 
 
 def _pages(settings: config.Settings) -> Pages:

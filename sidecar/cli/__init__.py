@@ -1,3 +1,3 @@
-"""The command line."""
+"""The command line: a module per noun. The commands parse and print; what they do is done elsewhere."""
 
-from sidecar.cli.commands import main as main
+from sidecar.cli.root import main as main

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
-from sidecar.config.document import Fault, with_name
+from sidecar.config.faults import Fault, with_name
 from sidecar.config.settings import Client, Settings
 from sidecar.core.oauth.secrets import choose_scheme
 from sidecar.core.route_advice import remarks

@@ -7,11 +7,13 @@ that begins neither of the two is a fault, since whoever wrote it meant a refere
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 import yaml
+
+from sidecar.config.faults import Fault
 
 _MOST_VALUES = 200_000
 _DEEPEST = 32
@@ -19,30 +21,8 @@ _REFERENCE = re.compile(r"\$\{(env|file):([^}]*)\}")
 HOW_TO_REFER = "write ${env:NAME} for an environment variable, or ${file:/path} for a file"
 
 
-class Fault(NamedTuple):
-    """What is wrong, and where: `clients[1].grant_types[0]`. The text holds no configured value."""
-
-    path: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
-
-
 class _Tagged:
     """A value with a tag that we do not know, such as `!env X` of other programs."""
-
-
-_ENTRY: Final = re.compile(r"(clients|users|tokens\.signing_keys)\[([0-9]+)\]")
-
-
-def with_name(fault: Fault, names: Mapping[str, Sequence[str | None]]) -> Fault:
-    """The fault, with the name of the entry that it is about: who looks for `clients[17]` would have to count. `names` are
-    those of the entries of each list, in order."""
-    match = _ENTRY.match(fault.path)
-    listed = names.get(match[1], ()) if match else ()
-    name = listed[int(match[2])] if match and int(match[2]) < len(listed) else None
-    return fault if name is None else Fault(fault.path, f"{fault.message} ({name})")
 
 
 class _Loader(yaml.SafeLoader):
@@ -94,6 +74,14 @@ def read_document(path: Path) -> tuple[dict[str, Any] | None, list[Fault]]:
         return resolver.resolve(document, "", 0), resolver.faults
     except _TooLarge:
         return None, [Fault("", f"{path}: holds too much, or an alias within what it stands for")]
+
+
+def entries(document: dict[str, Any], where: str) -> list[Any]:
+    """The entries of the list at a path such as `tokens.signing_keys`; none where there is no list."""
+    value: Any = document
+    for key in where.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, list) else []
 
 
 def secret_files(path: Path) -> list[Path]:

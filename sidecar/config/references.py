@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from sidecar.config.document import HOW_TO_REFER, Fault
+from sidecar.config.document import HOW_TO_REFER
+from sidecar.config.faults import Fault
 from sidecar.core.placeholders import UNRESOLVED, holds_reference, secret_fault, stands_for_another
 
 _INDEX: Final = re.compile(r"\[[0-9]+\]")

@@ -1,7 +1,7 @@
 """How many client connections fit into the descriptors that a process may have open."""
 
 
-def told_beyond(limit: int) -> int:
+def refused_beyond(limit: int) -> int:
     """How many connections beyond `limit` are told 503 at a time; more are closed without a word."""
     return limit // 8 + 8
 
@@ -13,4 +13,4 @@ def affordable(wanted: int, upstream: int, descriptors: int) -> int:
     one at most, so that no more than half is ever theirs.
     """
     clients = max(descriptors - upstream, descriptors // 2)
-    return max(1, min(wanted, (clients - told_beyond(0)) * 8 // 9))
+    return max(1, min(wanted, (clients - refused_beyond(0)) * 8 // 9))

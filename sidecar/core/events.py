@@ -124,5 +124,5 @@ class StoreNoted(NamedTuple):
 
 PersonEvent = UserLoggedIn | LoginFailed | UserLoggedOut | LogoutFailed
 Event = RequestDone | TokenIssued | TokenRevoked | PersonEvent | SecretUsed | StoreChanged | StoreNoted
-Listener = Callable[[Event], None]
+EventHandler = Callable[[Event], None]
 """Called synchronously, in order; must be quick and must not raise."""

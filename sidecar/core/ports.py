@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from sidecar.core.oauth.refresh_tokens import Access, Ended, Family, FamilyState, Rotated, Rotation
+from sidecar.core.oauth.refresh_tokens import Ended, Family, FamilyAccess, FamilyState, Rotated, Rotation
 from sidecar.core.revocations import Cutoff, RevocationView
 from sidecar.core.throttling import Budget, Spent
 
@@ -77,7 +77,7 @@ class Store(RevocationStore, Protocol):
 
     # Families of refresh tokens: the rules are those of `core.oauth.refresh_tokens`. `key` is a family's, from `family_key`.
 
-    async def open_family(self, key: str, family: Family, current: str, access: Access, idle: int) -> bool:
+    async def open_family(self, key: str, family: Family, current: str, access: FamilyAccess, idle: int) -> bool:
         """Begin a family whose first token has the digest `current` (empty: it gives none), with its first access token.
         `idle` (seconds): it ends when it is not used for so long. The same again adds an access token to it, until a
         refresh token was used. False, and nothing is kept, when there is another such family or its end came first

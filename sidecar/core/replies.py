@@ -86,7 +86,7 @@ def refusal(
     return Reply(reason.status, (JSON, NO_STORE, *retry, *headers), _encode(body), reason, client_id, user)
 
 
-def later(reply: Reply, seconds: int | None) -> Reply:
+def with_retry_after(reply: Reply, seconds: int | None) -> Reply:
     """`reply` with this `Retry-After`; as it is for `None`."""
     if seconds is None:
         return reply

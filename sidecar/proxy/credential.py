@@ -6,7 +6,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from sidecar.core.http import credentials
-from sidecar.core.http.paths import Target
+from sidecar.core.http.paths import RequestTarget
 from sidecar.core.http.request_headers import RequestHeaders
 from sidecar.core.reasons import Reason, Refused
 from sidecar.proxy.request import declared_length
@@ -22,7 +22,7 @@ class Credential(NamedTuple):
     query: str | None
 
 
-def find_credential(rules: RequestRules, target: Target, headers: RequestHeaders) -> Credential:
+def find_credential(rules: RequestRules, target: RequestTarget, headers: RequestHeaders) -> Credential:
     """The token of a head, wherever the rules look for it. Raises `Refused(MULTIPLE_TOKENS)`."""
     tokens = headers.tokens
     if rules.credentials.any_header and len(tokens) == 1 and not target.query:

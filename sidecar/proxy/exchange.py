@@ -25,7 +25,7 @@ from sidecar.core.http.response_headers import ResponseHeaders
 from sidecar.core.http.trailers import trailer_section
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import Reply, refusal, with_fields, without_code
-from sidecar.proxy.ports import ClientLink, RequestSender, Tally, UpstreamLink, WholeResponse
+from sidecar.proxy.ports import ClientLink, RequestSender, UpstreamLink, WholeResponse
 from sidecar.proxy.request import BodyTooLarge, declared_length
 from sidecar.proxy.rules import RequestRules
 from sidecar.proxy.tunnel import Tunnel
@@ -35,6 +35,10 @@ _SAFE: Final = frozenset(["GET", "HEAD", "OPTIONS", "TRACE"])
 _CLIENT_LEFT: Final = 499
 _SMALL_REST: Final = 64 * 1024
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+Tally = Callable[[Decision, int, float, float | None], None]
+"""Told of a request that ended without a reason: its decision, status, seconds and seconds upstream."""
 
 
 class Services(NamedTuple):
@@ -334,13 +338,13 @@ class Exchange:
         if not self.ended:
             self._end()
 
-    def lapse(self, reason: Reason) -> None:
+    def end_early(self, reason: Reason) -> None:
         """The token that admitted this ended while bytes were flowing."""
         if self.ended:
             return
         self.reason = reason
         if self.tunnel is not None:
-            self.tunnel.lapse(reason, self._services.monotonic())
+            self.tunnel.end_early(reason, self._services.monotonic())
         elif self._head_written:
             self._abort()
         else:
@@ -449,7 +453,7 @@ class Exchange:
                 self.keep_alive = False
 
     def _connection_line(self) -> bytes:
-        if not self.keep_alive or self.connection.draining:
+        if not self.keep_alive or self.connection.listener.draining:
             self.keep_alive = False
             return b"Connection: close\r\n"
         return b"" if self.message.version >= (1, 1) else b"Connection: keep-alive\r\n"

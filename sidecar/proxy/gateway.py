@@ -16,7 +16,7 @@ from aiohttp import HttpVersion11
 from sidecar.core.admission import VerifiedToken, objection
 from sidecar.core.events import Decision
 from sidecar.core.http import credentials
-from sidecar.core.http.paths import Target, split_target
+from sidecar.core.http.paths import RequestTarget, split_target
 from sidecar.core.http.request_headers import RequestHeaders, read_request_headers
 from sidecar.core.policy import Access, Route
 from sidecar.core.reasons import Reason, Refused
@@ -93,7 +93,7 @@ class Gateway:
             elif access is Access.PUBLIC:
                 self._forward_public(exchange, rules, routed.target, headers)
             else:
-                raise self._closed(exchange, rules, routed.target, headers)
+                raise _closed(exchange, rules, routed.target, headers)
         except Refused as exc:
             refuse(exchange, exc)
         except Exception as exc:  # noqa: BLE001  a defect of ours must not admit, nor take the worker down
@@ -138,7 +138,7 @@ class Gateway:
         key = (message.method, message.path)
         routed = rules.routed.get(key) if message.version is HttpVersion11 else None
         if routed is None:
-            target = self._read_target(exchange)
+            target = _read_target(exchange)
             plain = target.query is None and target.authority is None and message.version is HttpVersion11
             line = request_line(exchange, target.path, None) if plain else None
             routed = Routed(target, rules.policy.decide(message.method, target.path), line)
@@ -150,19 +150,8 @@ class Gateway:
             exchange.path = routed.target.path
         return routed
 
-    @staticmethod
-    def _read_target(exchange: Exchange) -> Target:
-        message = exchange.message
-        if message.method == "CONNECT":
-            raise Refused(Reason.METHOD_NOT_ALLOWED, "This is not a forward proxy.")
-        if message.version not in ((1, 1), (1, 0)):
-            raise Refused(Reason.MALFORMED_REQUEST, "The HTTP version is not supported.")
-        target = split_target(message.path, message.method)
-        exchange.path = target.path
-        return target
-
     def _read_headers(
-        self, exchange: Exchange, rules: RequestRules, target: Target, *, strip: bool = True
+        self, exchange: Exchange, rules: RequestRules, target: RequestTarget, *, strip: bool = True
     ) -> RequestHeaders:
         message, memo = exchange.message, exchange.connection.memo
         plain = strip and target.authority is None
@@ -186,7 +175,9 @@ class Gateway:
         exchange.trailer_names = headers.trailers
         return headers
 
-    def _check_method(self, exchange: Exchange, rules: RequestRules, target: Target, headers: RequestHeaders) -> None:
+    def _check_method(
+        self, exchange: Exchange, rules: RequestRules, target: RequestTarget, headers: RequestHeaders
+    ) -> None:
         """Raises `Refused` when a header asks for a method that another rule holds for."""
         if not rules.policy.decides_alike(exchange.message.method, headers.methods, target.path):
             raise Refused(Reason.AMBIGUOUS_METHOD)
@@ -204,24 +195,11 @@ class Gateway:
             verified = self._read_token(found.token, rules)
         except Refused as exc:
             if exc.reason in _FOR_GOOD:
-                self._remember(exchange, routed, headers, reply_to(exc, rules))
+                _remember(exchange, routed, headers, reply_to(exc, rules))
             raise
         self._admit(exchange, verified, routed.route, found.token)
         self._forward(exchange, routed.line, target.path, found.query, headers, verified)
-        self._remember(exchange, routed, headers, verified)
-
-    @staticmethod
-    def _remember(exchange: Exchange, routed: Routed, headers: RequestHeaders, read: VerifiedToken | Reply) -> None:
-        """Keep what was read of a head: its token, or the reply when it has none that could ever be used. Only for targets
-        without a query and heads without a body, since both could hold a token; and not for heads that ask for another
-        method, about which each path decides anew."""
-        memo = exchange.connection.memo
-        if memo.headers is not headers or routed.line is None:
-            return
-        if headers.framing or headers.upgrade or headers.expects_continue or headers.methods:
-            return
-        memo.again = exchange.message.raw_headers
-        memo.token, memo.unusable = (read, None) if isinstance(read, VerifiedToken) else (None, read)
+        _remember(exchange, routed, headers, verified)
 
     def _read_token(self, token: str | None, rules: RequestRules) -> VerifiedToken:
         """Raises `Refused` unless the token is one of ours."""
@@ -245,17 +223,6 @@ class Gateway:
             if reason is Reason.INSUFFICIENT_SCOPE:
                 detail = f"This route needs the scope {' '.join(sorted(route.scope))}."
             raise refused_token(reason, verified.token, detail)
-
-    def _closed(self, exchange: Exchange, rules: RequestRules, target: Target, headers: RequestHeaders) -> Refused:
-        """The refusal of a closed route, which says whose token came along as far as the signature is good."""
-        reason = Reason.DENIED_BY_ROUTE
-        try:
-            token = find_credential(rules, target, headers).token
-            if token is None and body_may_hold_token(exchange.message, rules, headers):
-                token = token_that_came(exchange.payload, rules, headers)
-            return refused_token(reason, rules.tokens.read_signed(token)) if token else Refused(reason)
-        except Refused as exc:
-            return Refused(reason, client_id=exc.client_id, user=exc.user)
 
     def _forward(
         self,
@@ -286,7 +253,9 @@ class Gateway:
 
     # Routes that need no token.
 
-    def _forward_public(self, exchange: Exchange, rules: RequestRules, target: Target, headers: RequestHeaders) -> None:
+    def _forward_public(
+        self, exchange: Exchange, rules: RequestRules, target: RequestTarget, headers: RequestHeaders
+    ) -> None:
         """Nobody is identified. A token of ours is taken away all the same; what is not ours is the API's business."""
         if body_may_hold_token(exchange.message, rules, headers) and not body_streams(
             exchange.message, exchange.payload, rules
@@ -296,7 +265,12 @@ class Gateway:
             self._forward_without_ours(exchange, rules, target, headers, None)
 
     def _forward_without_ours(
-        self, exchange: Exchange, rules: RequestRules, target: Target, headers: RequestHeaders, body: bytes | None
+        self,
+        exchange: Exchange,
+        rules: RequestRules,
+        target: RequestTarget,
+        headers: RequestHeaders,
+        body: bytes | None,
     ) -> None:
         ours = rules.tokens.recognises
         found = credentials.from_pairs(target.query or "")
@@ -350,7 +324,7 @@ class Gateway:
 
     # What flows for long.
 
-    def lapsed(self, exchange: RequestInProgress) -> Reason | None:
+    def recheck(self, exchange: RequestInProgress) -> Reason | None:
         """Why a request that was admitted would be refused now, by the rules that are in force now. A store that is out of
         reach ends nothing that flows: what it was last known to hold is still obeyed."""
         verified, rules = exchange.verified, self._rules
@@ -366,3 +340,39 @@ class Gateway:
         return None if reason is Reason.STORE_UNAVAILABLE else reason
 
     # Helpers.
+
+
+def _read_target(exchange: Exchange) -> RequestTarget:
+    message = exchange.message
+    if message.method == "CONNECT":
+        raise Refused(Reason.METHOD_NOT_ALLOWED, "This is not a forward proxy.")
+    if message.version not in ((1, 1), (1, 0)):
+        raise Refused(Reason.MALFORMED_REQUEST, "The HTTP version is not supported.")
+    target = split_target(message.path, message.method)
+    exchange.path = target.path
+    return target
+
+
+def _remember(exchange: Exchange, routed: Routed, headers: RequestHeaders, read: VerifiedToken | Reply) -> None:
+    """Keep what was read of a head: its token, or the reply when it has none that could ever be used. Only for targets
+    without a query and heads without a body, since both could hold a token; and not for heads that ask for another
+    method, about which each path decides anew."""
+    memo = exchange.connection.memo
+    if memo.headers is not headers or routed.line is None:
+        return
+    if headers.framing or headers.upgrade or headers.expects_continue or headers.methods:
+        return
+    memo.again = exchange.message.raw_headers
+    memo.token, memo.unusable = (read, None) if isinstance(read, VerifiedToken) else (None, read)
+
+
+def _closed(exchange: Exchange, rules: RequestRules, target: RequestTarget, headers: RequestHeaders) -> Refused:
+    """The refusal of a closed route, which says whose token came along as far as the signature is good."""
+    reason = Reason.DENIED_BY_ROUTE
+    try:
+        token = find_credential(rules, target, headers).token
+        if token is None and body_may_hold_token(exchange.message, rules, headers):
+            token = token_that_came(exchange.payload, rules, headers)
+        return refused_token(reason, rules.tokens.read_signed(token)) if token else Refused(reason)
+    except Refused as exc:
+        return Refused(reason, client_id=exc.client_id, user=exc.user)

@@ -12,54 +12,19 @@ The composition root brings them together: `connections` gets the gateway and a 
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from sidecar.core.admission import VerifiedToken
 from sidecar.core.causes import Fault
-from sidecar.core.events import Decision, RequestDone
+from sidecar.core.events import RequestDone
 from sidecar.core.http.response_headers import ResponseHeaders
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import Reply
-from sidecar.proxy.request import Memo
-
-# Limits.
-
-
-class ClientTimeouts(NamedTuple):
-    """In seconds: for a request's head, and without progress."""
-
-    request_header: float
-    idle: float
-
-
-class ClientLimits(NamedTuple):
-    """Counts (`connections`, `in_flight`, `header_count`) and bytes."""
-
-    connections: int
-    in_flight: int
-    request_line: int
-    headers: int
-    header_count: int
-
-
-class PoolLimits(NamedTuple):
-    """`idle` in seconds: for how long an unused connection is kept. `max_age` likewise: for how long one is used at all."""
-
-    max_connections: int
-    idle: float
-    max_age: float
-
-
-class UpstreamTimeouts(NamedTuple):
-    """In seconds: to connect, from the end of the request to the head of the response, between two reads of its body."""
-
-    connect: float
-    response: float
-    stream: float
-
+from sidecar.proxy.limits import ClientLimits, ClientTimeouts, PoolLimits, UpstreamTimeouts
+from sidecar.proxy.request import HeadMemo
 
 WholeResponse = tuple[int, bytes, bytes]
 """A response: its status, its status line and fields as they go on, and its body. One is made per request: a named tuple would
@@ -93,7 +58,7 @@ class RequestPlaces(Protocol):
 class ClientLink(Protocol):
     """The connection that a request came on, as its exchange and its tunnel see it. See `client.connection`."""
 
-    memo: Memo
+    memo: HeadMemo
     peer: str
     trusted: bool
     scheme: str
@@ -107,10 +72,6 @@ class ClientLink(Protocol):
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop that the connection lives on."""
-
-    @property
-    def draining(self) -> bool:
-        """Whether the connection should end with the current response, since the worker is going away."""
 
     @property
     def spoke_early(self) -> bool:
@@ -183,7 +144,7 @@ class RequestInProgress(Protocol):
     def give_up(self, reason: Reason) -> None:
         """End it without the upstream's answer, of which nothing was passed on yet."""
 
-    def lapse(self, reason: Reason) -> None:
+    def end_early(self, reason: Reason) -> None:
         """The token that admitted the request has ended."""
 
 
@@ -200,12 +161,8 @@ class RequestHandler(Protocol[E_contra]):
     def turn_away(self, exchange: E_contra) -> None:
         """Refuse a request because there are too many."""
 
-    def lapsed(self, exchange: RequestInProgress) -> Reason | None:
+    def recheck(self, exchange: RequestInProgress) -> Reason | None:
         """Why a request that was admitted would be refused now."""
-
-
-ExchangeFactory = Callable[[ClientLink, RawRequestMessage, StreamReader, float], E]
-"""Makes the exchange of a request that came on a connection, at a moment in monotonic seconds."""
 
 
 class Reporting(Protocol):
@@ -230,14 +187,16 @@ class Reporting(Protocol):
 C_contra = TypeVar("C_contra", contravariant=True)
 
 
-class ConnectionManager(Protocol[C_contra]):
+class ConnectionManager(RequestPlaces, Protocol[C_contra]):
     """All client connections of a worker, as one of them sees them. See `client.connections`."""
 
     loop: asyncio.AbstractEventLoop
-    timeouts: ClientTimeouts
     limits: ClientLimits
     monotonic: Callable[[], float]
-    draining: bool
+
+    @property
+    def log_failure(self) -> Callable[[str, Exception], None]:
+        """Told of a defect of ours: the part, and the exception."""
 
     @property
     def crowded(self) -> bool:
@@ -249,9 +208,6 @@ class ConnectionManager(Protocol[C_contra]):
     def closed(self, connection: C_contra) -> None:
         """A connection is gone."""
 
-    def trusts(self, peer: str) -> bool:
-        """Whether the peer's `X-Forwarded-*` may be believed."""
-
     def start_exchange(
         self, connection: C_contra, message: RawRequestMessage, payload: StreamReader, now: float
     ) -> RequestInProgress | None:
@@ -259,12 +215,6 @@ class ConnectionManager(Protocol[C_contra]):
 
     def exchange_ended(self, exchange: RequestInProgress) -> None:
         """A request was answered."""
-
-    def begin_waiting(self, exchange: RequestInProgress) -> None:
-        """See `RequestPlaces`."""
-
-    def end_waiting(self, exchange: RequestInProgress) -> None:
-        """See `RequestPlaces`."""
 
     def worded(self, reply: Reply) -> Reply:
         """A reply of ours as the callers of this API expect it."""
@@ -302,13 +252,6 @@ class TunnelEnd(Protocol):
 
     def check(self, now: float) -> None:
         """Called about once a second."""
-
-
-class TunnelOwner(Protocol):
-    """The exchange that became a tunnel."""
-
-    def tunnel_ended(self) -> None:
-        """The tunnel is over; it has closed both sides."""
 
 
 # The upstream's side: what a connection is to an exchange, and what it calls.
@@ -449,7 +392,3 @@ class ConnectionPool(Protocol[C_contra]):
 
     def forget(self, connection: C_contra) -> None:
         """The connection is gone."""
-
-
-Tally = Callable[[Decision, int, float, float | None], None]
-"""Told of a request that ended without a reason: its decision, status, seconds and seconds upstream."""

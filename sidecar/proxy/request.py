@@ -1,10 +1,14 @@
 """What is known of a request besides its message: how long its body is, and what was read of the head before it."""
 
 from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
 
 from sidecar.core.admission import VerifiedToken
 from sidecar.core.http.request_headers import RequestHeaders
 from sidecar.core.replies import Reply
+
+Request = tuple[RawRequestMessage, StreamReader]
+"""The head of a request, and its body as it comes: `EMPTY_PAYLOAD` without one."""
 
 
 class RequestBroken(Exception):
@@ -23,7 +27,7 @@ def declared_length(message: RawRequestMessage) -> int | None:
     return int(digits.lstrip("0") or "0") if digits else 0  # Python counts zeros against what it reads of a number
 
 
-class Memo:
+class HeadMemo:
     """What was read of the last header section of a connection, by which rules: most clients repeat themselves. Nothing that
     was decided is kept here."""
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from sidecar.core.admission import AdmissionRules
 from sidecar.core.http.cross_origin import Sharing
 from sidecar.core.http.fields import Kinds
-from sidecar.core.http.paths import Target
+from sidecar.core.http.paths import RequestTarget
 from sidecar.core.policy import Route, RoutePolicy
 from sidecar.core.replies import Endpoint
 from sidecar.core.tokens import TokenRules
@@ -38,7 +38,7 @@ class Routed(NamedTuple):
     """A request target, and the route that decides about it. `line` is the request line that goes on, for a target of
     nothing but a path over HTTP/1.1."""
 
-    target: Target
+    target: RequestTarget
     route: Route
     line: bytes | None
 

@@ -10,10 +10,10 @@ Rules:
 
 import os
 import struct
-from typing import Final
+from typing import Final, Protocol
 
 from sidecar.core.reasons import Reason
-from sidecar.proxy.ports import ClientLink, TunnelOwner, UpstreamLink
+from sidecar.proxy.ports import ClientLink, UpstreamLink
 
 POLICY_VIOLATION: Final = 1008
 GOING_AWAY: Final = 1001
@@ -78,6 +78,13 @@ def close_frame(code: int, text: str, *, masked: bool) -> bytes:
     mask = os.urandom(4)
     hidden = bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
     return bytes([0x88, 0x80 | len(payload)]) + mask + hidden
+
+
+class TunnelOwner(Protocol):
+    """The exchange that became a tunnel."""
+
+    def tunnel_ended(self) -> None:
+        """The tunnel is over; it has closed both sides."""
 
 
 class Tunnel:
@@ -197,7 +204,7 @@ class Tunnel:
         self._client.abort()
         self._exchange.tunnel_ended()
 
-    def lapse(self, reason: Reason, now: float) -> None:
+    def end_early(self, reason: Reason, now: float) -> None:
         """The token has ended."""
         self.end(POLICY_VIOLATION, f"token {reason.word}", now)
 

@@ -29,13 +29,13 @@ from sidecar.ops.admin import admin_app
 from sidecar.ops.logs import lines_dropped
 from sidecar.ops.metrics import Accumulator, render
 from sidecar.runtime import signals
+from sidecar.runtime.descriptors import raise_descriptor_limit
 from sidecar.runtime.ending import GRACE, EndedBadly, Ending, in_background
 from sidecar.runtime.sockets import StartError, claim, stop_listening
 from sidecar.runtime.worker import (
     Worker,
     assert_c_parser,
     log_ready,
-    raise_descriptor_limit,
     run,
     start_admin,
     start_logging,

@@ -15,11 +15,9 @@ import contextlib
 import gc
 import logging
 import random
-import resource
 import socket
 import ssl
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any, Final
 
 import uvloop
@@ -27,19 +25,18 @@ from aiohttp import http_parser, web
 
 from sidecar.assembly.app import App, log_failure
 from sidecar.config.settings import Settings
-from sidecar.core.capacity import affordable
 from sidecar.core.restarts import Restarts
 from sidecar.ops.admin import admin_app
 from sidecar.ops.logs import configure
 from sidecar.ops.metrics import render
 from sidecar.runtime import signals
+from sidecar.runtime.descriptors import raise_descriptor_limit, within_descriptors
 from sidecar.runtime.ending import GRACE, NO_THREAD, EndedBadly, Ending
 from sidecar.runtime.sockets import StartError, claim, stop_listening, url_of
 from sidecar.tls import CertificateWatch, InvalidTls, server_context
 
 log: Final = logging.getLogger("sidecar")
 
-_DESCRIPTORS_KEPT: Final = 32  # for all that is no client's and no upstream's connection
 _OWNER_WITHIN: Final = 1.0  # seconds for the owner of a shared socket to end it, when it was told to stop as well
 _STEP: Final = 1.0  # seconds for each step of the end
 _CERTIFICATE_INTERVAL: Final = 2.0  # seconds between two looks at the files
@@ -254,29 +251,6 @@ def run(main: Coroutine[Any, Any, None]) -> None:
             runner.run(main)
     finally:
         signals.end()
-
-
-def raise_descriptor_limit() -> None:
-    """Take all the file descriptors that we may have: each connection costs one or two, and 1024 are the usual start."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # some systems have a limit that they do not tell
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def within_descriptors(settings: Settings) -> Settings:
-    """The settings, with no more connections than there are descriptors for; the operator is told when they are fewer than
-    configured. Admin listener, Redis and certificate files keep theirs, whatever clients do."""
-    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limits = settings.limits
-    if most == resource.RLIM_INFINITY:
-        return settings
-    free = most - sum(1 for _ in Path("/dev/fd").iterdir()) - _DESCRIPTORS_KEPT
-    connections = affordable(limits.connections, settings.upstream.max_connections, free)
-    if connections == limits.connections:
-        return settings
-    figures = {"wanted": limits.connections, "limit": connections, "open_files": most}
-    log.warning("connections_limited", extra={"detail": "raise the limit of open files", **figures})
-    return settings.model_copy(update={"limits": limits.model_copy(update={"connections": connections})})
 
 
 def serve(settings: Settings) -> None:

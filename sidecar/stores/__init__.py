@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
-from sidecar.core.events import Listener
+from sidecar.core.events import EventHandler
 from sidecar.core.ports import Store
 from sidecar.stores.memory import MemoryStore
+from sidecar.stores.redis.connection import Server
 from sidecar.stores.redis.store import RedisStore
 
 _BEATS: Final = 8  # in the time for which a view may be used: after a loss it is not confirmed for some of them
@@ -21,7 +22,7 @@ def open_store(
     max_staleness: float,
     clock: Callable[[], float],
     monotonic: Callable[[], float],
-    emit: Listener,
+    emit: EventHandler,
     renewed: Callable[[], str] | None = None,
 ) -> Store:
     """The store that `url` names; nothing is connected yet. Raises `ValueError` for an address that cannot be read.
@@ -34,13 +35,11 @@ def open_store(
         return MemoryStore(clock=clock, emit=emit)
     if scheme in ("redis", "rediss", "unix"):
         return RedisStore(
-            url,
+            Server(url, timeout=timeout, renewed=renewed),
             prefix=prefix,
-            timeout=timeout,
             interval=min(max_staleness / _BEATS, _LONGEST_INTERVAL),
             clock=clock,
             monotonic=monotonic,
             emit=emit,
-            renewed=renewed,
         )
     raise ValueError("write memory://, redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///path/to/redis.sock")

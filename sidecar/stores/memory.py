@@ -5,9 +5,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from sidecar.core.events import Listener, StoreChanged
+from sidecar.core.events import EventHandler, StoreChanged
 from sidecar.core.oauth import refresh_tokens as refresh
-from sidecar.core.oauth.refresh_tokens import Access, Ended, Family, FamilyState, Outcome, Rotated, Rotation
+from sidecar.core.oauth.refresh_tokens import Ended, Family, FamilyAccess, FamilyState, Outcome, Rotated, Rotation
 from sidecar.core.ports import StoreCondition, StoreUnavailable
 from sidecar.core.revocations import Cutoff, RevocationView
 from sidecar.core.throttling import Budget, Budgets, Spent
@@ -24,7 +24,7 @@ class _Value(NamedTuple):
 class MemoryStore:
     """A `Store` whose revocations are the view itself, which is therefore always current."""
 
-    def __init__(self, *, clock: Callable[[], float], emit: Listener, most_values: int = _MOST_VALUES) -> None:
+    def __init__(self, *, clock: Callable[[], float], emit: EventHandler, most_values: int = _MOST_VALUES) -> None:
         self._clock = clock
         self._emit = emit
         self._view = RevocationView(math.inf)
@@ -88,7 +88,7 @@ class MemoryStore:
     async def delete(self, key: str) -> None:
         self._values.pop(key, None)
 
-    async def open_family(self, key: str, family: Family, current: str, access: Access, idle: int) -> bool:
+    async def open_family(self, key: str, family: Family, current: str, access: FamilyAccess, idle: int) -> bool:
         now = self._clock()
         forbidden = now < self._forbidden.get(key, now)
         if forbidden or self._view.cut_off(family.client_id, family.subject, family.issued):

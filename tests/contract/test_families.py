@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sidecar.core.oauth.refresh_tokens import MOST_UNUSED, Access, Ended, Family, Outcome, Rotated, Rotation
+from sidecar.core.oauth.refresh_tokens import MOST_UNUSED, Ended, Family, FamilyAccess, Outcome, Rotated, Rotation
 from sidecar.core.ports import Store, StoreUnavailable
 from sidecar.core.revocations import Cutoff, RevocationView, family_end
 from sidecar.stores import open_store
@@ -59,7 +59,7 @@ Served = tuple[Store, RevocationView]
 def asking(
     presented: str, successor: str, jti: str = "", *scope: str, client: str = "app", repeats: bool = True
 ) -> Rotation:
-    return Rotation(client, presented, successor, scope, Access(jti or f"of-{successor}", LATER), repeats, IDLE)
+    return Rotation(client, presented, successor, scope, FamilyAccess(jti or f"of-{successor}", LATER), repeats, IDLE)
 
 
 def revoked(view: RevocationView, now: float = ISSUED) -> set[str]:
@@ -68,7 +68,7 @@ def revoked(view: RevocationView, now: float = ISSUED) -> set[str]:
 
 
 async def begin(store: Store, key: str = "k", family: Family = FAMILY, idle: int = IDLE) -> None:
-    assert await store.open_family(key, family, "t0", Access("j0", LATER), idle)
+    assert await store.open_family(key, family, "t0", FamilyAccess("j0", LATER), idle)
 
 
 async def test_a_token_gives_its_successor(served: Served) -> None:
@@ -82,7 +82,7 @@ async def test_a_token_gives_its_successor(served: Served) -> None:
 async def test_a_family_is_opened_once(served: Served) -> None:
     store, _ = served
     await begin(store)
-    assert not await store.open_family("k", FAMILY, "other", Access("j", LATER), IDLE)
+    assert not await store.open_family("k", FAMILY, "other", FamilyAccess("j", LATER), IDLE)
     assert (await store.rotate("k", asking("t0", "t1"))).outcome is Outcome.ROTATED
 
 
@@ -176,22 +176,22 @@ async def test_a_first_answer_is_given_again_while_nothing_of_it_was_used(served
     store, view = served
     await begin(store)
     for number in range(3):
-        assert await store.open_family("k", FAMILY, "t0", Access(f"again{number}", LATER), IDLE)
-    assert not await store.open_family("k", FAMILY._replace(client_id="other"), "t0", Access("x", LATER), IDLE)
-    assert not await store.open_family("k", FAMILY, "", Access("x", LATER), IDLE)
+        assert await store.open_family("k", FAMILY, "t0", FamilyAccess(f"again{number}", LATER), IDLE)
+    assert not await store.open_family("k", FAMILY._replace(client_id="other"), "t0", FamilyAccess("x", LATER), IDLE)
+    assert not await store.open_family("k", FAMILY, "", FamilyAccess("x", LATER), IDLE)
     await store.rotate("k", asking("t0", "t1", "j1"))
     for current in ("t0", "t1"):
-        assert not await store.open_family("k", FAMILY, current, Access("x", LATER), IDLE)
+        assert not await store.open_family("k", FAMILY, current, FamilyAccess("x", LATER), IDLE)
     assert set((await store.end_family("k")).revoked) == {"j0", "j1", "again0", "again1", "again2"} == revoked(view)
-    assert not await store.open_family("k", FAMILY, "t0", Access("x", LATER), IDLE)
+    assert not await store.open_family("k", FAMILY, "t0", FamilyAccess("x", LATER), IDLE)
 
 
 async def test_an_answer_without_a_refresh_token_is_given_again(served: Served) -> None:
     store, _ = served
     for jti in ("j0", "j1"):
-        assert await store.open_family("k", FAMILY, "", Access(jti, LATER), IDLE)
+        assert await store.open_family("k", FAMILY, "", FamilyAccess(jti, LATER), IDLE)
     assert set((await store.end_family("k")).revoked) == {"j0", "j1"}
-    assert not await store.open_family("k", FAMILY, "", Access("j2", LATER), IDLE)
+    assert not await store.open_family("k", FAMILY, "", FamilyAccess("j2", LATER), IDLE)
 
 
 OWN = FAMILY._replace(subject="app")
@@ -227,15 +227,15 @@ async def test_an_end_that_comes_first_is_kept(served: Served) -> None:
     """A code that is replayed while its first use is on the way."""
     store, _ = served
     await store.end_family("k", forbid=60)
-    assert not await store.open_family("k", FAMILY, "t0", Access("j0", LATER), IDLE)
+    assert not await store.open_family("k", FAMILY, "t0", FamilyAccess("j0", LATER), IDLE)
     assert (await store.rotate("k", asking("t0", "t1"))).outcome is Outcome.UNKNOWN
-    assert await store.open_family("other", FAMILY, "t0", Access("j0", LATER), IDLE)
+    assert await store.open_family("other", FAMILY, "t0", FamilyAccess("j0", LATER), IDLE)
 
 
 async def test_a_family_may_have_no_refresh_token(served: Served) -> None:
     """It remembers what came of a grant, to end it."""
     store, _ = served
-    assert await store.open_family("k", FAMILY, "", Access("j0", LATER), IDLE)
+    assert await store.open_family("k", FAMILY, "", FamilyAccess("j0", LATER), IDLE)
     assert (await store.end_family("k")).revoked == ("j0",)
 
 
@@ -264,7 +264,7 @@ async def test_using_it_keeps_a_family_from_being_idle(served: Served) -> None:
 
 async def test_access_tokens_that_have_expired_by_every_clock_are_not_revoked(served: Served) -> None:
     store, view = served
-    await store.open_family("k", FAMILY, "t0", Access("old", int(time.time()) - 7205), IDLE)
+    await store.open_family("k", FAMILY, "t0", FamilyAccess("old", int(time.time()) - 7205), IDLE)
     await store.rotate("k", asking("t0", "t1", "new"))
     assert (await store.end_family("k")).revoked == ("new",)
     assert revoked(view, 0) == {"new"}
@@ -290,8 +290,8 @@ async def test_a_cutoff_ends_what_was_granted_before(served: Served, case: str) 
     assert view.cut_off("app", "alice", ISSUED)
     replay = await store.rotate("k", asking("t1", "t2"))
     assert (replay.outcome, set(replay.revoked)) == (Outcome.ENDED, {"j0", "j1"})
-    assert not await store.open_family("k2", FAMILY, "t0", Access("j", LATER), IDLE)
-    assert await store.open_family("k3", FAMILY._replace(issued=ISSUED + 6), "t0", Access("j", LATER), IDLE)
+    assert not await store.open_family("k2", FAMILY, "t0", FamilyAccess("j", LATER), IDLE)
+    assert await store.open_family("k3", FAMILY._replace(issued=ISSUED + 6), "t0", FamilyAccess("j", LATER), IDLE)
 
 
 async def test_fifty_at_once_give_one_successor(served: Served) -> None:
@@ -329,7 +329,9 @@ def test_both_stores_mean_the_same(redis_process: RedisServer, steps: list[tuple
                 match step:
                     case ("open", str(token), str(client)):
                         family = FAMILY._replace(client_id=client)
-                        said.append(await store.open_family("k", family, token, Access(f"n{number}", LATER), IDLE))
+                        said.append(
+                            await store.open_family("k", family, token, FamilyAccess(f"n{number}", LATER), IDLE)
+                        )
                     case ("rotate", str(token), bool(repeats), str(client), str(scope)):
                         asked = asking(
                             token, f"t{int(token[1:]) + 1}", f"n{number}", *filter(None, [scope]), client=client
@@ -391,7 +393,7 @@ async def test_cutoffs_that_the_server_lost_are_given_back(redis_server: RedisSe
         await store.cut_off(Cutoff("client", "app", ISSUED), LATER)
         redis_server.command("FLUSHALL")
         await eventually(lambda: redis_server.command("HGET", "{test}:cutoffs", "client app") == str(ISSUED).encode())
-        assert not await store.open_family("k", FAMILY, "t0", Access("j0", LATER), IDLE)
+        assert not await store.open_family("k", FAMILY, "t0", FamilyAccess("j0", LATER), IDLE)
 
 
 @pytest.mark.parametrize("ahead", [3600, -3600, 0])
@@ -401,8 +403,8 @@ async def test_what_a_family_gave_ends_whichever_way_the_clocks_differ(redis_ser
     def clock() -> float:
         return time.time() - ahead
 
-    def access(jti: str, now: float) -> Access:
-        return Access(jti, int(now) + 660)
+    def access(jti: str, now: float) -> FamilyAccess:
+        return FamilyAccess(jti, int(now) + 660)
 
     late, right = opened(redis_server.url, clock=clock), opened(redis_server.url)
     family = FAMILY._replace(issued=int(clock()), ends=int(clock()) + 1200)
@@ -472,7 +474,7 @@ async def test_an_end_that_the_server_lost_is_an_end(redis_server: RedisServer) 
         for store in (other, knows):
             done = await store.rotate("k", asking("t1", "t2", "x"))
             assert (done.outcome, done.current) == (Outcome.ENDED, "")
-            assert not await store.open_family("forbidden", FAMILY, "t0", Access("x", LATER), IDLE)
+            assert not await store.open_family("forbidden", FAMILY, "t0", FamilyAccess("x", LATER), IDLE)
         assert redis_server.command("ZSCORE", "{test}:revoked", family_end("k")) is not None
 
 
@@ -487,7 +489,7 @@ async def test_a_process_that_knew_nothing_refuses_what_was_given_back(redis_ser
             assert (await store.rotate("k", asking("t0", "t1"))).outcome is Outcome.ENDED
     assert (await store.rotate("k", asking("t0", "t1"))).outcome is Outcome.ENDED
     assert await store.rotate("k", asking("t0", "t1", client="other")) == Rotated(Outcome.FOREIGN)
-    assert not await store.open_family("k", FAMILY, "t0", Access("x", LATER), IDLE)
+    assert not await store.open_family("k", FAMILY, "t0", FamilyAccess("x", LATER), IDLE)
     await store.close()
 
 
@@ -497,7 +499,7 @@ async def test_a_cutoff_that_the_server_lost_ends_families(redis_server: RedisSe
         await begin(store)
         kept = redis_server.command("DUMP", "{test}:family:k")
         view.add([(Cutoff("client", "app", ISSUED).entry, LATER)])
-        assert not await store.open_family("k2", FAMILY, "t0", Access("x", LATER), IDLE)
+        assert not await store.open_family("k2", FAMILY, "t0", FamilyAccess("x", LATER), IDLE)
         ended = await store.rotate("k", asking("t0", "t1", "j1"))
         assert (ended.outcome, ended.family) == (Outcome.ENDED, None)
         # When the process ends the family, it revokes the token that was asked for as well. When it has given the cutoff back to
@@ -511,9 +513,9 @@ async def test_access_tokens_of_a_family_are_forgotten_when_they_are_over(redis_
     """Not before every clock says so, and not as late as the family."""
     store = opened(redis_server.url)
     now = int(time.time())
-    await store.open_family("k", FAMILY._replace(ends=now + 10**6), "t0", Access("j0", now - 7300), 10**6)
+    await store.open_family("k", FAMILY._replace(ends=now + 10**6), "t0", FamilyAccess("j0", now - 7300), 10**6)
     for number in range(300):
-        access = Access(f"j{number}", now - 7300 + number)
+        access = FamilyAccess(f"j{number}", now - 7300 + number)
         asked = asking(f"t{number}", f"t{number + 1}")._replace(access=access, idle=10**6)
         assert (await store.rotate("k", asked)).outcome is Outcome.ROTATED
     live = "{test}:family:k:live"
@@ -544,7 +546,7 @@ async def test_grants_that_nobody_uses_do_not_pile_up(redis_server: RedisServer)
 async def test_a_store_that_is_down_says_so() -> None:
     store = opened(f"redis://127.0.0.1:{free_port()}")
     calls = [
-        store.open_family("k", FAMILY, "t0", Access("j0", LATER), IDLE), store.rotate("k", asking("t0", "t1")),
+        store.open_family("k", FAMILY, "t0", FamilyAccess("j0", LATER), IDLE), store.rotate("k", asking("t0", "t1")),
         store.end_family("k"), store.read_family("k"), store.cut_off(Cutoff("all", "", 1), 2),
     ]  # fmt: skip
     for call in calls:

@@ -5,6 +5,7 @@ On both event loops: they say differently that a connection is gone.
 
 import asyncio
 import contextlib
+import gc
 import socket
 import subprocess
 import threading
@@ -16,10 +17,11 @@ from urllib.parse import urlsplit
 import pytest
 import uvloop
 
-from sidecar.core.oauth.refresh_tokens import Access, Family, Rotation
+from sidecar.core.oauth.refresh_tokens import Family, FamilyAccess, Rotation
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.revocations import RevocationView
 from sidecar.core.throttling import Rate
+from sidecar.stores.redis.connection import Server
 from sidecar.stores.redis.store import RedisStore
 from tests.support.redis import RedisServer, free_port
 from tests.support.relay import Relay
@@ -40,9 +42,8 @@ def run(request: pytest.FixtureRequest) -> Run:
     def start(url: str, main: Main) -> None:
         async def with_store() -> None:
             store = RedisStore(
-                url,
+                Server(url, timeout=5),
                 prefix="{test}",
-                timeout=5,
                 interval=0.2,
                 clock=time.time,
                 monotonic=time.monotonic,
@@ -98,7 +99,7 @@ def all_heard(store: RedisStore) -> bool:
 
 
 def rotation(number: int) -> Rotation:
-    return Rotation("c", f"first{number}", f"second{number}", (), Access(f"b{number}", FUTURE), 10, 100)
+    return Rotation("c", f"first{number}", f"second{number}", (), FamilyAccess(f"b{number}", FUTURE), 10, 100)
 
 
 # What must not be done twice, and its good answer.
@@ -107,7 +108,7 @@ ONCE: dict[str, Callable[[RedisStore, int], Awaitable[object]]] = {
     "put": lambda store, n: store.put(f"put:{n}", "x", 60),
     "take": lambda store, n: store.take(f"kept:{n}"),
     "spend": lambda store, n: store.spend([(f"budget:{n}", Rate(2, 60))]),
-    "open_family": lambda store, n: store.open_family(f"new{n}", FAMILY, f"cur{n}", Access(f"a{n}", FUTURE), 100),
+    "open_family": lambda store, n: store.open_family(f"new{n}", FAMILY, f"cur{n}", FamilyAccess(f"a{n}", FUTURE), 100),
     "rotate": lambda store, n: store.rotate(f"old{n}", rotation(n)),
     "end_family": lambda store, n: store.end_family(f"other{n}", forbid=60),
 }
@@ -125,7 +126,9 @@ AGAIN: dict[str, Callable[[RedisStore, int], Awaitable[object]]] = {
 async def prepare(store: RedisStore, count: int) -> None:
     for number in range(count):
         await store.put(f"kept:{number}", f"value{number}", 60)
-        assert await store.open_family(f"old{number}", FAMILY, f"first{number}", Access(f"a{number}", FUTURE), 100)
+        assert await store.open_family(
+            f"old{number}", FAMILY, f"first{number}", FamilyAccess(f"a{number}", FUTURE), 100
+        )
     await store.revocations.beat(b"")  # every script that is used below is known to the server
     await store.revoke("known", FUTURE)
     await store.spend([("budget:known", Rate(2, 60))])
@@ -293,6 +296,55 @@ def test_the_feed_lives_through_resets(run: Run, relay: Relay, redis_server: Red
         assert following.cancelled()
 
     run(url_of(relay), main)
+
+
+async def wait_alone(server: Server, used: asyncio.Event) -> None:
+    async with server.alone(5) as command:
+        await command(lambda redis: redis.ping())
+        used.set()
+
+
+async def run_one(server: Server, used: asyncio.Event) -> None:
+    await server.run(server.redis.ping)
+    used.set()
+
+
+async def warm_up(server: Server, used: asyncio.Event) -> None:
+    await server.warm()
+    used.set()
+
+
+@pytest.mark.parametrize("work", [wait_alone, run_one, warm_up])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_cancellation_at_any_step_of_the_loop_leaves_no_connection_open(
+    run: Run, redis_server: RedisServer, work: Callable[[Server, asyncio.Event], Coroutine[Any, Any, None]], begun: bool
+) -> None:
+    """`begun`: the steps are counted from the command's answer, through the closing; else from the start, through the opening."""
+
+    async def main(_: RedisStore) -> None:
+        loop = asyncio.get_running_loop()
+        for steps in range(40):
+            server, used = Server(redis_server.url, timeout=5), asyncio.Event()
+
+            async def whole(server: Server = server, used: asyncio.Event = used) -> None:
+                try:
+                    await work(server, used)
+                finally:
+                    await server.close()
+
+            task = loop.create_task(whole())
+            if begun:
+                await asyncio.wait_for(used.wait(), 10)
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task], timeout=10)
+            assert task.done()
+            await server.close()
+        del server, task, whole
+        gc.collect()  # an unclosed connection would be a ResourceWarning, which is an error
+
+    run(redis_server.url, main)
 
 
 def test_scores_and_names_that_cannot_be_read_are_remembered_for_good(run: Run, redis_server: RedisServer) -> None:

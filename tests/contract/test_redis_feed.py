@@ -13,6 +13,7 @@ import pytest
 from sidecar.core.events import Event, StoreChanged
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.revocations import RevocationView
+from sidecar.stores.redis.connection import Server
 from sidecar.stores.redis.store import RedisStore
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
@@ -36,15 +37,13 @@ class Node:
         self.events: list[Event] = []
         self.view = RevocationView(staleness)
         self.store = RedisStore(
-            url,
+            Server(url, timeout=0.5, renewed=renewed),
             prefix="{test}",
-            timeout=0.5,
             interval=min(staleness / 5, 1.0),
             clock=clock,
             monotonic=time.monotonic,
             emit=self.events.append,
             jitter=random.random,
-            renewed=renewed,
         )
         self.task = asyncio.get_running_loop().create_task(self.store.follow(self.view))
 
@@ -91,9 +90,6 @@ async def test_a_revocation_reaches_every_process(redis_server: RedisServer) -> 
         await eventually(lambda: all(node.knows("t0", "t1", "t2", "t3") for node in fleet), within=2)
 
 
-# A session may end while redis-py opens a connection, and leave it to the collector, which closes it and says so. How many
-# connections there are is held by the last test of this file.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_killed_server_makes_the_view_unusable_and_a_new_one_gets_what_was_lost(own_redis: RedisServer) -> None:
     async with nodes(own_redis.url) as (first, second):
         await first.store.revoke("before", FUTURE)
@@ -136,9 +132,6 @@ async def test_what_was_revoked_while_a_reader_was_cut_off_is_not_missed(redis_s
         await eventually(lambda: second.knows(*kept) and first.knows(*kept))
 
 
-# A session may end while redis-py opens a connection, and leave it to the collector, which closes it and says so. How many
-# connections there are is held by the last test of this file.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("heard", [[], [{"beat": "1"}], [{"after": "", "beat": "1"}, {"jti": "x", "until": FUTURE}]])
 @pytest.mark.parametrize("loss", [("XTRIM", STREAM, "MAXLEN", 0), ("DEL", STREAM), ("FLUSHALL",)])
 async def test_a_stream_that_lost_entries_makes_everything_load_again(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.core.oauth.refresh_tokens import Access, Family, Rotation
+from sidecar.core.oauth.refresh_tokens import Family, FamilyAccess, Rotation
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.throttling import Rate
 from tests.contract.test_redis_feed import FUTURE, Node, nodes
@@ -51,8 +51,8 @@ async def use_all(store: object) -> None:
     await store.delete("kind:a")
     await store.ping()
     family = Family("c", "s", (), ("a",), int(time.time()), FUTURE)
-    assert await store.open_family("f", family, "t0", Access("j0", FUTURE), 60)
-    asked = Rotation("c", "t0", "t1", (), Access("j1", FUTURE), 10, 60)
+    assert await store.open_family("f", family, "t0", FamilyAccess("j0", FUTURE), 60)
+    asked = Rotation("c", "t0", "t1", (), FamilyAccess("j1", FUTURE), 10, 60)
     assert (await store.rotate("f", asked)).family == family
     assert await store.read_family("f") is not None
     await store.end_family("f")

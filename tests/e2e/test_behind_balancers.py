@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.test_proxy_protocol import binary
 
 from tests.support.certificates import Authority
 from tests.support.process import Sidecar, running
 from tests.support.raw import exchange, read_all, read_response
 from tests.support.upstream import Upstream, echo
 from tests.support.waiting import wait_until
+from tests.unit.core.http.test_proxy_protocol import binary
 
 LINE = b"PROXY TCP4 203.0.113.7 192.0.2.1 56324 443\r\n"
 LISTEN = {"address": "127.0.0.1:0", "proxy_protocol": True}

@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 import pytest
 
-from sidecar.cli.commands import main
+from sidecar.cli import main
 from sidecar.core.tokens import FUTURE_TOLERANCE
 from tests.support.assertions import ed_pair, parameters, sign
 from tests.support.documents import ROOT, blocks, documents, prompts, steps, unrunnable
@@ -37,7 +37,11 @@ NOT_TYPED: Final = {
     "SECRET=$(kubectl get secret orders-api-sidecar": CLUSTER,
     "TOKEN=$(curl -s localhost:8080/oauth/token": CLUSTER,
     "curl -i localhost:8080/orders": CLUSTER,
+    "make help  ": OURS,
+    "make unit  ": OURS,
     "make test  ": OURS,
+    ".venv/bin/pytest tests/unit/proxy/test_gateway.py": OURS,
+    ".venv/bin/pytest tests/e2e/test_routes.py -k scope": OURS,
     "make test-faults  ": OURS,
     "make lint  ": OURS,
     "make format": OURS,

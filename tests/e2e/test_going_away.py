@@ -87,12 +87,12 @@ App.close = close
 """
 STUCK_DRAIN: Final = """
 import asyncio
-from sidecar.proxy.client.connections import Listener
+from sidecar.proxy.client.connections import ClientConnections
 
 async def drain(self, seconds):
     await asyncio.sleep(1000)
 
-Listener.drain = drain
+ClientConnections.drain = drain
 """
 STUCK_ADMIN: Final = """
 import asyncio

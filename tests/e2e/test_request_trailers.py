@@ -89,3 +89,21 @@ def test_refused_requests_leave_nothing_behind(sidecar: Sidecar, upstream: Upstr
             connection.sendall(request)
             assert connection.recv(65536).startswith(b"HTTP/1.1 " + status)
     assert [received.raw.rpartition(b"X-Sum: ")[2] for received in upstream.take()] == [b"good\r\n\r\n"] * 2
+
+
+@pytest.mark.parametrize("trailer", ["X-User: another", "Authorization: Bearer another", "X: y\r\nCookie: a=b"])
+def test_a_trailer_never_becomes_a_field_of_the_next_request(
+    sidecar: Sidecar, upstream: Upstream, token: str, trailer: str
+) -> None:
+    """Behind a balancer that keeps its connections, the next request is another client's."""
+    asks = f"GET /x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    with socket.create_connection(sidecar.address, timeout=10) as connection:
+        connection.sendall(head(token) + f"2\r\nok\r\n0\r\n{trailer}\r\n\r\n".encode())
+        assert read_response(connection).status == 200
+        for _ in range(2):
+            connection.sendall(asks)
+            assert read_response(connection).status == 200
+    names = [[name for name, _ in received.headers] for received in upstream.take()[1:]]
+    assert len(names) == 2
+    for each in names:
+        assert not {"x-user", "cookie", "x"} & {name.lower() for name in each}

@@ -12,7 +12,7 @@ import requests
 import yaml
 from click.testing import CliRunner
 
-from sidecar.cli.commands import main
+from sidecar.cli import main
 from sidecar.core.jose.keys import ASYMMETRIC, SYMMETRIC
 from tests.support.keys import OTHER_PEMS, PEMS, public_pem
 from tests.support.process import AUDIENCE, COMMAND, ISSUER, KEY, Sidecar, configuration, get, running

@@ -16,7 +16,7 @@ _MAIN: Final = """
 import defect
 
 if __name__ == "__main__":
-    from sidecar.cli.commands import main
+    from sidecar.cli import main
 
     main()
 """

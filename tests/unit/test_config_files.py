@@ -7,7 +7,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from sidecar.config.settings import Limits, Settings, load
+from sidecar.config.load import load
+from sidecar.config.settings import Limits, Settings
 from sidecar.core.oauth.users import hash_password
 from tests.support.certificates import Authority
 from tests.support.keys import PEMS, public_pem

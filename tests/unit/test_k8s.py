@@ -11,7 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from sidecar.config.settings import load
+from sidecar.config.load import load
 from sidecar.runtime.ending import GRACE
 
 ROOT = Path(__file__).parents[2]

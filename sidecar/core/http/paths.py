@@ -48,7 +48,7 @@ _MOST_READINGS: Final = 64
 _MOST_CHARACTERS: Final = 16 * 1024
 
 
-class Target(NamedTuple):
+class RequestTarget(NamedTuple):
     """A request target in parts (RFC 9112 section 3.2): `query` is `None` when there is no `?`.
 
     `authority` is set for the absolute form only, where it takes the place of `Host`.
@@ -59,7 +59,7 @@ class Target(NamedTuple):
     authority: str | None
 
 
-def split_target(raw: str, method: str = "GET") -> Target:
+def split_target(raw: str, method: str = "GET") -> RequestTarget:
     """Split origin-form, absolute-form or `*`, which is for OPTIONS only. Raises `Refused(MALFORMED_REQUEST)` for anything
     else."""
     authority = None
@@ -77,7 +77,7 @@ def split_target(raw: str, method: str = "GET") -> Target:
     if _FORBIDDEN.search(raw):
         raise Refused(Reason.MALFORMED_REQUEST, "The request target holds bytes that must be percent-encoded.")
     path, mark, query = raw.partition("?")
-    return Target(path, query if mark else None, authority)
+    return RequestTarget(path, query if mark else None, authority)
 
 
 def valid_authority(value: str) -> bool:

@@ -33,7 +33,7 @@ _TAPDATA_SCOPE: Final = "api-server"
 ResponseType = Literal["code", "token"]
 
 
-class Target(NamedTuple):
+class RedirectTarget(NamedTuple):
     """Who asks and where the answer goes; `named`: the request said so, rather than the registration."""
 
     client: Client
@@ -44,7 +44,7 @@ class Target(NamedTuple):
 class AuthorizationRequest(NamedTuple):
     """A request that may be granted. `challenge` is set for a code; `scope` is what the client may have."""
 
-    target: Target
+    target: RedirectTarget
     response_type: ResponseType
     scope: tuple[str, ...]
     state: str | None
@@ -64,7 +64,7 @@ class AuthorizationError(Exception):
         self.description = description
 
 
-def find_target(parameters: Mapping[str, str], clients: ClientRegistry) -> Target:
+def find_target(parameters: Mapping[str, str], clients: ClientRegistry) -> RedirectTarget:
     """Raises `Refused`: `UNKNOWN_CLIENT`, `CLIENT_DISABLED`, `INVALID_REDIRECT`. Never redirect then."""
     client = clients.find(parameters.get("client_id", ""))
     if client is None:
@@ -75,13 +75,13 @@ def find_target(parameters: Mapping[str, str], clients: ClientRegistry) -> Targe
     if asked is None:
         if len(client.redirect_uris) != 1:
             raise Refused(Reason.INVALID_REDIRECT, "The parameter redirect_uri is missing.", client_id=client.client_id)
-        return Target(client, client.redirect_uris[0], named=False)
+        return RedirectTarget(client, client.redirect_uris[0], named=False)
     if not registered(asked, client.redirect_uris):
         raise Refused(Reason.INVALID_REDIRECT, client_id=client.client_id)
-    return Target(client, asked, named=True)
+    return RedirectTarget(client, asked, named=True)
 
 
-def read_request(parameters: Mapping[str, str], target: Target, *, tapdata: bool) -> AuthorizationRequest:
+def read_request(parameters: Mapping[str, str], target: RedirectTarget, *, tapdata: bool) -> AuthorizationRequest:
     """Raises `AuthorizationError`. `tapdata`: take its older form for implicit."""
     client = target.client
     response_type = _response_type(parameters, client)

@@ -58,7 +58,7 @@ class Family(NamedTuple):
         return self.subject == self.client_id
 
 
-class Access(NamedTuple):
+class FamilyAccess(NamedTuple):
     """An access token of a family: its `jti`, and when a revocation of it may be forgotten (epoch seconds)."""
 
     jti: str
@@ -75,7 +75,7 @@ class FamilyState(NamedTuple):
     previous: str = ""
     rotated: float = 0.0
     ended: bool = False
-    live: tuple[Access, ...] = ()
+    live: tuple[FamilyAccess, ...] = ()
 
     def alive(self, now: float) -> bool:
         """Whether a token of the family can be valid at `now` (epoch seconds)."""
@@ -94,7 +94,7 @@ class Rotation(NamedTuple):
     presented: str
     successor: str
     scope: tuple[str, ...]
-    access: Access
+    access: FamilyAccess
     repeats: bool
     idle: int
 
@@ -234,7 +234,9 @@ def rotate(state: FamilyState, asked: Rotation, *, cut_off: bool, now: float) ->
     )
 
 
-def open_again(state: FamilyState, family: Family, current: str, access: Access, *, now: float) -> FamilyState | None:
+def open_again(
+    state: FamilyState, family: Family, current: str, access: FamilyAccess, *, now: float
+) -> FamilyState | None:
     """The family after its first answer was given again, with another access token; `None` when that is too late: something of
     the answer was used, or the family is another one or has ended."""
     same = state.family.client_id == family.client_id and state.current == current and not state.previous

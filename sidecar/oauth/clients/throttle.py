@@ -27,7 +27,7 @@ from typing import Final, NamedTuple, NoReturn, Protocol
 from sidecar.core.oauth.clients import Client
 from sidecar.core.ports import Store, StoreUnavailable
 from sidecar.core.reasons import Reason, Refused
-from sidecar.core.replies import EndpointRequest, Reply, later
+from sidecar.core.replies import EndpointRequest, Reply, with_retry_after
 from sidecar.core.throttling import Budget, Budgets, Rate, Spent
 from sidecar.oauth.parameters import Parameters, form_decoded
 
@@ -197,7 +197,7 @@ class ThrottledClients:
 
     def refuse(self, refused: Refused) -> Reply:
         """The reply to a refusal, and when to try again."""
-        return later(self._authenticator.refuse(refused), refused.retry_after)
+        return with_retry_after(self._authenticator.refuse(refused), refused.retry_after)
 
 
 class ThrottledLogins:

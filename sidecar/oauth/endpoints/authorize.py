@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-from sidecar.core.events import Listener, LoginFailed, TokenIssued, UserLoggedIn
+from sidecar.core.events import EventHandler, LoginFailed, TokenIssued, UserLoggedIn
 from sidecar.core.oauth.authorization import (
     AuthorizationError,
     AuthorizationRequest,
-    Target,
+    RedirectTarget,
     find_target,
     read_request,
     response_uri,
@@ -31,14 +31,14 @@ from sidecar.core.oauth.redirects import source_of
 from sidecar.core.oauth.users import User, UserDirectory
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.reasons import Reason, Refused
-from sidecar.core.replies import EndpointRequest, Reply, later
+from sidecar.core.replies import EndpointRequest, Reply, with_retry_after
 from sidecar.core.tokens import TokenRules
 from sidecar.oauth.answering import answer
 from sidecar.oauth.grants.authorization_code import AuthorizationCodes
 from sidecar.oauth.login.consents import Consents, may_be_remembered
 from sidecar.oauth.login.pages import Pages, see_other
 from sidecar.oauth.login.passwords import Logins
-from sidecar.oauth.login.sessions import Sessions, form_token, is_form_token
+from sidecar.oauth.login.sessions import Sessions, csrf_token, is_csrf_token
 from sidecar.oauth.parameters import Parameters, form_parameters, query_parameters
 
 _LONGEST_QUERY: Final = 6000  # of what comes as a form and goes on in a URL
@@ -82,7 +82,7 @@ class AuthorizeEndpoint:
         codes: AuthorizationCodes,
         rules: TokenRules,
         tapdata: bool,
-        emit: Listener,
+        emit: EventHandler,
         clock: Callable[[], float],
         new_id: Callable[[], str],
     ) -> None:
@@ -170,7 +170,7 @@ class AuthorizeEndpoint:
             leads_to=(source_of(target.redirect_uri),),
             client_name=client.client_name or client.client_id,
             destination=parts.netloc if parts.scheme in ("https", "http") else "",
-            csrf=form_token(visit.cookie, visit.page),
+            csrf=csrf_token(visit.cookie, visit.page),
             **values,
         )
 
@@ -178,7 +178,7 @@ class AuthorizeEndpoint:
 
     async def _submitted(self, visit: Visit, form: Parameters) -> Reply:
         cookie = None if visit.new else visit.cookie
-        if not is_form_token(form.get("csrf", ""), cookie, visit.page):
+        if not is_csrf_token(form.get("csrf", ""), cookie, visit.page):
             reply = await self._shown(visit, _STALE, Reason.STALE_FORM)
             return self._not_logged_in(visit.request, form, reply) if form["step"] == "login" else reply
         if form["step"] == "login":
@@ -195,7 +195,7 @@ class AuthorizeEndpoint:
             user = await self._logins.check(username, form.get("password", ""), visit.request.peer)
         except Refused as exc:
             page = self._login_page(visit, notice=exc.detail, username=username, reason=exc.reason)
-            return self._not_logged_in(visit.request, form, later(page, exc.retry_after))
+            return self._not_logged_in(visit.request, form, with_retry_after(page, exc.retry_after))
         cookie = await self._sessions.open(user, visit.cookie)
         self._emit(UserLoggedIn(user.username, visit.asked.target.client.client_id, visit.request.peer))
         return see_other(_with_prompt(visit, None), self._sessions.set_cookie(cookie))
@@ -228,7 +228,7 @@ class AuthorizeEndpoint:
         location = response_uri(visit.parameters, asked.target.redirect_uri, answer, self._rules.issuer)
         return see_other(location, client_id=asked.target.client.client_id, user=user.username)
 
-    def _implicit(self, target: Target, user: User, scope: tuple[str, ...]) -> dict[str, str]:
+    def _implicit(self, target: RedirectTarget, user: User, scope: tuple[str, ...]) -> dict[str, str]:
         """RFC 6749 section 4.2.2: never with a refresh token."""
         client_id = target.client.client_id
         signed, token = self._rules.issue(
@@ -247,7 +247,7 @@ class AuthorizeEndpoint:
             "scope": " ".join(scope),
         }
 
-    def _tell_client(self, parameters: Mapping[str, str], target: Target, error: AuthorizationError) -> Reply:
+    def _tell_client(self, parameters: Mapping[str, str], target: RedirectTarget, error: AuthorizationError) -> Reply:
         answer = {"error": error.error, "error_description": error.description}
         location = response_uri(parameters, target.redirect_uri, answer, self._rules.issuer)
         return see_other(location, reason=error.reason, client_id=target.client.client_id, user=error.user)

@@ -1,18 +1,18 @@
 """`/oauth/logout`: a GET shows who is logged in and a button, a POST ends the session. What clients were given goes on."""
 
-from sidecar.core.events import Listener, LogoutFailed, UserLoggedOut
+from sidecar.core.events import EventHandler, LogoutFailed, UserLoggedOut
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import EndpointRequest, Reply
 from sidecar.oauth.answering import answer
 from sidecar.oauth.login.pages import Pages
-from sidecar.oauth.login.sessions import Sessions, form_token, is_form_token
+from sidecar.oauth.login.sessions import Sessions, csrf_token, is_csrf_token
 from sidecar.oauth.parameters import form_parameters
 
 
 class LogoutEndpoint:
     """Call it with a request."""
 
-    def __init__(self, *, sessions: Sessions, pages: Pages, emit: Listener) -> None:
+    def __init__(self, *, sessions: Sessions, pages: Pages, emit: EventHandler) -> None:
         self._sessions = sessions
         self._pages = pages
         self._emit = emit
@@ -39,13 +39,13 @@ class LogoutEndpoint:
             reason=reason,
             user=session.username,
             username=session.username,
-            csrf=form_token(cookie, request.path),
+            csrf=csrf_token(cookie, request.path),
             notice=reason.sentence if reason else "",
         )
 
     async def _log_out(self, request: EndpointRequest) -> Reply:
         cookie = self._sessions.cookie(request)
-        if not is_form_token(form_parameters(request).get("csrf", ""), cookie, request.path):
+        if not is_csrf_token(form_parameters(request).get("csrf", ""), cookie, request.path):
             return await self._ask(request, Reason.STALE_FORM)
         username = await self._sessions.end(cookie)
         if username is not None:

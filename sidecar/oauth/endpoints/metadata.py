@@ -1,7 +1,7 @@
 """What is public about us: the metadata (RFC 8414) and the verifying keys (RFC 7517).
 
 Rules:
-- Both are computed from the configuration in force: what is not on offer is not named.
+- Both are computed from the configuration in force: what is not on capabilities is not named.
 - Both may be cached for `MAX_AGE`, and asked for again by `If-None-Match`. A key must be in the set for longer than that
   before it signs, so that who caches the set has it by then.
 - Both may be read by a script of any origin (`Access-Control-Allow-Origin: *`): there is nothing in them that depends on who
@@ -26,7 +26,7 @@ MAX_AGE: Final = 300
 """For how many seconds caches may keep the documents."""
 
 
-class Offer(NamedTuple):
+class Capabilities(NamedTuple):
     """What at least one client that is not disabled may do here, each in the order that it is shown in."""
 
     grant_types: Sequence[str]
@@ -38,14 +38,14 @@ class Offer(NamedTuple):
     scopes: Sequence[str]
 
 
-def offer(clients: Iterable[Client], grant_types: Container[str], paths: Container[str]) -> Offer:
+def capabilities(clients: Iterable[Client], grant_types: Container[str], paths: Container[str]) -> Capabilities:
     """What there is of `grant_types` (those of the token endpoint) and, when it is among `paths`, of the authorization
     endpoint, for these clients."""
     live = [client for client in clients if not client.disabled]
     named = {grant for client in live for grant in client.grant_types}
     redirected = {"authorization_code": "code", "implicit": "token"} if endpoint_paths.AUTHORIZE in paths else {}
     asking = [client for client in live if client.introspect]
-    return Offer(
+    return Capabilities(
         grant_types=[grant for grant in sorted(named) if grant in grant_types or grant in redirected],
         response_types=[kind for grant, kind in redirected.items() if grant in named],
         auth_methods=_methods(live),
@@ -66,26 +66,26 @@ def _assertion_algs(clients: Iterable[Client]) -> list[str]:
     return sorted({alg for client in signing for key in client.keys for alg in key.algs})
 
 
-def metadata(issuer: str, offer: Offer, paths: Iterable[str], ring: KeyRing) -> dict[str, object]:
+def metadata(issuer: str, capabilities: Capabilities, paths: Iterable[str], ring: KeyRing) -> dict[str, object]:
     """The document of RFC 8414 section 2 for an issuer that is a URL. `paths` are those of ours that are answered."""
     base = issuer.removesuffix("/")
     served = set(paths)
-    if not offer.response_types:
+    if not capabilities.response_types:
         served.discard(endpoint_paths.AUTHORIZE)
-    if not offer.introspection_auth_methods:
+    if not capabilities.introspection_auth_methods:
         served.discard(endpoint_paths.INTROSPECT)
     document: dict[str, object] = {"issuer": issuer}
     document |= {name: base + path for path, name in endpoint_paths.MEMBERS.items() if path in served}
     if endpoint_paths.JWKS in served and ring.public_jwks():
         document["jwks_uri"] = base + endpoint_paths.JWKS
-    if offer.scopes:
-        document["scopes_supported"] = list(offer.scopes)
-    document["response_types_supported"] = list(offer.response_types)  # required, also when there are none
-    document["grant_types_supported"] = list(offer.grant_types)
+    if capabilities.scopes:
+        document["scopes_supported"] = list(capabilities.scopes)
+    document["response_types_supported"] = list(capabilities.response_types)  # required, also when there are none
+    document["grant_types_supported"] = list(capabilities.grant_types)
     for endpoint, methods, algs in (
-        ("token", offer.auth_methods, offer.assertion_algs),
-        ("revocation", offer.auth_methods, offer.assertion_algs),
-        ("introspection", offer.introspection_auth_methods, offer.introspection_assertion_algs),
+        ("token", capabilities.auth_methods, capabilities.assertion_algs),
+        ("revocation", capabilities.auth_methods, capabilities.assertion_algs),
+        ("introspection", capabilities.introspection_auth_methods, capabilities.introspection_assertion_algs),
     ):
         if f"{endpoint}_endpoint" in document:
             document[f"{endpoint}_endpoint_auth_methods_supported"] = list(methods)
@@ -93,9 +93,9 @@ def metadata(issuer: str, offer: Offer, paths: Iterable[str], ring: KeyRing) -> 
                 document[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = list(algs)
     if "authorization_endpoint" in document:
         modes = {"code": "query", "token": "fragment"}
-        document["response_modes_supported"] = [modes[kind] for kind in offer.response_types]
+        document["response_modes_supported"] = [modes[kind] for kind in capabilities.response_types]
         document["authorization_response_iss_parameter_supported"] = True  # RFC 9207
-    if "code" in offer.response_types:
+    if "code" in capabilities.response_types:
         document["code_challenge_methods_supported"] = ["S256"]
     return document
 

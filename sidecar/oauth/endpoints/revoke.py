@@ -12,7 +12,7 @@ Rules:
 
 from collections.abc import Callable, Sequence
 
-from sidecar.core.events import Listener, TokenRevoked
+from sidecar.core.events import EventHandler, TokenRevoked
 from sidecar.core.oauth.clients import Client
 from sidecar.core.oauth.refresh_tokens import Outcome, family_key, first_access
 from sidecar.core.ports import Store
@@ -35,7 +35,7 @@ class RevokeEndpoint:
         rules: TokenRules,
         store: Store,
         keys: Callable[[], Sequence[bytes]],
-        emit: Listener,
+        emit: EventHandler,
         clock: Callable[[], float],
     ) -> None:
         self._authenticator = authenticator

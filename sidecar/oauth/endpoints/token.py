@@ -6,7 +6,7 @@ Redis is down. A client that gets refresh tokens as well does need it, for these
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from sidecar.core.events import Listener, TokenIssued
+from sidecar.core.events import EventHandler, TokenIssued
 from sidecar.core.oauth.clients import Client
 from sidecar.core.oauth.grants import Granted, check_grant, narrow_scope
 from sidecar.core.reasons import Reason, Refused
@@ -38,7 +38,7 @@ class TokenEndpoint:
         refresh: RefreshTokens,
         rules: TokenRules,
         view: RevocationView,
-        emit: Listener,
+        emit: EventHandler,
         clock: Callable[[], float],
         new_id: Callable[[], str],
     ) -> None:

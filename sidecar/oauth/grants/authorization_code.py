@@ -16,7 +16,7 @@ import json
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from sidecar.core.events import Listener, TokenRevoked
+from sidecar.core.events import EventHandler, TokenRevoked
 from sidecar.core.oauth.authorization import AuthorizationRequest, verifies
 from sidecar.core.oauth.clients import Client
 from sidecar.core.oauth.grants import Granted
@@ -31,7 +31,7 @@ AGAIN: Final = 30
 _IN_FLIGHT: Final = 60  # seconds within which each use has surely been answered
 
 
-class Kept(NamedTuple):
+class StoredCode(NamedTuple):
     """What is stored under the digest of a code, until it `ends`: then it is good no longer, or, if it is `spent`, answered
     no longer. Times are epoch seconds; `redirect_uri` if the request named it."""
 
@@ -60,7 +60,7 @@ class AuthorizationCodes:
         ttl: int,
         clock: Callable[[], float],
         new_code: Callable[[], str],
-        emit: Listener,
+        emit: EventHandler,
     ) -> None:
         self._store = store
         self._users = users
@@ -73,7 +73,7 @@ class AuthorizationCodes:
         """A code that lets the client have a token of this user. Raises `StoreUnavailable`."""
         target, now = asked.target, self._clock()
         code = self._new_code()
-        kept = Kept(
+        kept = StoredCode(
             client_id=target.client.client_id,
             redirect_uri=target.redirect_uri if target.named else None,
             challenge=asked.challenge or "",  # which no verifier fits
@@ -96,7 +96,7 @@ class AuthorizationCodes:
         if text is None:
             await self._replayed(client.client_id, grant_of_code(code))
             raise Refused(Reason.CODE_INVALID, client_id=client.client_id)
-        kept = Kept(**json.loads(text))
+        kept = StoredCode(**json.loads(text))
         if kept.client_id != client.client_id:
             raise Refused(Reason.CODE_INVALID, client_id=client.client_id)
         now = self._clock()
@@ -123,7 +123,7 @@ class AuthorizationCodes:
             raise Refused(Reason.CODE_REPLAYED, client_id=client_id, user=user)
 
 
-def _fits(kept: Kept, parameters: Parameters) -> bool:
+def _fits(kept: StoredCode, parameters: Parameters) -> bool:
     sent = parameters.get("redirect_uri")
     if sent != kept.redirect_uri and not (sent is None and kept.redirect_uri is None):
         return False

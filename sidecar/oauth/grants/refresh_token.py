@@ -7,13 +7,13 @@ whether anything was changed, and trying again gives what the lost answer would 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from sidecar.core.events import Listener, TokenRevoked
+from sidecar.core.events import EventHandler, TokenRevoked
 from sidecar.core.oauth.clients import Client
 from sidecar.core.oauth.grants import REFRESH_TOKEN, Granted, Successor, narrow_scope
 from sidecar.core.oauth.refresh_tokens import (
     REFUSALS,
-    Access,
     Family,
+    FamilyAccess,
     Rotation,
     digest,
     family_key,
@@ -55,7 +55,7 @@ class RefreshTokens:
         times: RefreshTimes,
         find_user: Callable[[str], User | None],
         keys: Callable[[], Sequence[bytes]],
-        emit: Listener,
+        emit: EventHandler,
         clock: Callable[[], float],
         new_id: Callable[[], str],
     ) -> None:
@@ -88,7 +88,7 @@ class RefreshTokens:
         issued = access.iat if granted.since is None else granted.since
         ends = access.iat + self._times.ttl if refreshable else access.remembered_until
         family = Family(client.client_id, granted.subject, granted.roles, granted.scope, issued, ends)
-        kept = Access(access.jti, access.remembered_until)
+        kept = FamilyAccess(access.jti, access.remembered_until)
         # The token to give, then those that a process with another first key may have given.
         given = (first_token(grant_id, granted.seed or "", key) for key in self._keys())
         for token in given if refreshable else [None]:
@@ -115,7 +115,9 @@ class RefreshTokens:
         scope = narrow_scope(client, parameters["scope"]) if "scope" in parameters else ()
         # Before the rotation: an access token is never younger than the permission to issue it (`core.revocations`).
         at, jti = self._clock(), self._new_id()
-        family, following = await self._rotate(client, key, token, scope, Access(jti, self._rules.remembered_until(at)))
+        family, following = await self._rotate(
+            client, key, token, scope, FamilyAccess(jti, self._rules.remembered_until(at))
+        )
         roles, most = await self._still(client, key, family)
         return Granted(
             family.subject,
@@ -137,7 +139,7 @@ class RefreshTokens:
         return user.roles, user.scope
 
     async def _rotate(
-        self, client: Client, key: str, token: str, scope: tuple[str, ...], access: Access
+        self, client: Client, key: str, token: str, scope: tuple[str, ...], access: FamilyAccess
     ) -> tuple[Family, str]:
         """The token's family, and the token that follows."""
         keys = self._keys()

@@ -10,7 +10,7 @@ from sidecar.core.reasons import Reason, Refused
 from sidecar.oauth.slow_hashes import SlowHashes
 
 
-class Throttle(Protocol):
+class LoginThrottle(Protocol):
     """Slows down who guesses passwords."""
 
     def check(self, username: str, peer: str) -> None:
@@ -26,7 +26,7 @@ class Throttle(Protocol):
 class Logins:
     """Checks passwords."""
 
-    def __init__(self, users: UserDirectory, throttle: Throttle, hashes: SlowHashes) -> None:
+    def __init__(self, users: UserDirectory, throttle: LoginThrottle, hashes: SlowHashes) -> None:
         self._users = users
         self._throttle = throttle
         self._hashes = hashes

@@ -108,16 +108,16 @@ class Sessions:
         return "Set-Cookie", f"{self._name}={self._attributes}; Max-Age=0"
 
 
-def form_token(cookie: str, page: str) -> str:
+def csrf_token(cookie: str, page: str) -> str:
     """The token for the forms of a page, which is its path and query."""
     mark = hmac.digest(cookie.encode("ascii"), page.encode("utf-8", "surrogatepass"), "sha256")
     return base64.urlsafe_b64encode(mark).rstrip(b"=").decode()
 
 
-def is_form_token(token: str, cookie: str | None, page: str) -> bool:
+def is_csrf_token(token: str, cookie: str | None, page: str) -> bool:
     """Whether a form came from this page in this browser."""
     return cookie is not None and hmac.compare_digest(
-        token.encode("utf-8", "surrogatepass"), form_token(cookie, page).encode()
+        token.encode("utf-8", "surrogatepass"), csrf_token(cookie, page).encode()
     )
 
 

@@ -26,8 +26,9 @@ from typing import Any, Final
 from sidecar.core.causes import Cause, Fault
 from sidecar.core.http.proxy_protocol import InvalidPreamble, Preamble
 from sidecar.core.reasons import Reason
-from sidecar.proxy.client.connection import ClientConnection, address_of
-from sidecar.proxy.client.connections import Listener
+from sidecar.proxy.client.connection import ClientConnection
+from sidecar.proxy.client.connections import ClientConnections
+from sidecar.proxy.client.sending import address_of
 
 _AT_A_TIME: Final = 64  # then other events have their turn
 _PAUSE: Final = 1.0  # seconds until a new try when accepting fails
@@ -36,7 +37,7 @@ _GOODBYE: Final = 2.0  # seconds for the client's part of the end of TLS; a mute
 
 
 class Acceptor:
-    """Hands the connections of a listening socket to a `Listener`.
+    """Hands the connections of a listening socket to a `ClientConnections`.
 
     `tls` is used for each new connection and may be replaced at any time; `handshake` in seconds. `on_pause` is told what
     the system said when accepting fails. `introduced`: trusted proxies speak the PROXY protocol.
@@ -44,7 +45,7 @@ class Acceptor:
 
     def __init__(
         self,
-        listener: Listener[Any],
+        listener: ClientConnections[Any],
         sock: socket.socket,
         *,
         tls: ssl.SSLContext | None,

@@ -9,26 +9,22 @@ from typing import Generic
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
-from sidecar.core.capacity import told_beyond
+from sidecar.core.capacity import refused_beyond
 from sidecar.core.causes import Fault
 from sidecar.core.events import Decision, RequestDone
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import Reply
 from sidecar.proxy.client.connection import ClientConnection
-from sidecar.proxy.ports import (
-    ClientLimits,
-    ClientTimeouts,
-    E,
-    ExchangeFactory,
-    Reporting,
-    RequestHandler,
-    RequestInProgress,
-)
+from sidecar.proxy.limits import ClientLimits, ClientTimeouts
+from sidecar.proxy.ports import ClientLink, E, Reporting, RequestHandler, RequestInProgress
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+ExchangeFactory = Callable[[ClientLink, RawRequestMessage, StreamReader, float], E]
+"""Makes the exchange of a request that came on a connection, at a moment in monotonic seconds."""
 
-class Listener(Generic[E]):
+
+class ClientConnections(Generic[E]):
     """`expect` makes the protocol object of a new connection; `arriving` are those without a transport yet.
     `new_exchange` makes what `gateway` handles."""
 
@@ -58,10 +54,10 @@ class Listener(Generic[E]):
         self._services = services
         self._trusted = trusted_proxies
         self._end_with_token = end_with_token
-        self._log_failure = services.log_failure
+        self.log_failure = services.log_failure
 
     def __repr__(self) -> str:
-        return f"<Listener {len(self.connections)} connections, {self.in_flight} requests>"
+        return f"<ClientConnections {len(self.connections)} connections, {self.in_flight} requests>"
 
     def expect(self, *, secure: bool) -> ClientConnection | None:
         """The protocol object for a connection that was accepted; `None` when there is no room for it.
@@ -69,7 +65,7 @@ class Listener(Generic[E]):
         Beyond the limit there is room for some, to tell them so, but not over TLS: a handshake is no small work.
         """
         limit = self.limits.connections
-        room = limit if secure else limit + told_beyond(limit)
+        room = limit if secure else limit + refused_beyond(limit)
         if self.present >= room:
             return None
         connection = ClientConnection(self)
@@ -168,16 +164,16 @@ class Listener(Generic[E]):
         connection.check(now)
         exchange = connection.exchange
         if exchange is not None and exchange.verified is not None and exchange.streaming and self._end_with_token:
-            reason = self._gateway.lapsed(exchange)
+            reason = self._gateway.recheck(exchange)
             if reason is not None:
-                exchange.lapse(reason)
+                exchange.end_early(reason)
 
     def _guard(self, connection: ClientConnection, work: Callable[[ClientConnection], None]) -> None:
         """What goes wrong with one connection ends that one, and never the work on the others."""
         try:
             work(connection)
         except Exception as exc:  # noqa: BLE001  a defect of ours
-            self._log_failure("connection", exc)
+            self.log_failure("connection", exc)
             connection.abort()
 
     async def drain(self, seconds: float) -> int:

@@ -20,14 +20,15 @@ Rules:
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from sidecar.core.causes import Cause, Fault
-from sidecar.proxy.ports import PoolLimits, ResponseSink, UpstreamTimeouts
+from sidecar.proxy.limits import PoolLimits, UpstreamTimeouts
+from sidecar.proxy.ports import ResponseSink
 from sidecar.proxy.upstream.connection import UpstreamConnection
 from sidecar.proxy.upstream.faults import unreachable
-from sidecar.proxy.upstream.shapes import Shapes
+from sidecar.proxy.upstream.shapes import ResponseShapes
 
 _FAILURES: Final = 3  # improper answers in a row before an upstream is passed over
 _PASSED_OVER: Final = (1.0, 30.0)  # seconds: at first, at most
@@ -35,6 +36,13 @@ _USED_ONCE: Final = (1.0, 30.0)  # likewise, for the connections of an upstream 
 _TRUSTED_AGAIN: Final = 60.0  # seconds without another time: then it begins with the first again
 
 Opener = Callable[[Callable[[], UpstreamConnection]], Awaitable[UpstreamConnection]]
+
+
+class UpstreamTls(NamedTuple):
+    """How to speak TLS to an upstream: that of the system, unless there is a `context`; `server_name` instead of the URL's."""
+
+    context: ssl.SSLContext | None = None
+    server_name: str | None = None
 
 
 class _Upstream:
@@ -75,8 +83,7 @@ class UpstreamPool:
         limits: PoolLimits,
         monotonic: Callable[[], float],
         on_unasked: Callable[[str], None],
-        tls: ssl.SSLContext | None = None,
-        server_name: str | None = None,
+        tls: UpstreamTls | None = None,
         each_its_host: bool = False,
     ) -> None:
         self.loop = loop
@@ -84,13 +91,13 @@ class UpstreamPool:
         self.monotonic = monotonic
         # With `each_its_host` a request says `UPSTREAM_HOST` where its connection puts the name of its upstream.
         self.hosts: Sequence[bytes] = [authority_of(url) if each_its_host else b"" for url in urls]
-        self.shapes = Shapes(limits.idle)
+        self.shapes = ResponseShapes(limits.idle)
         self.connections: set[UpstreamConnection] = set()  # that can carry an exchange, or do
         self._closing: dict[UpstreamConnection, float] = {}  # and since when, the oldest first
         self.limits = limits
         self._urls = urls
         self._on_unasked = on_unasked
-        self._upstreams = [_Upstream(_opener(url, loop, tls, server_name)) for url in urls]
+        self._upstreams = [_Upstream(_opener(url, loop, tls or UpstreamTls())) for url in urls]
         self._opening: set[asyncio.Task[None]] = set()
         self._expected = 0  # connections that are being opened and do not count by themselves yet
 
@@ -340,17 +347,17 @@ def authority_of(url: str) -> bytes:
     return b"localhost" if parts.scheme == "unix" else parts.netloc.encode()
 
 
-def _opener(url: str, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | None, server_name: str | None) -> Opener:
+def _opener(url: str, loop: asyncio.AbstractEventLoop, tls: UpstreamTls) -> Opener:
     parts = urlsplit(url)
     secure = parts.scheme == "https"
-    context = (tls or ssl.create_default_context()) if secure else None
+    context = (tls.context or ssl.create_default_context()) if secure else None
     host, port = parts.hostname or "", parts.port or (443 if secure else 80)
 
     async def connect(factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:
         if parts.scheme == "unix":
             _, protocol = await loop.create_unix_connection(factory, unquote(parts.path))
         else:
-            name = server_name if secure else None
+            name = tls.server_name if secure else None
             _, protocol = await loop.create_connection(factory, host, port, ssl=context, server_hostname=name)
         return protocol
 

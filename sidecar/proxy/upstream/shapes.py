@@ -59,7 +59,7 @@ class _Shape:
         return (self.status, self._head if self.dated else self._head + date_line(), data[end:])
 
 
-class Shapes:
+class ResponseShapes:
     """The shapes of an upstream's responses that were met last. For responses to anything but HEAD, on a connection that
     stays open. `idle_for`: for how many seconds such a connection may be kept after the response that was read last, at most
     `idle`."""
@@ -70,7 +70,7 @@ class Shapes:
         self._credit = _CREDIT
 
     def __repr__(self) -> str:
-        return f"<Shapes {len(self._shapes)}>"
+        return f"<ResponseShapes {len(self._shapes)}>"
 
     def read(self, data: bytes) -> WholeResponse | None:
         """The response that `data` is, if it has a known shape and nothing is before or behind it."""

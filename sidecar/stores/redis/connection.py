@@ -196,6 +196,20 @@ class _Pool(ConnectionPool):
             await connection.disconnect(nowait=True)
         await super().ensure_connection(connection)
 
+    async def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002  redis-py's signature
+        """Close every connection, whatever comes.
+
+        redis-py starts a task per connection for that. A cancellation that comes before they run ends them unrun, and leaves
+        open connections to the collector.
+        """
+        used = self._get_in_use_connections() if inuse_connections else ()
+        connections = (*self._get_free_connections(), *used)
+        try:
+            await super().disconnect(inuse_connections)
+        finally:
+            for connection in connections:
+                connection._close()  # type: ignore[no-untyped-call]  # noqa: SLF001  nothing can cancel it
+
 
 _ENDED: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL | getattr(select, "POLLRDHUP", 0)
 

@@ -26,13 +26,14 @@ How what a server lost comes back. Each process remembers what it knows, and giv
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final
 
-from sidecar.core.events import Listener, StoreChanged, StoreNoted
+from sidecar.core.events import EventHandler, StoreChanged, StoreNoted
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.revocations import RevocationView
+from sidecar.stores.redis.source import Beat, Entries, Revocations, Source
 
 _FIRST_PAUSE: Final = 0.05
 _SLICE: Final = 1000  # entries that are forgotten without a pause
@@ -46,64 +47,6 @@ _TURN: Final = 3  # times the interval, for which a turn is kept by one who may 
 _MOST_PAUSE: Final = 30.0  # seconds between two tries to give back
 _TOLD_EVERY: Final = 60.0  # seconds between two words about entries that cannot be read
 _STABLE: Final = 2  # times the interval, after which a session was a good one
-
-Entries = list[tuple[bytes, dict[bytes, bytes]]]
-Revocations = list[tuple[str, int]]
-
-
-class Beat(NamedTuple):
-    """The answer to a heartbeat: is the entry asked for still in the stream, and which entry is the newest; which server said
-    so, or empty; how many seconds its clock is ahead of ours; the name of the loss that is open, or empty, whether entries
-    were `counted` as missing, and for how many seconds nobody has given anything back; how old, in seconds, the answer may be,
-    for a replica's; and whether the server takes writes."""
-
-    present: bool
-    newest: bytes
-    server: str = ""
-    skew: float = 0.0
-    loss: str = ""
-    counted: bool = False
-    quiet: float = 0.0
-    age: float = 0.0
-    writable: bool = True
-
-
-class Source(Protocol):
-    """What the feed needs of Redis; all of it raises `StoreUnavailable`. See `revocations.RedisRevocations`."""
-
-    async def connect(self) -> None:
-        """See that the server can be reached, and that all can be done there that is needed."""
-
-    async def beat(self, last_read: bytes) -> Beat:
-        """Ask for continuity; `last_read` is empty when nothing was read yet."""
-
-    async def remember(self, revocations: Iterable[tuple[str, int]]) -> None:
-        """Write revocations. When it raises, some may have been written."""
-
-    async def missing(self, revocations: Revocations) -> Revocations:
-        """Those that the server does not know, or not for so long."""
-
-    def everything(self) -> AsyncIterator[Revocations]:
-        """All revocations, some at a time: what is there throughout is given."""
-
-    def history(self, until: bytes) -> AsyncIterator[Entries]:
-        """The entries that are in the stream, up to that one."""
-
-    def entries(self, last_read: bytes) -> AsyncGenerator[Entries, None]:
-        """The entries after `last_read`, as they come; ends only by raising."""
-
-    async def sign(self) -> None:
-        """Show those who wait that something is being given back."""
-
-    async def make_whole(self, loss: str, window: float) -> bool | None:
-        """Say that what was missing after this loss was given back: whether it is over; `None` when it is not `window` seconds
-        old yet. False: there was another."""
-
-    async def take_turn(self, seconds: float) -> bool:
-        """Begin, or go on, to give back, for so long; whether nobody else does."""
-
-    async def end_turn(self) -> None:
-        """Let somebody else give back."""
 
 
 class Discontinuous(Exception):
@@ -120,7 +63,7 @@ class RevocationFeed:
         interval: float,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
-        emit: Listener,
+        emit: EventHandler,
         jitter: Callable[[], float],
     ) -> None:
         self._source = source

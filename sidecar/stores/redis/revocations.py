@@ -11,11 +11,12 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
-from sidecar.core.events import Listener, StoreNoted
+from sidecar.core.events import EventHandler, StoreNoted
 from sidecar.core.ports import StoreCondition, StoreUnavailable
 from sidecar.stores.redis import scripts
 from sidecar.stores.redis.connection import Server
-from sidecar.stores.redis.feed import Beat, Entries, RevocationFeed, Revocations, name_of
+from sidecar.stores.redis.feed import RevocationFeed, name_of
+from sidecar.stores.redis.source import Beat, Entries, Revocations
 
 STREAM_LENGTH: Final = 10_000
 _CHUNK: Final = 500
@@ -33,7 +34,7 @@ class RedisRevocations:
         interval: float,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
-        emit: Listener,
+        emit: EventHandler,
         jitter: Callable[[], float],
     ) -> None:
         self._server = server

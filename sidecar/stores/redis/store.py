@@ -19,12 +19,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from sidecar.core.events import Listener
+from sidecar.core.events import EventHandler
 from sidecar.core.oauth.refresh_tokens import (
     MOST_UNUSED,
-    Access,
     Ended,
     Family,
+    FamilyAccess,
     FamilyState,
     Outcome,
     Rotated,
@@ -45,19 +45,17 @@ class RedisStore:
 
     def __init__(
         self,
-        url: str,
+        server: Server,
         *,
         prefix: str,
-        timeout: float,
         interval: float,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
-        emit: Listener,
+        emit: EventHandler,
         jitter: Callable[[], float] = random.random,
-        renewed: Callable[[], str] | None = None,
     ) -> None:
         self._prefix = prefix
-        self._server = Server(url, timeout=timeout, renewed=renewed)
+        self._server = server
         self._redis = self._server.redis
         self.revocations = RedisRevocations(
             self._server,
@@ -134,7 +132,7 @@ class RedisStore:
     def _key(self, key: str) -> str:
         return f"{self._prefix}:{key}"
 
-    async def open_family(self, key: str, family: Family, current: str, access: Access, idle: int) -> bool:
+    async def open_family(self, key: str, family: Family, current: str, access: FamilyAccess, idle: int) -> bool:
         args: list[str | int | float] = [
             *self._beginning(key, ended=self._cut_off(family)),
             family.client_id,

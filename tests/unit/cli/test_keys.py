@@ -9,8 +9,8 @@ import yaml
 from click.testing import CliRunner, Result
 
 from sidecar.assembly.keys import key_ring
-from sidecar.cli.commands import main
-from sidecar.config.settings import load
+from sidecar.cli import main
+from sidecar.config.load import load
 from sidecar.core.jose.keys import ASYMMETRIC, SECRET_BYTES, SYMMETRIC
 from tests.support.keys import PEMS, public_pem
 from tests.support.process import configuration

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sidecar.config.advice import advice
 from sidecar.config.document import secret_files
-from sidecar.config.settings import SettingsError, load
+from sidecar.config.load import SettingsError, load
 from sidecar.core.oauth.users import hash_password
 from tests.support.certificates import Authority
 from tests.support.process import configuration

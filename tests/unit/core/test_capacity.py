@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.capacity import affordable, told_beyond
+from sidecar.core.capacity import affordable, refused_beyond
 
 
 @pytest.mark.parametrize(
@@ -24,5 +24,5 @@ def test_affordable(wanted: int, upstream: int, descriptors: int, connections: i
 @given(st.integers(1, 10**6), st.integers(1, 65535), st.integers(40, 10**6))
 def test_it_fits(wanted: int, upstream: int, descriptors: int) -> None:
     clients = affordable(wanted, upstream, descriptors)
-    clients += told_beyond(clients)
+    clients += refused_beyond(clients)
     assert clients + min(upstream, descriptors // 2) <= descriptors

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
-from sidecar.proxy.request import Memo, declared_length
+from sidecar.proxy.request import HeadMemo, declared_length
 
 
 class Message:
@@ -31,7 +31,7 @@ def test_a_chunked_request_declares_none() -> None:
 
 
 def test_another_section_makes_the_memo_forget_the_one_before() -> None:
-    memo, first, second = Memo(), object(), object()
+    memo, first, second = HeadMemo(), object(), object()
     headers: Any = object()
     memo.begin("rules", (1, 1), first, headers)
     memo.again, memo.token, memo.unusable, memo.block_of = first, headers, headers, headers

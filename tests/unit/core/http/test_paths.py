@@ -6,26 +6,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.http.paths import Target, fold, readings, split_target, valid_authority
+from sidecar.core.http.paths import RequestTarget, fold, readings, split_target, valid_authority
 from sidecar.core.reasons import Reason, Refused
 
 TARGETS = {
-    "/": Target("/", None, None),
-    "/a/b?c=d?e": Target("/a/b", "c=d?e", None),
-    "/a?": Target("/a", "", None),
-    "http://api.example/x?y": Target("/x", "y", "api.example"),
-    "HTTP://api.example:80": Target("/", None, "api.example:80"),
-    "http://api.example?y=1": Target("/", "y=1", "api.example"),
+    "/": RequestTarget("/", None, None),
+    "/a/b?c=d?e": RequestTarget("/a/b", "c=d?e", None),
+    "/a?": RequestTarget("/a", "", None),
+    "http://api.example/x?y": RequestTarget("/x", "y", "api.example"),
+    "HTTP://api.example:80": RequestTarget("/", None, "api.example:80"),
+    "http://api.example?y=1": RequestTarget("/", "y=1", "api.example"),
 }
 BAD_TARGETS = [
     "*", "http://h/*?\x00", "/a#b", "/a b", "/a\x00", "/caf\u00e9", "/\udcff", "", "a", "//user@h"[2:], "http://user@h/", "http:///x", "ftp://h/", "http://h:port/",
 ]  # fmt: skip
 OPTIONS_TARGETS = {
-    "*": Target("*", None, None),
-    "http://api.example": Target("*", None, "api.example"),
-    "http://api.example/": Target("/", None, "api.example"),
-    "http://api.example?y": Target("/", "y", "api.example"),
-    "/": Target("/", None, None),
+    "*": RequestTarget("*", None, None),
+    "http://api.example": RequestTarget("*", None, "api.example"),
+    "http://api.example/": RequestTarget("/", None, "api.example"),
+    "http://api.example?y": RequestTarget("/", "y", "api.example"),
+    "/": RequestTarget("/", None, None),
 }
 READINGS = {
     "/": ("/",),
@@ -68,12 +68,12 @@ AMBIGUOUS = [
 
 
 @pytest.mark.parametrize(("raw", "target"), TARGETS.items())
-def test_target_is_split(raw: str, target: Target) -> None:
+def test_target_is_split(raw: str, target: RequestTarget) -> None:
     assert split_target(raw) == target
 
 
 @pytest.mark.parametrize(("raw", "target"), OPTIONS_TARGETS.items())
-def test_options_may_be_for_the_server_as_a_whole(raw: str, target: Target) -> None:
+def test_options_may_be_for_the_server_as_a_whole(raw: str, target: RequestTarget) -> None:
     assert split_target(raw, "OPTIONS") == target
 
 

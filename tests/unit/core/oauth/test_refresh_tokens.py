@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from sidecar.core.oauth.refresh_tokens import (
     REFUSALS,
-    Access,
     Family,
+    FamilyAccess,
     FamilyState,
     Outcome,
     Rotation,
@@ -95,8 +95,8 @@ def test_only_the_first_token_of_a_clients_own_grant_tells_of_its_access_token()
 
 
 FAMILY = Family("app", "alice", (), ("a",), 0, 1000)
-STATE = FamilyState(FAMILY, "t1", 500, "t0", rotated=100, live=(Access("j0", 110), Access("j1", 900)))
-ASKED = Rotation("app", "t1", "t2", (), Access("j2", 900), True, 500)
+STATE = FamilyState(FAMILY, "t1", 500, "t0", rotated=100, live=(FamilyAccess("j0", 110), FamilyAccess("j1", 900)))
+ASKED = Rotation("app", "t1", "t2", (), FamilyAccess("j2", 900), True, 500)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,9 @@ def test_rules(changes: dict[str, object], now: float, outcome: Outcome) -> None
     said, after = rotate(STATE, ASKED._replace(**changes), cut_off=False, now=now)  # type: ignore[arg-type]
     assert said is outcome
     if outcome is Outcome.ROTATED:
-        assert after == FamilyState(FAMILY, "t2", now + 500, "t1", now, live=(Access("j1", 900), Access("j2", 900)))
+        assert after == FamilyState(
+            FAMILY, "t2", now + 500, "t1", now, live=(FamilyAccess("j1", 900), FamilyAccess("j2", 900))
+        )
     elif outcome is Outcome.REPEATED:
         assert after._replace(live=STATE.live) == STATE
         assert after.live[-1].jti == "j2"
@@ -137,12 +139,12 @@ def test_a_family_that_was_cut_off_ends() -> None:
     assert (said, after.ended) == (Outcome.ENDED, True)
 
 
-OPENED = FamilyState(FAMILY, "t0", 500, live=(Access("j0", 110),))
+OPENED = FamilyState(FAMILY, "t0", 500, live=(FamilyAccess("j0", 110),))
 
 
 def test_a_first_answer_is_given_again_while_nothing_of_it_was_used() -> None:
-    again = open_again(OPENED, FAMILY._replace(ends=2000, issued=7), "t0", Access("j1", 120), now=30)
-    assert again == OPENED._replace(live=(Access("j0", 110), Access("j1", 120))), "nothing else changes"
+    again = open_again(OPENED, FAMILY._replace(ends=2000, issued=7), "t0", FamilyAccess("j1", 120), now=30)
+    assert again == OPENED._replace(live=(FamilyAccess("j0", 110), FamilyAccess("j1", 120))), "nothing else changes"
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,7 @@ def test_a_first_answer_is_given_again_while_nothing_of_it_was_used() -> None:
     ],
 )
 def test_a_first_answer_is_not_given_again(state: FamilyState, family: Family, current: str, now: float) -> None:
-    assert open_again(state, family, current, Access("j1", 120), now=now) is None
+    assert open_again(state, family, current, FamilyAccess("j1", 120), now=now) is None
 
 
 def test_a_family_has_a_last_moment_however_often_it_is_used() -> None:
@@ -188,7 +190,7 @@ def test_a_token_never_gives_two_different_successors(presented: list[str], repe
     state = FamilyState(FAMILY, "t0", 500)
     given: dict[str, str] = {}
     for now, token in enumerate(presented):
-        asked = Rotation("app", token, f"t{int(token[1:]) + 1}", (), Access("j", 900), repeats, 500)
+        asked = Rotation("app", token, f"t{int(token[1:]) + 1}", (), FamilyAccess("j", 900), repeats, 500)
         said, state = rotate(state, asked, cut_off=False, now=now)
         if said in (Outcome.ROTATED, Outcome.REPEATED):
             assert given.setdefault(token, state.current) == state.current

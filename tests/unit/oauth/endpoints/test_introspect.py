@@ -15,7 +15,7 @@ from sidecar.core.admission import AdmissionRules
 from sidecar.core.events import Event, TokenRevoked
 from sidecar.core.jose.keys import KeyRing, SigningKey
 from sidecar.core.oauth.clients import Client, ClientRegistry
-from sidecar.core.oauth.refresh_tokens import Access, Family, FamilyState, Rotation, digest, family_key, new_token
+from sidecar.core.oauth.refresh_tokens import Family, FamilyAccess, FamilyState, Rotation, digest, family_key, new_token
 from sidecar.core.oauth.secrets import hash_secret, parse_secret_hash
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.reasons import Reason
@@ -70,10 +70,10 @@ class Served:
             each.client_id: each for each in (client("api", introspect=True), client("app"), client("other"))
         }
         family = Family("app", "alice", ("boss",), ("a", "b"), NOW - 100, NOW + 5000)
-        asyncio.run(self.store.open_family(FAMILY_KEY, family, digest(OLD), Access("j", LATER), 3000))
+        asyncio.run(self.store.open_family(FAMILY_KEY, family, digest(OLD), FamilyAccess("j", LATER), 3000))
         asyncio.run(
             self.store.rotate(
-                FAMILY_KEY, Rotation("app", digest(OLD), digest(REFRESH), (), Access("k", LATER), True, 3000)
+                FAMILY_KEY, Rotation("app", digest(OLD), digest(REFRESH), (), FamilyAccess("k", LATER), True, 3000)
             )
         )
 

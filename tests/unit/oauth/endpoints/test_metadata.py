@@ -9,10 +9,9 @@ import pytest
 from sidecar.core.jose.client_keys import from_secret, read_pem
 from sidecar.core.jose.keys import KeyRing, SigningKey, Window
 from sidecar.core.oauth.clients import Client
-from sidecar.core.oauth.issuer import issuer_path
 from sidecar.core.oauth.secrets import hash_secret, parse_secret_hash
 from sidecar.core.replies import EndpointRequest, Reply
-from sidecar.oauth.endpoints.metadata import MAX_AGE, PublicDocument, jwks, metadata, offer
+from sidecar.oauth.endpoints.metadata import MAX_AGE, PublicDocument, capabilities, jwks, metadata
 from tests.support.keys import PEMS, public_pem
 
 HS = SigningKey.hmac("h", "HS256", "canary-" * 10)
@@ -38,7 +37,7 @@ KEYED = client(
 
 
 def described(*clients: Client, paths: Any = (TOKEN, REVOKE, JWKS), issuer: str = "https://i", ring: Any = None) -> dict[str, Any]:  # fmt: skip
-    return metadata(issuer, offer(clients, GRANTS, paths), paths, ring or KeyRing([HS]))
+    return metadata(issuer, capabilities(clients, GRANTS, paths), paths, ring or KeyRing([HS]))
 
 
 def test_the_metadata_of_a_small_server() -> None:
@@ -114,14 +113,6 @@ def test_without_the_login_page_its_grants_are_not_offered() -> None:
 def test_endpoints_lie_below_the_issuers_path(issuer: str) -> None:
     document = described(MACHINE, issuer=issuer)
     assert (document["issuer"], document["token_endpoint"]) == (issuer, "https://i/tenant/oauth/token")
-
-
-PATHS = {"https://i": "", "https://i/": "", "http://i:1/a/b.c/": "/a/b.c", "urn:i": None, "i": None}
-
-
-@pytest.mark.parametrize("issuer", PATHS)
-def test_the_path_of_an_issuer(issuer: str) -> None:
-    assert issuer_path(issuer) == PATHS[issuer]
 
 
 # Serving a document.

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from sidecar.core.events import Event, TokenRevoked
-from sidecar.core.oauth.authorization import AuthorizationRequest, Target
+from sidecar.core.oauth.authorization import AuthorizationRequest, RedirectTarget
 from sidecar.core.oauth.clients import Client
 from sidecar.core.oauth.grants import Granted
-from sidecar.core.oauth.refresh_tokens import Access, Family, digest, grant_of_code, of_code
+from sidecar.core.oauth.refresh_tokens import Family, FamilyAccess, digest, grant_of_code, of_code
 from sidecar.core.oauth.users import User, UserDirectory
 from sidecar.core.reasons import Reason, Refused
 from sidecar.oauth.grants.authorization_code import AGAIN, AuthorizationCodes
@@ -44,7 +44,9 @@ class World:
         )
 
     def issue(self, *, named: bool = True) -> None:
-        asked = AuthorizationRequest(Target(APP, CALLBACK, named=named), "code", ("a",), None, CHALLENGE, frozenset())
+        asked = AuthorizationRequest(
+            RedirectTarget(APP, CALLBACK, named=named), "code", ("a",), None, CHALLENGE, frozenset()
+        )
         assert asyncio.run(self.codes.issue(asked, "anna", ("a",))) == CODE
 
     def redeem(self, client: Client = APP, **changes: str | None) -> Granted | Reason:
@@ -58,7 +60,9 @@ class World:
         """What the token endpoint does then."""
         family = Family("app", "anna", (), ("a",), int(self.now), int(self.now) + 1000)
         return asyncio.run(
-            self.store.open_family(digest(grant_of_code(CODE)), family, "t0", Access(jti, int(self.now) + 60), 1000)
+            self.store.open_family(
+                digest(grant_of_code(CODE)), family, "t0", FamilyAccess(jti, int(self.now) + 60), 1000
+            )
         )
 
 
@@ -162,7 +166,7 @@ def test_a_code_that_an_older_version_remembers_is_not_answered_again(world: Wor
         "grant_id": "g" * 22, "since": int(NOW), "ends": NOW + 60, "spent": True,
     }  # fmt: skip
     family = Family("app", "anna", (), ("a",), int(NOW), int(NOW) + 1000)
-    asyncio.run(world.store.open_family(digest("g" * 22), family, "t0", Access("j0", int(NOW) + 600), 1000))
+    asyncio.run(world.store.open_family(digest("g" * 22), family, "t0", FamilyAccess("j0", int(NOW) + 600), 1000))
     world.issue()
     (key,) = world.store._values
     asyncio.run(world.store.put(key, json.dumps(kept), 10**6))

@@ -99,23 +99,3 @@ def test_a_redirect_is_303_and_tells_nobody_where_it_came_from() -> None:
 def test_our_own_templates_have_no_fault() -> None:
     assert template_fault(TEMPLATES) is None
     assert not re.search(r"style=|<script|https?://|javascript:", "".join(p.read_text() for p in TEMPLATES.iterdir()))
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "fault"),
-    [
-        ("login.html", b"{% if %}", "login.html, line 1: "),
-        ("login.html", b"\n{{ a", "login.html, line 2: "),
-        ("other.html", b"\xff", "other.html cannot be read as UTF-8 text"),
-        ("style.css", b"</STYLE><script>", "style.css holds </style"),
-        ("style.css", b"\xff", "style.css cannot be read as UTF-8 text"),
-        ("notes.txt", b"\xff", None),
-    ],
-)
-def test_a_folder_is_looked_at_before_anybody_sees_it(
-    tmp_path: Path, name: str, content: bytes, fault: str | None
-) -> None:
-    (tmp_path / name).write_bytes(content)
-    found = template_fault(tmp_path)
-    assert (found or "").startswith(fault or "")
-    assert (found is None) is (fault is None)

@@ -1,18 +1,28 @@
-"""A head that repeats the last one is read as the parser would have read it."""
+"""A connection begins the requests that its reader reads, in order and one after the other."""
 
 import asyncio
 from typing import Any
 
-import pytest
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import Reply
 from sidecar.proxy.client.connection import ClientConnection
-from sidecar.proxy.ports import ClientLimits, ClientTimeouts
+from sidecar.proxy.client.reader import MAX_PIPELINED, RequestReader
+from sidecar.proxy.client.states import State
+from sidecar.proxy.limits import ClientLimits, ClientTimeouts
+
+
+class Ended:
+    """An exchange that is over."""
+
+    keep_alive = True
+
+    def __init__(self, payload: StreamReader) -> None:
+        self.payload = payload
 
 
 class Recorder:
@@ -42,32 +52,19 @@ class Recorder:
     ) -> None:
         fields = (message.method, message.path, message.version, message.raw_headers, message.should_close)
         self.seen.append((*fields, message.upgrade, message.chunked, payload))
+        ended: Any = Ended(payload)
+        connection.exchange_ended(ended, now)
+
+    def exchange_ended(self, exchange: object) -> None: ...
+
+    def log_failure(self, part: str, exc: Exception) -> None:
+        raise exc
 
     def worded(self, reply: Reply) -> Reply:
         return reply
 
     def report_unparsed(self, connection: ClientConnection, reason: Reason, fault: object = None) -> None:
         self.seen.append(reason)
-
-
-class Parsing(ClientConnection):
-    """Leaves every head to the parser."""
-
-    __slots__ = ()
-
-    def _repeated(self, data: bytes) -> RawRequestMessage | None:
-        return None
-
-
-class Counting(ClientConnection):
-    """Counts the heads that were not left to it."""
-
-    __slots__ = ("repeated",)
-
-    def _repeated(self, data: bytes) -> RawRequestMessage | None:
-        message = super()._repeated(data)
-        self.repeated = getattr(self, "repeated", 0) + (message is not None)
-        return message
 
 
 class Sink(asyncio.Transport):
@@ -88,10 +85,30 @@ class Sink(asyncio.Transport):
     def resume_reading(self) -> None: ...
 
 
-def seen(kind: type[ClientConnection], chunks: list[bytes]) -> tuple[list[Any], ClientConnection]:
+class Parsing(RequestReader):
+    """Leaves every head to the parser."""
+
+    __slots__ = ()
+
+    def repeated(self, data: bytes) -> RawRequestMessage | None:
+        return None
+
+
+class ParsingConnection(ClientConnection):
+    """Has such a reader."""
+
+    __slots__ = ()
+
+    def __init__(self, listener: Any) -> None:
+        super().__init__(listener)
+        self.reader = Parsing(self, listener.loop, listener.limits)
+        self._parser = self.reader.parser
+
+
+def seen(chunks: list[bytes], kind: type[ClientConnection] = ClientConnection) -> list[Any]:
     """What a connection makes of these reads; bodies as far as they came."""
 
-    async def feed() -> tuple[list[Any], ClientConnection]:
+    async def feed() -> list[Any]:
         recorder = Recorder(asyncio.get_running_loop())
         connection = kind(recorder)  # type: ignore[arg-type]
         connection.connection_made(Sink())
@@ -109,99 +126,77 @@ def seen(kind: type[ClientConnection], chunks: list[bytes]) -> tuple[list[Any], 
                 found.append((*fields, body, payload.is_eof()))
             else:
                 found.append(item)
-        return found, connection
+        return found
 
     return asyncio.run(feed())
 
 
-REST = b"\r\nHost: a\r\nAuthorization: Bearer t\r\nX: 1\r\n\r\n"
-LINES = [
-    b"GET /orders HTTP/1.1", b"GET /orders/1?a=b%20c HTTP/1.1", b"DELETE /orders/2 HTTP/1.1", b"HEAD / HTTP/1.1",
-    b"POST /orders HTTP/1.1", b"OPTIONS * HTTP/1.1", b"CONNECT h:1 HTTP/1.1", b"GET http://h/x HTTP/1.1",
-    b"GET /a#b HTTP/1.1", b"GET /a b HTTP/1.1", b"GET /\xff HTTP/1.1", b"GET /x HTTP/1.0", b"GET /x HTTP/2.0",
-    b"get /x HTTP/1.1", b"GET  /x HTTP/1.1", b"GET /x HTTP/1.1 ", b"GET\t/x HTTP/1.1", b"", b"\r\nGET /x HTTP/1.1",
-    b"GET /x HTTP/1.1\r\nContent-Length: 5", b"GET /x HTTP/1.1\r\nTransfer-Encoding: chunked", b"GET /x HTTP/1.1\nY: 2",
-    b"GET /" + b"a" * 2000 + b" HTTP/1.1", b"PROPFIND /x HTTP/1.1", b"GET /\x00 HTTP/1.1", b'GET /"<>|{}^` HTTP/1.1',
+def words(found: list[Any]) -> list[object]:
+    return [item if isinstance(item, Reason) else item[1] for item in found]
+
+
+REST = b" HTTP/1.1\r\nHost: a\r\nX: 1\r\n\r\n"
+POST = b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n"
+PARTS = [
+    b"GET /a" + REST, b"GET /b" + REST, b"GET /a" + REST + b"GET /b" + REST, POST + b"abc", POST, b"abc", b"ab", b"\r\n", b"G",
+    b"GET /k HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    b"PUT /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    b"GET /w HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", b"garbage\r\n\r\n",
 ]  # fmt: skip
-RESTS = [
-    REST, b"\r\nHost: a\r\n\r\n", b"\r\nHost: a\r\nConnection: close\r\n\r\n", b"\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
-    b"\r\nHost: a\r\nContent-Length: 3\r\n\r\n", b"\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
-    b"\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", b"\r\nHost: a\r\nExpect: 100-continue\r\n\r\n",
-    b"\r\n\r\n", b"\n\n",
-]  # fmt: skip
-PARTS = [*(line + rest for line in LINES[:4] for rest in RESTS), b"abc", b"3\r\nabc\r\n0\r\n\r\n", b"ab", b"\r\n", b"G"]
-
-
-def test_repeated_heads_are_taken() -> None:
-    """So that the comparison below compares something."""
-    chunks = [line + REST for line in LINES[:5]]
-    found, connection = seen(Counting, chunks)
-    assert [(item[0], item[1]) for item in found] == [
-        ("GET", "/orders"), ("GET", "/orders/1?a=b%20c"), ("DELETE", "/orders/2"), ("HEAD", "/"), ("POST", "/orders"),
-    ]  # fmt: skip
-    assert connection.repeated == 4  # type: ignore[attr-defined]
-
-
-def test_a_body_that_ends_with_its_read_does_not_end_the_repeating() -> None:
-    post = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
-    chunks = [LINES[0] + REST, post, LINES[0] + REST, LINES[1] + REST]
-    _, connection = seen(Counting, chunks)
-    assert connection.repeated == 1  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize("first", RESTS)
-@pytest.mark.parametrize("line", LINES)
-def test_every_line_after_every_head(line: bytes, first: bytes) -> None:
-    for rest in (REST, first):
-        for chunks in ([LINES[0] + first, line + rest], [LINES[0] + first, b"abc", line + rest, LINES[0] + first]):
-            assert seen(Counting, chunks)[0] == seen(Parsing, chunks)[0], chunks
-
-
-def test_a_request_that_was_cut_in_the_middle_is_not_mistaken() -> None:
-    """The end of one read is the start of a body: what looks like a repeated head is that body."""
-    smuggled = LINES[0] + REST
-    head = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(smuggled)
-    for chunks in (
-        [smuggled, head, smuggled],
-        [smuggled, head[:20], head[20:] + smuggled],
-        [smuggled, head[:-2], b"\r\n", smuggled],
-    ):
-        found, _ = seen(Counting, chunks)
-        assert [item[0] for item in found] == ["GET", "POST"]
-        assert found == seen(Parsing, chunks)[0]
-
-
-def test_nothing_is_served_after_our_last_word() -> None:
-    chunks = [LINES[0] + REST, b"garbage\r\n\r\n", LINES[0] + REST]
-    found, _ = seen(Counting, chunks)
-    assert [item if isinstance(item, Reason) else item[0] for item in found] == ["GET", Reason.MALFORMED_REQUEST]
 
 
 @given(st.lists(st.sampled_from(PARTS), min_size=1, max_size=6), st.data())
-@settings(max_examples=400, deadline=None)
-@example([PARTS[0], PARTS[0]], None)
-def test_any_stream_is_read_alike_however_it_is_cut(parts: list[bytes], data: Any) -> None:
-    """Whole messages a read, and the same stream cut anywhere."""
-    assert seen(Counting, parts)[0] == seen(Parsing, parts)[0]
-    if data is not None:
-        stream = b"".join(parts)
-        cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=5)))
-        chunks = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
-        assert seen(Counting, chunks)[0] == seen(Parsing, chunks)[0]
-
-
-@given(
-    st.binary(max_size=40),
-    st.integers(0, 60),
-    st.sampled_from([b"", b"\r", b"\n", b"\x00", b"\xff", b" ", b"#", b"\\"]),
-)
 @settings(max_examples=300, deadline=None)
-def test_a_mutated_line_is_read_alike(noise: bytes, position: int, byte: bytes) -> None:
-    line = LINES[1]
-    for mutated in (
-        line[:position] + byte + line[position:],
-        line[:position] + byte + line[position + 1 :],
-        noise + line,
-    ):
-        chunks = [LINES[0] + REST, mutated + REST]
-        assert seen(Counting, chunks)[0] == seen(Parsing, chunks)[0]
+def test_requests_begin_alike_whether_their_heads_repeat_or_not(parts: list[bytes], data: Any) -> None:
+    assert seen(parts) == seen(parts, ParsingConnection)
+    stream = b"".join(parts)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=5)))
+    chunks = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    assert seen(chunks) == seen(chunks, ParsingConnection)
+
+
+def test_every_request_of_a_long_pipeline_is_begun_in_order() -> None:
+    count = 3 * MAX_PIPELINED
+    flood = b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number for number in range(count))
+    assert words(seen([flood, *[b""] * 4])) == [f"/{number}" for number in range(count)]
+
+
+def test_nothing_is_served_after_our_last_word() -> None:
+    assert words(seen([b"GET /a" + REST, b"garbage\r\n\r\n", b"GET /a" + REST])) == ["/a", Reason.MALFORMED_REQUEST]
+
+
+def test_a_state_that_cannot_follow_is_logged_and_ends_nothing() -> None:
+    """A defect of ours costs a line of the log, never the worker."""
+
+    async def go() -> None:
+        recorder = Recorder(asyncio.get_running_loop())
+        logged: list[str] = []
+        recorder.log_failure = lambda part, exc: logged.append(f"{part}: {exc}")  # type: ignore[method-assign]
+        connection = ClientConnection(recorder)  # type: ignore[arg-type]
+        connection.connection_made(Sink())
+        connection._become(State.TUNNEL)
+        assert logged == ["connection: idle to tunnel"]
+
+    asyncio.run(go())
+
+
+def test_the_states_of_a_connection_by_what_comes() -> None:
+    async def go() -> None:
+        connection = ClientConnection(Recorder(asyncio.get_running_loop()))  # type: ignore[arg-type]
+        assert connection.state is State.ARRIVING
+        connection.connection_made(Sink())
+        assert connection.state is State.IDLE
+        connection.data_received(b"GET /a HT")
+        assert connection.state is State.HEAD
+        connection.data_received(b"TP/1.1\r\nHost: a\r\n\r\n")
+        assert connection.state is State.IDLE
+        connection.data_received(POST + b"ab")
+        assert connection.state is State.EMPTYING
+        connection.data_received(b"c")
+        assert connection.state is State.IDLE
+        connection.data_received(b"garbage\r\n\r\n")
+        assert connection.state is State.LINGERING
+        connection.connection_lost(None)
+        assert connection.state is State.CLOSED
+
+    asyncio.run(go())

@@ -14,7 +14,8 @@ import pytest
 from sidecar.core.causes import Fault
 from sidecar.core.http.response_headers import ResponseHeaders
 from sidecar.core.reasons import Reason
-from sidecar.proxy.ports import PoolLimits, UpstreamTimeouts, WholeResponse
+from sidecar.proxy.limits import PoolLimits, UpstreamTimeouts
+from sidecar.proxy.ports import WholeResponse
 from sidecar.proxy.upstream.connection import UpstreamConnection
 from sidecar.proxy.upstream.pool import UpstreamPool
 from tests.support.waiting import eventually

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from sidecar.core.causes import Fault
 from sidecar.core.http.response_headers import ResponseHeaders
-from sidecar.proxy.ports import PoolLimits, UpstreamTimeouts, WholeResponse
+from sidecar.proxy.limits import PoolLimits, UpstreamTimeouts
+from sidecar.proxy.ports import WholeResponse
 from sidecar.proxy.upstream import connection as upstream
 from sidecar.proxy.upstream import shapes
 from sidecar.proxy.upstream.connection import UpstreamConnection
-from sidecar.proxy.upstream.shapes import Shapes
+from sidecar.proxy.upstream.shapes import ResponseShapes
 
 FIRST = (
     b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Mon, 23 Nov 2026 10:00:00 GMT\r\nContent-Type: application/json\r\n"
@@ -33,14 +34,14 @@ def one_moment() -> Iterator[None]:
         yield
 
 
-class NoShapes(Shapes):
+class NoShapes(ResponseShapes):
     """Leaves every response to the parser."""
 
     def read(self, data: bytes) -> WholeResponse | None:
         return None
 
 
-class CountingShapes(Shapes):
+class CountingShapes(ResponseShapes):
     """Counts the responses that were not left to it."""
 
     def __init__(self) -> None:
@@ -60,7 +61,7 @@ class Pool:
     limits = PoolLimits(10, 4.0, 100.0)
     hosts = (b"",)
 
-    def __init__(self, shapes: Shapes) -> None:
+    def __init__(self, shapes: ResponseShapes) -> None:
         self.loop: Any = None
         self.shapes = shapes
         self.fate: list[str] = []
@@ -136,7 +137,7 @@ class Sink(asyncio.Transport):
         return False
 
 
-def passed_on(shapes: Shapes, responses: list[bytes], *, head_request: bool = False) -> list[object]:
+def passed_on(shapes: ResponseShapes, responses: list[bytes], *, head_request: bool = False) -> list[object]:
     """What comes of these responses, each in one read and on one connection until that is given up."""
     pool = Pool(shapes)
     found: list[object] = []
@@ -171,8 +172,8 @@ def test_what_differs_in_values_only_has_the_same_shape() -> None:
 
 
 def test_fields_that_end_here_do_not_go_on() -> None:
-    [(_, head, body, _, _)] = passed_on(Shapes(4.0), [FIRST])
-    assert passed_on(Shapes(4.0), [FIRST, FIRST])[1][1:3] == (head, body)
+    [(_, head, body, _, _)] = passed_on(ResponseShapes(4.0), [FIRST])
+    assert passed_on(ResponseShapes(4.0), [FIRST, FIRST])[1][1:3] == (head, body)
     assert b"onnection" not in head
     assert b"Keep-Alive" not in head
 

@@ -1,0 +1,84 @@
+"""Revocation from outside the running processes, in the store that they share: what `sidecar tokens revoke` does."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from sidecar.assembly.keys import successor_keys, token_rules
+from sidecar.config.settings import Settings
+from sidecar.core.oauth.refresh_tokens import Outcome, family_key, first_access
+from sidecar.core.ports import Store
+from sidecar.core.reasons import Reason, Refused
+from sidecar.core.revocations import CUTOFF_KEPT, Cutoff
+from sidecar.stores import open_store
+
+
+class RevokedGrant(NamedTuple):
+    """A refresh token was revoked, with so many access tokens of its grant."""
+
+    access_tokens: int
+
+
+class RevokedAccessToken(NamedTuple):
+    """An access token of this id, which was issued to this client."""
+
+    jti: str
+    client_id: str
+
+
+class RevokedFirst(NamedTuple):
+    """The access token of this id. It was issued with a refresh token that the store has forgotten."""
+
+    jti: str
+
+
+Revoked = RevokedGrant | RevokedAccessToken | RevokedFirst
+
+
+async def revoke_before(settings: Settings, cutoff: Cutoff, now: float) -> None:
+    """Revoke everything that the cutoff names. `now` is in epoch seconds. Raises `StoreUnavailable`."""
+    async with _opened_store(settings) as store:
+        await store.cut_off(cutoff, int(now) + CUTOFF_KEPT)
+
+
+async def revoke_presented(settings: Settings, token: str, now: float) -> Revoked:
+    """Revoke an access token, or a refresh token with its grant. `now` is in epoch seconds. Raises `Refused` when the sidecar
+    did not issue it, and `StoreUnavailable`."""
+    family = family_key(token)
+    async with _opened_store(settings) as store:
+        if family is None:
+            claims = token_rules(settings.tokens).read_signed(token)
+            await store.revoke(claims.jti, claims.remembered_until)
+            return RevokedAccessToken(claims.jti, claims.client_id)
+        ended = await store.end_family(family)
+        if ended.outcome is Outcome.UNKNOWN:
+            return await _revoke_first(settings, store, token, now)
+        return RevokedGrant(len(ended.revoked))
+
+
+async def _revoke_first(settings: Settings, store: Store, token: str, now: float) -> RevokedFirst:
+    keys = successor_keys(settings.tokens)
+    found = (first_access(token, client.client_id, keys) for client in settings.clients)
+    jti = next(filter(None, found), None)
+    if jti is None:
+        raise Refused(Reason.REFRESH_EXPIRED)
+    await store.revoke(jti, token_rules(settings.tokens).remembered_until(now))
+    return RevokedFirst(jti)
+
+
+@asynccontextmanager
+async def _opened_store(settings: Settings) -> AsyncIterator[Store]:
+    store = open_store(
+        settings.store.url.get_secret_value(),
+        prefix=settings.store.prefix,
+        timeout=settings.store.timeout,
+        max_staleness=settings.store.max_staleness,
+        clock=time.time,
+        monotonic=time.monotonic,
+        emit=lambda _: None,
+    )
+    try:
+        yield store
+    finally:
+        await store.close()

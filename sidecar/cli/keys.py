@@ -1,0 +1,73 @@
+"""`sidecar keys`."""
+
+import json
+import os
+import re
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from sidecar.assembly.keys import key_ring
+from sidecar.cli.secret_files import write_secret
+from sidecar.cli.terminal import CONFIG, fail, load_settings
+from sidecar.core.jose.keys import ASYMMETRIC, SECRET_BYTES, SYMMETRIC, generate_pem
+
+
+@click.group()
+def keys() -> None:
+    """Make and look at the keys that sign access tokens.
+
+    The first of tokens.signing_keys that is within its window signs, and all verify.
+    """
+
+
+@keys.command()
+@click.option("--alg", type=click.Choice([*ASYMMETRIC, *SYMMETRIC]), default="ES256", show_default=True)
+@click.option("--out", type=CONFIG, required=True, help="The file to make, with mode 0600; it must not exist.")
+@click.option("--kid", help="The key's id. Default: the file's name without its ending.")
+def generate(alg: str, out: Path, kid: str | None) -> None:
+    """Make a key, and print the lines for tokens.signing_keys.
+
+    A private key is written as PKCS #8 PEM, an HS* secret in hexadecimal. ES256 and EdDSA sign fast; RS256 (2048 bits) is what
+    every library knows. Exit code 1 when the file exists: no key is ever overwritten.
+    """
+    kid = out.stem if kid is None else kid
+    if not re.fullmatch(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?", kid):
+        fail("--kid: use printable ASCII characters, with no space around them", 2)
+    if alg in SYMMETRIC:
+        field, text = "secret", os.urandom(SECRET_BYTES[alg]).hex() + "\n"
+    else:
+        field, text = "private_key", generate_pem(alg)
+    try:
+        write_secret(out, text)
+    except FileExistsError:
+        fail(f"{out} exists: no key is overwritten")
+    except OSError as exc:
+        fail(f"{out} cannot be written: {exc.strerror}")
+    click.echo(f"    - kid: {json.dumps(kid)}\n      alg: {alg}\n      {field}: {json.dumps(f'${{file:{out}}}')}")
+    if not out.is_absolute():
+        click.echo("A relative path is taken from the configuration's folder.", err=True)
+
+
+@keys.command("list")
+@click.option("--config", type=CONFIG, required=True)
+def list_keys(config: Path) -> None:
+    """Show each key's id, algorithm, role and window (UTC): never a secret.
+
+    The roles: signs; verifies; not yet (verifies, and will sign); retired (verifies, and signs no more). Exit code 1 when no
+    key may sign now.
+    """
+    ring, now = key_ring(load_settings(config).tokens), time.time()
+    head = ("kid", "alg", "role", "not before", "not after")
+    rows = [head, *((key.kid, key.alg, ring.role(key, now), *map(_moment, key.window)) for key in ring)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if ring.lapsed(now):
+        fail("no key may sign now")
+
+
+def _moment(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,30 @@
+"""The `sidecar` command: its version, and the groups and commands under it.
+
+Exit codes: 0; 1 (failed); 2 (usage or configuration).
+"""
+
+import click
+
+from sidecar import __version__
+from sidecar.cli.clients import clients
+from sidecar.cli.keys import keys
+from sidecar.cli.secrets import hash_password, hash_secret
+from sidecar.cli.serve import check_config, demo, serve
+from sidecar.cli.tokens import tokens
+from sidecar.runtime.descriptors import occupy_standard_descriptors
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="sidecar")
+def main() -> None:
+    """OAuth 2.0 in front of an API server that knows nothing of it.
+
+    The sidecar answers POST /oauth/token itself and forwards only requests that carry a valid token. Try it:
+
+        sidecar demo
+    """
+    occupy_standard_descriptors()
+
+
+for _command in (serve, check_config, demo, hash_secret, hash_password, tokens, clients, keys):
+    main.add_command(_command)

@@ -1,0 +1,78 @@
+"""`sidecar serve`, `check-config` and `demo`: what runs the sidecar, and what looks at its configuration beforehand."""
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from sidecar.cli.terminal import CONFIG, fail, load_settings
+from sidecar.config.advice import advice
+from sidecar.config.document import secret_files
+from sidecar.demo import demo as run_demo
+from sidecar.ops.logs import configure
+from sidecar.runtime import signals
+from sidecar.runtime.ending import EndedBadly
+from sidecar.runtime.sockets import StartError
+from sidecar.runtime.supervisor import serve as serve_many
+from sidecar.runtime.worker import serve as serve_one
+from sidecar.runtime.worker import start_logging
+
+
+@click.command()
+@click.option("--config", type=CONFIG, required=True, help="The YAML file; see check-config.")
+def serve(config: Path) -> None:
+    """Run the sidecar until SIGTERM or Ctrl-C.
+
+    Logs go to stderr, one JSON object a line. Exit code 2: the configuration has faults; 1: it cannot start, cannot go on, or
+    did not end in order. SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are logged and ignored: a new configuration needs a restart.
+    """
+    signals.begin()
+    settings = load_settings(config, now=time.time())
+    try:
+        start_logging(settings, alone=settings.workers == 1)
+        (serve_many if settings.workers > 1 else serve_one)(settings)
+    except StartError as exc:
+        fail(str(exc))
+    except EndedBadly:
+        sys.exit(1)
+
+
+@click.command("check-config", short_help="Check a configuration file and report every fault.")
+@click.argument("file", type=CONFIG)
+def check_config(file: Path) -> None:
+    """Check FILE and report every fault at once, each with its path in the file.
+
+    References such as ${env:NAME} are resolved, so run it where the sidecar will run. Exit code 2 when there are faults;
+    a warning is none.
+    """
+    settings = load_settings(file, now=time.time())
+    for each in advice(settings, now=time.time(), files=secret_files(file)):
+        click.echo(f"warning: {each}", err=True)
+    click.echo(f"{file}: ok ({len(settings.clients)} clients, {len(settings.routes)} routes)")
+
+
+@click.command(short_help="Show the sidecar at work on loopback; --check: the smoke test.")
+@click.option("--check", is_flag=True, help="Run the steps and tick them off: exit code 0 or 1.")
+@click.option("--store", default="memory://", show_default=True, help="Such as redis://127.0.0.1:6379/0.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Default: 3030; 0 or --check: a free one.")
+@click.option("--admin-port", type=click.IntRange(0, 65535), help="Default: 9464; 0 or --check: a free one.")
+def demo(*, check: bool, store: str, port: int | None, admin_port: int | None) -> None:
+    """Show the sidecar at work, on loopback only, in front of a small API that comes with it.
+
+    Prints commands to paste. With --check it runs them itself: the smoke test of an installation.
+    """
+    signals.begin()
+    configure("error" if check else "warning", "auto")
+    try:
+        code = run_demo(
+            check=check,
+            store=store,
+            port=(0 if check else 3030) if port is None else port,
+            admin_port=(0 if check else 9464) if admin_port is None else admin_port,
+        )
+    except StartError as exc:
+        fail(f"{exc}; choose others with --port and --admin-port")
+    except ValueError as exc:
+        fail(f"--store: {exc}", 2)
+    sys.exit(code)

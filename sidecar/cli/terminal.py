@@ -1,0 +1,48 @@
+"""What the commands have in common: reading a configuration file and standard input, and ending with an error."""
+
+import sys
+from pathlib import Path
+from typing import Final, NoReturn
+
+import click
+
+from sidecar.config.load import SettingsError, load
+from sidecar.config.settings import Settings
+
+CONFIG: Final = click.Path(path_type=Path, dir_okay=False)
+"""The type of an option or argument that names a file."""
+
+
+def load_settings(path: Path, *, now: float | None = None) -> Settings:
+    """The settings of a configuration file. Prints every fault and exits with code 2 when the file has some. `now` is in epoch
+    seconds, and checks the windows of the keys."""
+    try:
+        return load(path, now=now)
+    except SettingsError as exc:
+        for fault in exc.faults:
+            click.echo(fault, err=True)
+        count = len(exc.faults)
+        click.echo(f"{path}: {count} fault{'s' if count > 1 else ''}", err=True)
+        sys.exit(2)
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Print an error and exit: code 1 for a command that failed, 2 for wrong usage or configuration."""
+    click.echo(f"sidecar: {message}", err=True)
+    sys.exit(code)
+
+
+def read_line(what: str) -> str:
+    """The first line of standard input. Exits with code 2, naming `what`, when there is none or it is empty."""
+    lines = [line.strip("\r\n") for line in sys.stdin.readlines()]
+    if not lines or not lines[0]:
+        fail(f"no {what} on stdin", 2)
+    return lines[0]
+
+
+def read_secret(what: str) -> str:
+    """A secret: asked for twice without echo at a terminal, else the first line of standard input."""
+    if sys.stdin.isatty():
+        answer: str = click.prompt(what.capitalize(), hide_input=True, confirmation_prompt=True)
+        return answer
+    return read_line(what)

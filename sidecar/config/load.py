@@ -1,0 +1,81 @@
+"""Reading the file: resolved, checked whole, every fault reported with its path.
+
+`load(path)` returns `Settings` or raises `SettingsError` with all faults. No fault text contains a configured value, for any
+value may be a secret: except that the pattern of a route, which anybody can find out, is shown as it should be.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sidecar.config.checks import cross_faults, signing_faults
+from sidecar.config.descriptions import describe
+from sidecar.config.document import entries, read_document
+from sidecar.config.faults import NAMED, Fault, with_name
+from sidecar.config.references import placeholder_faults
+from sidecar.config.settings import Settings, Store
+
+
+class SettingsError(Exception):
+    """The file is not usable: `faults` holds every reason."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        self.faults = faults
+        super().__init__("\n".join(str(fault) for fault in faults))
+
+
+def load(path: Path, *, now: float | None = None) -> Settings:
+    """Read, resolve and check the file. Raises `SettingsError` with every fault found.
+
+    With `now` (epoch seconds) one key must be able to sign at that time, as a process that issues tokens needs.
+    """
+    document, faults = read_document(path)
+    if document is None:
+        raise SettingsError(faults)
+    faults += _unless_known(placeholder_faults(document), {fault.path for fault in faults})
+    settings, more = _validated(document, path)
+    # A value that could not be resolved, or stands for another, was reported already, with the better reason.
+    faults += _unless_known(more, {fault.path for fault in faults})
+    faults += cross_faults(document)
+    if settings is not None and now is not None:
+        faults += signing_faults(settings.tokens.signing_keys, now)
+    if faults or settings is None:
+        raise SettingsError([with_name(fault, _names(document)) for fault in faults])
+    return settings
+
+
+def current_store_url(settings: Settings) -> str:
+    """The store's address as file and environment say it now, with a password that may have changed since the start.
+
+    The address stays as it was when the file cannot be read, or has a fault there.
+    """
+    before = settings.store.url.get_secret_value()
+    if settings.path is None:
+        return before
+    document, _ = read_document(settings.path)
+    try:
+        return Store.model_validate((document or {}).get("store") or {}).url.get_secret_value()
+    except ValidationError:
+        return before
+
+
+def _validated(document: dict[str, Any], path: Path) -> tuple[Settings | None, list[Fault]]:
+    try:
+        return Settings.model_validate(document, context={"file": path}), []
+    except ValidationError as exc:
+        return None, [describe(error, Settings) for error in exc.errors(include_url=False, include_input=False)]
+
+
+def _unless_known(faults: list[Fault], known: set[str]) -> list[Fault]:
+    return [fault for fault in faults if not known & {fault.path, fault.path.removesuffix("[0]")}]
+
+
+def _names(document: dict[str, Any]) -> dict[str, list[str | None]]:
+    """What the entries of each list are called, as far as they have a name."""
+    return {where: [_name(entry, key) for entry in entries(document, where)] for where, key in NAMED.items()}
+
+
+def _name(entry: object, key: str) -> str | None:
+    name = entry.get(key) if isinstance(entry, dict) else None
+    return name[:64] if isinstance(name, str) and name.isprintable() else None

@@ -1,0 +1,42 @@
+"""The section `login`: the pages for users."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import BeforeValidator, Field, ValidationInfo
+
+from sidecar.config.sections.model import Model
+from sidecar.config.templates import template_fault
+from sidecar.config.values import PositiveDuration, Text, at_most, checked_by, invalid, is_there, local_path
+
+_ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
+
+
+def _templates(value: object, info: ValidationInfo) -> Path:
+    path = local_path(value, info)
+    if path is None or not is_there(path, Path.is_dir):
+        raise invalid("is no folder; a relative path is taken from the configuration's folder")
+    if message := template_fault(path):
+        raise invalid(message)
+    return path
+
+
+def _origin_fault(text: str) -> str | None:
+    return None if _ORIGIN.fullmatch(text) else "write an origin, such as https://app.example.com"
+
+
+Origin = Annotated[str, checked_by(_origin_fault)]
+
+
+class Login(Model):
+    """The pages for users. `scopes` says what each scope means; `form_action` names the origins that a client's redirect URI
+    redirects on to."""
+
+    site: Text | None = None
+    session_ttl: Annotated[PositiveDuration, at_most(30 * 86400, "30d")] = 12 * 3600.0
+    consent_ttl: Annotated[PositiveDuration, at_most(365 * 86400, "365d")] = 90 * 86400.0
+    code_ttl: Annotated[PositiveDuration, at_most(60, "60s")] = 60.0
+    scopes: dict[str, Text] = Field(default_factory=dict)
+    templates_dir: Annotated[Path, BeforeValidator(_templates)] | None = None
+    form_action: Annotated[tuple[Origin, ...], Field(strict=False)] = ()

@@ -1,0 +1,32 @@
+"""The section `routes`: the rules for paths and methods."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from sidecar.config.sections.model import Model
+from sidecar.config.values import Scope, checked_by, invalid
+from sidecar.core import policy
+from sidecar.core.policy import Access
+from sidecar.core.route_rules import methods_fault, path_fault, scope_fault
+
+
+class Route(Model):
+    """A rule for paths and methods: the first that matches decides."""
+
+    path: Annotated[str, checked_by(path_fault)]
+    methods: Annotated[tuple[str, ...], Field(strict=False), checked_by(methods_fault)] | None = None
+    access: Literal["public", "token", "deny"] = Access.TOKEN.value
+    scope: Scope = ()
+
+    @model_validator(mode="after")
+    def _scope_fits_access(self) -> Self:
+        if (message := scope_fault(self.access, self.scope)) is not None:
+            raise invalid(message)
+        return self
+
+    @property
+    def rule(self) -> policy.Route:
+        """The route as `core.policy` knows it."""
+        methods = frozenset(self.methods) if self.methods else None
+        return policy.Route(self.path, methods, Access(self.access), frozenset(self.scope))

@@ -1,0 +1,38 @@
+"""The section `throttling`: how often secrets and passwords may be tried."""
+
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+from sidecar.config.sections.model import Model
+from sidecar.config.values import invalid, parse_duration
+from sidecar.core.throttling import Rate
+
+_RATE = re.compile(r"([0-9]{1,9})/([0-9.]+(?:ms|s|m|h|d))")
+
+
+def _rate(value: object) -> Rate | None:
+    if value is None or isinstance(value, Rate):  # a default of ours
+        return value
+    match = _RATE.fullmatch(value) if isinstance(value, str) else None
+    if value == "off" or value is False:  # as which YAML reads off without quotes
+        return None
+    if match is None or int(match[1]) < 1 or parse_duration(match[2]) <= 0:
+        raise invalid("write how many in which time, such as 60/1m, or off")
+    return Rate(int(match[1]), parse_duration(match[2]))
+
+
+RateOrOff = Annotated[Rate | None, BeforeValidator(_rate)]
+
+
+class Throttling(Model):
+    """How often secrets and passwords may be tried, before the answer is 429."""
+
+    failures_per_address: RateOrOff = Rate(300, 60.0)
+    failures_per_client: RateOrOff = Rate(300, 60.0)
+    failures_per_client_and_address: RateOrOff = Rate(30, 60.0)
+    failed_logins_per_address: RateOrOff = Rate(60, 300.0)
+    failed_logins_per_user: RateOrOff = Rate(100, 300.0)
+    failed_logins_per_user_and_address: RateOrOff = Rate(10, 300.0)
+    requests_per_client: RateOrOff = None

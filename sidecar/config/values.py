@@ -1,0 +1,181 @@
+"""The values of the file: durations, sizes, moments, addresses, networks, names, scopes and local files.
+
+A duration becomes seconds (`float`), a size bytes (`int`), a moment epoch seconds (`float`). A parser raises a fault that says
+how to write the value and never shows the one that was given.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+from sidecar.core.http.fields import proxy_header_fault
+from sidecar.core.oauth.names import identifier_fault, role_fault, scope_fault
+
+_T = TypeVar("_T")
+_DURATION: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)(ms|s|m|h|d)")
+_DURATION_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_MOMENT: Final = re.compile(  # RFC 3339 section 5.6: always with its offset
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2}))?"
+)
+_PORT: Final = re.compile(r"[0-9]{1,9}")
+_SIZE: Final = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)")
+_SIZE_UNITS: Final = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+FAULT: Final = "setting"
+"""The type of an error that `invalid` makes: its message is ours, and is shown as it is."""
+
+
+def invalid(message: str) -> PydanticCustomError:
+    """The error that a validator raises for a value. The message says what would be right."""
+    return PydanticCustomError(FAULT, "{message}", {"message": message})
+
+
+def checked_by(fault_of: Callable[[Any], str | None]) -> AfterValidator:
+    """Keeps a value of which `fault_of` says `None`, and reports what it says otherwise."""
+
+    def check(value: _T) -> _T:
+        if (message := fault_of(_revealed(value))) is not None:
+            raise invalid(message)
+        return value
+
+    return AfterValidator(check)
+
+
+def accepted_by(read: Callable[[Any], object], refusal: type[ValueError]) -> AfterValidator:
+    """Keeps a value that `read` can read, and reports the `refusal` that it raises otherwise."""
+
+    def check(value: _T) -> _T:
+        try:
+            read(_revealed(value))
+        except refusal as exc:
+            raise invalid(str(exc)) from None
+        return value
+
+    return AfterValidator(check)
+
+
+def _revealed(value: object) -> object:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+def parse_duration(value: object) -> float:
+    """`30s`, `15m`, `14d`, `1.5h`, `250ms` as seconds. Raises a fault that says how to write one."""
+    if isinstance(value, float):  # a default of ours
+        return value
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise invalid("write a duration with its unit, such as 500ms, 30s, 15m, 12h or 14d")
+    return float(match[1]) * _DURATION_UNITS[match[2]]
+
+
+def parse_size(value: object) -> int:
+    """`512B`, `64KiB`, `10MiB`, `1GiB` as bytes. Raises a fault that says how to write one."""
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise invalid("write a size with its unit, such as 512B, 64KiB, 10MiB or 1GiB")
+    return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+def parse_moment(value: object) -> float:
+    """`2026-11-24` (its first moment, in UTC) or `2026-11-24T08:30:00Z` as epoch seconds. Raises a fault that says how to
+    write one."""
+    try:
+        if not isinstance(value, str) or not _MOMENT.fullmatch(value):
+            raise ValueError
+        if len(value) == len("2026-11-24"):
+            day = date.fromisoformat(value)
+            return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
+        return datetime.fromisoformat(value.upper()).timestamp()
+    except (ValueError, OverflowError):
+        raise invalid("write a date such as 2026-11-24, or a time such as 2026-11-24T08:30:00Z (RFC 3339)") from None
+
+
+class Address(NamedTuple):
+    """An IP address (or name) and a port to listen on; port 0 lets the system choose one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(value: object) -> Address:
+    """`0.0.0.0:3030`, `127.0.0.1:0` or `[::1]:3030`. Raises a fault that says how to write one."""
+    if isinstance(value, Address):  # a default of ours
+        return value
+    text = value if isinstance(value, str) else ""
+    host, _, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host
+    if not host or not _PORT.fullmatch(port) or int(port) > 65535 or (":" in host) != bracketed:
+        raise invalid("write an address as HOST:PORT, such as 0.0.0.0:3030 or [::1]:3030")
+    return Address(host, int(port))
+
+
+def _network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(value if isinstance(value, str) else "")
+    except ValueError:
+        raise invalid("write a network as an address or in CIDR form, such as 10.0.0.0/8 or 127.0.0.1") from None
+
+
+def _scope(value: object) -> tuple[str, ...]:
+    if (message := scope_fault(value)) is not None:
+        raise invalid(message)
+    return tuple(dict.fromkeys(str(value).split()))
+
+
+def _positive(value: float) -> float:
+    if value <= 0:
+        raise invalid("must be more than zero")
+    return value
+
+
+def at_most(limit: float, text: str) -> AfterValidator:
+    """Keeps a number up to `limit`, which `text` writes as an operator would."""
+    return checked_by(lambda value: f"must be at most {text}" if value > limit else None)
+
+
+def local_path(value: object, info: ValidationInfo) -> Path | None:
+    """The path that a text names, relative to the folder of the file; `None` for what names none."""
+    folder = Path((info.context or {}).get("file", "")).parent
+    return folder / value if isinstance(value, str) and value else None
+
+
+def is_there(path: Path | None, kind: Callable[[Path], bool]) -> bool:
+    """Whether the path names something of this `kind`: `Path.is_file`, `Path.is_dir`."""
+    try:
+        return path is not None and kind(path)
+    except OSError:  # a name that is too long, a folder that may not be looked into
+        return False
+
+
+def _local_file(value: object, info: ValidationInfo) -> Path:
+    path = local_path(value, info)
+    if path is None or not is_there(path, Path.is_file):
+        raise invalid("is no file that can be read; a relative path is taken from the configuration's folder")
+    return path
+
+
+not_empty: Final = checked_by(lambda entries: None if entries else "name at least one")
+"""For a list with at least one entry."""
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
+Size = Annotated[int, BeforeValidator(parse_size)]
+Moment = Annotated[float, BeforeValidator(parse_moment)]
+Scope = Annotated[tuple[str, ...], BeforeValidator(_scope)]
+Identifier = Annotated[str, Field(min_length=1, max_length=255), checked_by(identifier_fault)]
+Role = Annotated[Identifier, checked_by(role_fault)]
+Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
+ProxyHeader = Annotated[str, checked_by(proxy_header_fault)]
+ListenAddress = Annotated[Address, BeforeValidator(parse_address)]
+LocalFile = Annotated[Path, BeforeValidator(_local_file)]
+Text = Annotated[str, Field(min_length=1, max_length=200)]

@@ -1,0 +1,93 @@
+"""Which material a signing key has (`core.jose.keys`), wherever the key is written down.
+
+Rules:
+- A symmetric algorithm has `secret` and nothing else. An asymmetric one has `private_key`, or `public_key` for a key that only
+  verifies.
+- A secret is at least as long as the hash (RFC 7518 section 3.2). A PEM fits its algorithm.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Set
+from dataclasses import dataclass, field
+from typing import Final
+
+from sidecar.core.faults import FieldFault
+from sidecar.core.jose.keys import ASYMMETRIC, SECRET_BYTES, SYMMETRIC, InvalidKey, SigningKey
+
+MATERIAL: Final = ("secret", "private_key", "public_key")
+_LEAST_BYTES: Final = min(SECRET_BYTES.values())
+
+
+@dataclass(frozen=True, slots=True)
+class KeyMaterial:
+    """The fields of a signing key that depend on each other, as plain texts. `alg` `None`: not known."""
+
+    alg: str | None = None
+    secret: str | None = field(default=None, repr=False)
+    private_key: str | None = field(default=None, repr=False)
+    public_key: str | None = None
+
+    @property
+    def given(self) -> list[str]:
+        """The names of the material that is there."""
+        return [name for name in MATERIAL if getattr(self, name) is not None]
+
+
+def key_faults(key: KeyMaterial, malformed: Collection[str] = ()) -> list[FieldFault]:
+    """Every fault. `malformed` names the fields whose own form is at fault; `key` has `None` for them.
+
+    That the material is not what `alg` asks for is only said when nothing else is wrong.
+    """
+    faults = list(_field_faults(key, frozenset(malformed)))
+    if not faults and not malformed and (text := _material_fault(key)):
+        faults.append(FieldFault(None, text))
+    return faults
+
+
+def _field_faults(key: KeyMaterial, malformed: Set[str]) -> Iterator[FieldFault]:
+    for name, fault_of in _OF_FIELDS:
+        if name not in malformed and (text := fault_of(key)):
+            yield FieldFault(name, text)
+
+
+def _secret_fault(key: KeyMaterial) -> str | None:
+    if key.secret is None or key.alg in ASYMMETRIC:  # `_material_fault` has more to say about the second
+        return None
+    least = SECRET_BYTES.get(key.alg or "", _LEAST_BYTES)
+    try:
+        size = len(key.secret.encode())
+    except UnicodeEncodeError:
+        return "must be text that UTF-8 can hold"
+    if size < least:
+        return f"must be at least {least} bytes long; make one with: openssl rand -hex {least}"
+    return _refusal(SigningKey.hmac, "HS256", key.secret)
+
+
+def _private_fault(key: KeyMaterial) -> str | None:
+    if key.private_key is None or key.alg not in ASYMMETRIC:
+        return None
+    return _refusal(SigningKey.private, key.alg, key.private_key)
+
+
+def _public_fault(key: KeyMaterial) -> str | None:
+    if key.public_key is None or key.alg not in ASYMMETRIC:
+        return None
+    return _refusal(SigningKey.public, key.alg, key.public_key)
+
+
+def _refusal(make: Callable[[str, str, str], SigningKey], alg: str, text: str) -> str | None:
+    try:
+        make("", alg, text)
+    except InvalidKey as exc:
+        return str(exc)
+    return None
+
+
+def _material_fault(key: KeyMaterial) -> str | None:
+    if key.alg in SYMMETRIC and key.given != ["secret"]:
+        return f"{key.alg} needs secret, and nothing else"
+    if key.alg in ASYMMETRIC and key.given not in (["private_key"], ["public_key"]):
+        return f"{key.alg} needs private_key, or public_key for a key that only verifies: exactly one of them"
+    return None
+
+
+_OF_FIELDS: Final = (("secret", _secret_fault), ("private_key", _private_fault), ("public_key", _public_fault))

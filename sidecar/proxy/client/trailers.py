@@ -1,0 +1,51 @@
+"""Keeps the trailers of one request from the next.
+
+aiohttp's parser keeps the last trailer of a chunked request and takes it for the first field of the request that follows on
+the connection. Behind a balancer that request is another client's, so that one client would choose a field of another. So when
+a chunked request ends where a read ends, its parser is given up for a new one. When something follows in the same read, the
+parser has it already: then the first field of the next request has to be found behind a request line, or it is refused.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from sidecar.proxy.request import Request
+
+_END: Final = b"\r\n\r\n"
+
+
+class TrailerWatch:
+    """Follows the reads of one connection."""
+
+    __slots__ = ("_chunked", "_last", "_since", "owed")
+
+    def __init__(self) -> None:
+        self.owed = False  # the parser may hold a trailer
+        self._chunked = False  # the last request is
+        self._last = b""  # the last three bytes before a read of a chunked request
+        self._since = b""  # what was read since the parser may hold one
+
+    def mixed(self, data: bytes, requests: Sequence[Request], *, ended: bool) -> bool:
+        """Take a read and the requests that came of it; `ended`: the body of the request before did. Whether one of them
+        has, or may have, a field that is none of its own."""
+        if self._chunked and ended:
+            self.owed = True
+        for message, payload in requests:
+            fields = message.raw_headers
+            if self.owed and fields:
+                own = b" HTTP/1.%d\r\n%b:" % (message.version[1], fields[0][0])
+                if own not in self._since + data:
+                    return True
+            self._chunked = bool(message.chunked)
+            self.owed = self._chunked and payload.is_eof()
+        return False
+
+    def passed(self, data: bytes, *, held: bool) -> bool:
+        """Go on to the next read; `held`: the parser holds back a part of this one. Whether a new parser is to take over."""
+        if not self._chunked and not self.owed:
+            return False
+        ended = self.owed and not held and (self._last + data).endswith(_END)
+        self._since = self._since + data if self.owed and not ended else b""
+        self._last = (self._last + data)[-3:]
+        self.owed = self.owed and not ended
+        return ended

@@ -1,0 +1,36 @@
+"""How much and how long, on both sides: what the operator sets."""
+
+from typing import NamedTuple
+
+
+class ClientTimeouts(NamedTuple):
+    """In seconds: for a request's head, and without progress."""
+
+    request_header: float
+    idle: float
+
+
+class ClientLimits(NamedTuple):
+    """Counts (`connections`, `in_flight`, `header_count`) and bytes."""
+
+    connections: int
+    in_flight: int
+    request_line: int
+    headers: int
+    header_count: int
+
+
+class PoolLimits(NamedTuple):
+    """`idle` in seconds: for how long an unused connection is kept. `max_age` likewise: for how long one is used at all."""
+
+    max_connections: int
+    idle: float
+    max_age: float
+
+
+class UpstreamTimeouts(NamedTuple):
+    """In seconds: to connect, from the end of the request to the head of the response, between two reads of its body."""
+
+    connect: float
+    response: float
+    stream: float

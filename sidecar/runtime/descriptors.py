@@ -1,0 +1,49 @@
+"""File descriptors of a process: the three standard ones, and how many connections the rest is enough for."""
+
+import contextlib
+import logging
+import os
+import resource
+from pathlib import Path
+from typing import Final
+
+from sidecar.config.settings import Settings
+from sidecar.core.capacity import affordable
+
+log: Final = logging.getLogger("sidecar")
+
+_KEPT: Final = 32  # for all that is no client's and no upstream's connection
+
+
+def occupy_standard_descriptors() -> None:
+    """Open /dev/null in the place of stdin, stdout and stderr where they are closed: the next file or socket would get their
+    numbers, and with them what is written to stderr."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            lowest = os.open(os.devnull, os.O_RDWR)  # this number, for those below it are open
+            os.set_inheritable(lowest, True)  # noqa: FBT003  the signature of the standard library
+
+
+def raise_descriptor_limit() -> None:
+    """Take all the file descriptors that we may have: each connection costs one or two, and 1024 are the usual start."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # some systems have a limit that they do not tell
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def within_descriptors(settings: Settings) -> Settings:
+    """The settings, with no more connections than there are descriptors for; the operator is told when they are fewer than
+    configured. Admin listener, Redis and certificate files keep theirs, whatever clients do."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limits = settings.limits
+    if most == resource.RLIM_INFINITY:
+        return settings
+    free = most - sum(1 for _ in Path("/dev/fd").iterdir()) - _KEPT
+    connections = affordable(limits.connections, settings.upstream.max_connections, free)
+    if connections == limits.connections:
+        return settings
+    figures = {"wanted": limits.connections, "limit": connections, "open_files": most}
+    log.warning("connections_limited", extra={"detail": "raise the limit of open files", **figures})
+    return settings.model_copy(update={"limits": limits.model_copy(update={"connections": connections})})

@@ -1,0 +1,71 @@
+"""runtime.sockets: how a listening socket begins and ends."""
+
+import asyncio
+import logging
+import socket
+
+import pytest
+
+from sidecar.config.settings import Address
+from sidecar.runtime.sockets import StartError, bind, claim, stop_listening, url_of
+from tests.support.waiting import eventually
+
+
+@pytest.fixture(autouse=True)
+def log_that_is_heard(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test before may have begun to write logs in its own way."""
+    logger = logging.getLogger("sidecar")
+    monkeypatch.setattr(logger, "propagate", False)
+    monkeypatch.setattr(logger, "handlers", [caplog.handler])
+    monkeypatch.setattr(logger, "disabled", False)
+    caplog.set_level(logging.INFO, "sidecar")
+
+
+def test_a_socket_listens_on_a_free_port_and_says_where() -> None:
+    with bind(Address("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+        assert not sock.getblocking()
+        assert url_of(sock) == f"http://127.0.0.1:{port}"
+        assert url_of(sock, "0.0.0.0", secure=True) == f"https://0.0.0.0:{port}"
+        assert url_of(sock, "::") == f"http://[::]:{port}"
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+
+
+def test_an_address_in_use_is_named() -> None:
+    with bind(Address("127.0.0.1", 0)) as sock:
+        address = Address("127.0.0.1", sock.getsockname()[1])
+        with pytest.raises(StartError, match=rf"cannot listen on 127\.0\.0\.1:{address.port}: Address already in use"):
+            bind(address)
+
+
+@pytest.mark.parametrize("host", ["256.1.1.1", "no-such-host.invalid", "203.0.113.1"])
+def test_an_address_that_is_not_ours_is_named_at_once(host: str) -> None:
+    with pytest.raises(StartError, match="cannot listen on"):
+        claim(Address(host, 0))
+
+
+async def test_an_address_that_is_left_in_time_is_claimed(caplog: pytest.LogCaptureFixture) -> None:
+    first = bind(Address("127.0.0.1", 0))
+    address = Address("127.0.0.1", first.getsockname()[1])
+    waiting = asyncio.get_running_loop().create_task(asyncio.to_thread(claim, address))
+    await eventually(lambda: bool(caplog.records))
+    assert caplog.records[0].msg == "address_in_use"
+    first.close()
+    second = await waiting
+    assert second.getsockname()[1] == address.port
+    second.close()
+
+
+async def test_who_has_connected_is_still_taken_in_when_a_socket_ends() -> None:
+    sock = bind(Address("127.0.0.1", 0))
+    where = sock.getsockname()
+    with socket.create_connection(where, timeout=5):
+        ending = asyncio.get_running_loop().create_task(stop_listening(sock))
+        await asyncio.sleep(0)
+        assert not ending.done()  # it waits for who accepts
+        taken, _ = sock.accept()
+        await ending
+        taken.close()
+    with pytest.raises(OSError):  # noqa: PT011  refused, or never answered
+        socket.create_connection(where, timeout=0.5)
+    sock.close()
