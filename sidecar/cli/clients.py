@@ -30,7 +30,7 @@ def list_clients(config: Path) -> None:
 @click.option("--config", type=CONFIG, required=True, help="The file that names the clients.")
 @click.argument("client_id")
 def show_client(config: Path, client_id: str) -> None:
-    """Show a client as the sidecar sees it. Exit code 1 when there is none of this id."""
+    """Show a client as the sidecar sees it. Exit code 1 when no client has this id."""
     client = client_registry(load_settings(config).clients).find(client_id)
     if client is None:
         fail("there is no client of this id; see sidecar clients list")
@@ -53,10 +53,10 @@ def show_client(config: Path, client_id: str) -> None:
 
 @clients.command("new-secret")
 def new_secret() -> None:
-    """Print a new secret of 256 random bits, for the client, and its hash, for the configuration.
+    """Print a new secret of 256 random bits for the client, and its hash for the configuration.
 
-    To change a client's secret while it is in use, put the new hash beside the old one under client_secret_hashes, and take the
-    old one away when /metrics shows no more use of it.
+    To change a client's secret while it is in use, put the new hash beside the old one under client_secret_hashes. Remove the
+    old one when /metrics shows no more use of it.
     """
     secret = secrets.token_hex(32)
     click.echo(f"client_secret: {secret}")

@@ -30,8 +30,8 @@ def keys() -> None:
 def generate(alg: str, out: Path, kid: str | None) -> None:
     """Make a key, and print the lines for tokens.signing_keys.
 
-    A private key is written as PKCS #8 PEM, an HS* secret in hexadecimal. ES256 and EdDSA sign fast; RS256 (2048 bits) is what
-    every library knows. Exit code 1 when the file exists: no key is ever overwritten.
+    The file contains a private key as PKCS #8 PEM, or an HS* secret in hexadecimal. ES256 and EdDSA sign fast. Every library
+    knows RS256 (2048 bits). Exit code 1 when the file exists: the command never overwrites a key.
     """
     kid = out.stem if kid is None else kid
     if not re.fullmatch(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?", kid):

@@ -17,7 +17,7 @@ from sidecar.runtime.descriptors import occupy_standard_descriptors
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="sidecar")
 def main() -> None:
-    """OAuth 2.0 in front of an API server that knows nothing of it.
+    """Add OAuth 2.0 to an API server that has no authentication of its own.
 
     The sidecar answers POST /oauth/token itself and forwards only requests that carry a valid token. Try it:
 

@@ -11,10 +11,10 @@ from sidecar.core.oauth import secrets, users
 @click.command("hash-secret", short_help="Print the client_secret_hash of a secret.")
 @click.option("--scheme", type=click.Choice(["sha256", "scrypt"]), help="Default: chosen by the secret's length.")
 def hash_secret(scheme: secrets.Scheme | None) -> None:
-    """Print the client_secret_hash of a secret, which is read from stdin or asked for.
+    """Print the client_secret_hash of a secret. The command reads it from stdin, or prompts for it.
 
-    A secret of 32 characters or more is taken for a generated one and hashed with a salted SHA-256, which costs the token
-    endpoint next to nothing; a shorter one could be guessed and is hashed with scrypt. Make one with:
+    A secret of 32 characters or more counts as generated and is hashed with a salted SHA-256, which costs the token endpoint
+    very little. A shorter secret could be guessed and is hashed with scrypt. To make a secret:
 
         openssl rand -hex 32 | tee secret.txt | sidecar hash-secret
     """
@@ -24,7 +24,7 @@ def hash_secret(scheme: secrets.Scheme | None) -> None:
 
 @click.command("hash-password", short_help="Print the password_hash of a user's password.")
 def hash_password() -> None:
-    """Print the password_hash of a user's password, which is read from stdin or asked for."""
+    """Print the password_hash of a user's password. The command reads it from stdin, or prompts for it."""
     password = read_secret("password")
     if len(password) > users.LONGEST_PASSWORD:
         fail(f"a password has at most {users.LONGEST_PASSWORD} characters", 2)

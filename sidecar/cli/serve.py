@@ -24,8 +24,9 @@ from sidecar.runtime.worker import start_logging
 def serve(config: Path) -> None:
     """Run the sidecar until SIGTERM or Ctrl-C.
 
-    Logs go to stderr, one JSON object a line. Exit code 2: the configuration has faults; 1: it cannot start, cannot go on, or
-    did not end in order. SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are logged and ignored: a new configuration needs a restart.
+    Logs go to stderr, one JSON object a line. Exit code 2: the configuration has faults. Exit code 1: the sidecar cannot start,
+    cannot continue, or did not end in order. SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are logged and ignored: a new configuration
+    needs a restart.
     """
     signals.begin()
     settings = load_settings(config, now=time.time())
@@ -43,8 +44,8 @@ def serve(config: Path) -> None:
 def check_config(file: Path) -> None:
     """Check FILE and report every fault at once, each with its path in the file.
 
-    References such as ${env:NAME} are resolved, so run it where the sidecar will run. Exit code 2 when there are faults;
-    a warning is none.
+    The command resolves references such as ${env:NAME}, so run it where the sidecar will run. Exit code 2 when there are
+    faults; a warning is not a fault.
     """
     settings = load_settings(file, now=time.time())
     for each in advice(settings, now=time.time(), files=secret_files(file)):
@@ -52,15 +53,15 @@ def check_config(file: Path) -> None:
     click.echo(f"{file}: ok ({len(settings.clients)} clients, {len(settings.routes)} routes)")
 
 
-@click.command(short_help="Show the sidecar at work on loopback; --check: the smoke test.")
-@click.option("--check", is_flag=True, help="Run the steps and tick them off: exit code 0 or 1.")
-@click.option("--store", default="memory://", show_default=True, help="Such as redis://127.0.0.1:6379/0.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Default: 3030; 0 or --check: a free one.")
-@click.option("--admin-port", type=click.IntRange(0, 65535), help="Default: 9464; 0 or --check: a free one.")
+@click.command(short_help="Show the sidecar at work on loopback; with --check: the smoke test.")
+@click.option("--check", is_flag=True, help="Run the steps and tick them off. Exit code 0 or 1.")
+@click.option("--store", default="memory://", show_default=True, help="The store, such as redis://127.0.0.1:6379/0.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Default: 3030; with 0 or --check, a free port.")
+@click.option("--admin-port", type=click.IntRange(0, 65535), help="Default: 9464; with 0 or --check, a free port.")
 def demo(*, check: bool, store: str, port: int | None, admin_port: int | None) -> None:
-    """Show the sidecar at work, on loopback only, in front of a small API that comes with it.
+    """Show the sidecar at work, on loopback only, in front of a small example API.
 
-    Prints commands to paste. With --check it runs them itself: the smoke test of an installation.
+    The command prints commands to paste. With --check it runs them itself, as the smoke test of an installation.
     """
     signals.begin()
     configure("error" if check else "warning", "auto")

@@ -28,7 +28,7 @@ from sidecar.core.tokens import explain
 
 @click.group()
 def tokens() -> None:
-    """Look at and revoke access tokens. A token is read from stdin, to stay out of the shell's history."""
+    """Look at and revoke access tokens. The commands read a token from stdin, to keep it out of the shell's history."""
 
 
 @tokens.command()
@@ -36,8 +36,8 @@ def tokens() -> None:
 def inspect(config: Path | None) -> None:
     """Decode the token on stdin and say whether it is valid, or why not.
 
-    Without --config nothing is verified: the output shows only what the token claims. Revocation is not looked up. Exit code
-    1 when the token would be refused.
+    Without --config the command verifies nothing: the output shows only what the token claims. It never looks up revocation.
+    Exit code 1 when the sidecar would refuse the token.
     """
     token = read_line("token")
     rules = token_rules(load_settings(config).tokens) if config else None
@@ -67,15 +67,15 @@ def _pretty(part: dict[str, Any] | None) -> str:
 @tokens.command()
 @click.option("--config", type=CONFIG, required=True, help="The file that names the store and the keys.")
 @click.option("--client", "client_id", metavar="ID", help="Everything that was issued to this client.")
-@click.option("--subject", metavar="S", help="Everything that was issued in this person's (or client's own) name.")
+@click.option("--subject", metavar="S", help="Everything that was issued in the name of this user or client.")
 @click.option("--all", "everything", is_flag=True, help="Everything.")
-@click.option("--before", type=Moment(), help="With one of these: what was issued until then. Default: now.")
+@click.option("--before", type=Moment(), help="With one of these: only what was issued until then. Default: now.")
 def revoke(*, config: Path, client_id: str | None, subject: str | None, everything: bool, before: float | None) -> None:
     """Revoke the token on stdin, or with --client, --subject or --all everything that was issued before a moment.
 
-    Every process that shares the store refuses it from now on. A refresh token is revoked with all that came of its grant.
-    With --client, --subject or --all, one entry ends access tokens, refresh tokens and logins that are as old as --before
-    or older; what is issued later is not touched.
+    Every process that shares the store refuses it from now on. A refresh token ends together with everything that came from its
+    grant. With --client, --subject or --all, one entry ends access tokens, refresh tokens and logins that are as old as
+    --before or older. It does not affect what is issued later.
 
         sidecar tokens revoke --config sidecar.yaml --client reporting
 
