@@ -37,7 +37,11 @@ def folder(tmp_path: Path) -> Path:
 @contextmanager
 def make(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
     command = ["make", "PYTHON=./python", *words]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+    # When the suite itself is run by make, its variables would make this one print the folders that it enters.
+    env = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    with subprocess.Popen(
+        command, cwd=folder, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         try:
             yield process
         finally:
