@@ -17,7 +17,6 @@ ones, and everything else goes to the parser. `tests/unit/proxy/client/test_read
 import asyncio
 import re
 from collections import deque
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from aiohttp.base_protocol import BaseProtocol
@@ -203,7 +202,11 @@ class RequestReader:
         if finished and self._swallows and body.total_bytes - before != len(read):
             return self.fail(Reason.MALFORMED_REQUEST)
         if messages or finished:
-            alone = _ends(read, body, before, messages) if finished else _alone(self._head_end + read, messages)
+            if finished:
+                end = self._tail if self._trailing else read
+                alone = not messages and (body.total_bytes - before == len(read) or end.endswith(_HEAD_END))
+            else:
+                alone = _alone(self._head_end + read, messages)
             if not self._line.ended(read, alone=alone):
                 return self.fail(Reason.MALFORMED_REQUEST)
             messages = self._note_message(read, body, messages, finished, alone=alone)
@@ -359,13 +362,6 @@ class RequestReader:
             last.chunked,
             last.url,
         )
-
-
-def _ends(data: bytes, body: StreamReader, before: int, messages: Sequence[Request]) -> bool:
-    """Whether `data` ends where `body` does, which had so many bytes before: all of it, or the last of its chunks."""
-    if messages:
-        return False
-    return body.total_bytes - before == len(data) or data.endswith(_HEAD_END)
 
 
 def _alone(joined: bytes, messages: list[Request]) -> bool:

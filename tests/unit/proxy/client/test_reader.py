@@ -389,13 +389,17 @@ def test_bytes_that_the_parser_drops_are_missed() -> None:
 # Trailers.
 
 
-@pytest.mark.parametrize("cut", range(CHUNKED.index(b"\r\n\r\n") + 4, len(CHUNKED) - 3))
+@pytest.mark.parametrize("cut", range(CHUNKED.index(b"\r\n\r\n") + 4, len(CHUNKED)))
 def test_the_end_of_a_body_with_trailers_is_kept_once(cut: int) -> None:
-    """Given that the last read has the whole of the empty line: else trailers are dropped."""
     stream = streamed([CHUNKED[:cut], CHUNKED[cut:]])
     payload = stream.begun[0][1]
     assert stream.reader.end_of(payload).endswith(b"0\r\nSum: 1\r\n\r\n")
     assert stream.reader.end_of(payload) == b""
+
+
+def test_the_end_of_a_body_that_comes_byte_by_byte_is_kept() -> None:
+    stream = streamed([CHUNKED[at : at + 1] for at in range(len(CHUNKED))])
+    assert stream.reader.end_of(stream.begun[0][1]).endswith(b"0\r\nSum: 1\r\n\r\n")
 
 
 def test_no_end_is_kept_when_it_is_not_known_where_it_is() -> None:
