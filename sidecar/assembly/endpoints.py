@@ -4,10 +4,11 @@ import math
 from collections.abc import Container, Iterable, Mapping
 
 from sidecar.assembly.clients import authenticator, client_registry, throttle
-from sidecar.assembly.keys import admission_rules, successor_keys
+from sidecar.assembly.keys import successor_keys
 from sidecar.assembly.living import Living, new_id
 from sidecar.assembly.people import people
 from sidecar.config import settings as config
+from sidecar.core.admission import AdmissionRules
 from sidecar.core.http.cross_origin import Sharing, page_origins
 from sidecar.core.oauth import endpoint_paths
 from sidecar.core.oauth.clients import Client
@@ -26,7 +27,7 @@ Served = tuple[dict[str, Endpoint], dict[str, Sharing]]
 """The endpoints by path, and what pages of other origins may read of them."""
 
 
-def endpoints(settings: config.Settings, rules: TokenRules, living: Living) -> Served:
+def endpoints(settings: config.Settings, rules: TokenRules, admission: AdmissionRules, living: Living) -> Served:
     """All of ours, wherever they are to be found."""
     registry = client_registry(settings.clients)
     clients = authenticator(settings, registry, living)
@@ -69,7 +70,7 @@ def endpoints(settings: config.Settings, rules: TokenRules, living: Living) -> S
         authenticator=clients,
         clients=registry,
         rules=rules,
-        admission=admission_rules(settings, rules.ring),
+        admission=admission,
         store=living.store,
         view=living.view,
         clock=living.clock,

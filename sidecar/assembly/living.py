@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from sidecar.core.events import EventHandler
 from sidecar.core.ports import Store, StoreUnavailable
@@ -10,9 +10,6 @@ from sidecar.core.revocations import RevocationView
 from sidecar.oauth.clients.throttle import Memory
 from sidecar.oauth.slow_hashes import SlowHashes
 from sidecar.proxy.token_cache import Lookups
-
-KINDS: Final = ("client", "user")
-"""Whose failures are counted."""
 
 
 class Living(NamedTuple):

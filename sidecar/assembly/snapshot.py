@@ -19,14 +19,15 @@ def request_rules(settings: config.Settings, living: Living, generation: int) ->
     """One generation of the rules. Nothing that serves is touched: a fault in the settings raises here, before anything is
     swapped."""
     tokens = token_rules(settings.tokens, tapdata=settings.compat == "tapdata")
-    ours, shared = endpoints(settings, tokens, living)
+    admission = admission_rules(settings, tokens.ring)
+    ours, shared = endpoints(settings, tokens, admission, living)
     return RequestRules(
         generation=generation,
         policy=route_policy(settings, ours),
         endpoints=ours,
         sharing=shared,
         tokens=tokens,
-        admission=admission_rules(settings, tokens.ring),
+        admission=admission,
         credentials=_credential_rules(settings.credentials),
         kinds=request_kinds(settings.proxy_headers),
         host=HostRules(authority_of(settings.upstream.url[0]), _host_sent(settings.upstream)),

@@ -339,8 +339,6 @@ class Gateway:
         reason = objection(verified, route, rules.admission, self._view, self._now(), self._monotonic())
         return None if reason is Reason.STORE_UNAVAILABLE else reason
 
-    # Helpers.
-
 
 def _read_target(exchange: Exchange) -> RequestTarget:
     message = exchange.message

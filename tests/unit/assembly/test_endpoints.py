@@ -1,36 +1,23 @@
 """assembly.endpoints: which endpoints there are, where, and what pages of other origins may read of them."""
 
 import asyncio
-import contextlib
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
 from sidecar.assembly.endpoints import Served, endpoints
-from sidecar.assembly.keys import token_rules
-from sidecar.assembly.living import Living, living
+from sidecar.assembly.keys import admission_rules, token_rules
+from sidecar.assembly.living import Living
 from sidecar.config.settings import Settings
 from sidecar.core.oauth import endpoint_paths
 from sidecar.core.replies import EndpointRequest
-from sidecar.core.revocations import RevocationView
-from sidecar.stores.memory import MemoryStore
 from tests.support.process import configuration
-
-
-@pytest.fixture
-def parts() -> Iterator[Living]:
-    store = MemoryStore(clock=lambda: 0.0, emit=lambda _: None)
-    made = living(store, RevocationView(5), emit=lambda _: None, clock=lambda: 0.0, monotonic=lambda: 0.0)
-    with contextlib.closing(made):
-        yield made
 
 
 def served(parts: Living, issuer: str) -> Served:
     tokens: dict[str, Any] = {"issuer": issuer, "audience": "api", "signing_keys": [{"kid": "k", "alg": "HS256", "secret": "k" * 32}]}  # fmt: skip
     settings = Settings.model_validate(configuration("http://127.0.0.1:1", tokens=tokens))
-    return endpoints(settings, token_rules(settings.tokens), parts)
+    rules = token_rules(settings.tokens)
+    return endpoints(settings, rules, admission_rules(settings, rules.ring), parts)
 
 
 def test_all_are_served_and_described(parts: Living) -> None:

@@ -1,40 +1,32 @@
 """assembly.people: users and pages, from the settings."""
 
 import asyncio
-import contextlib
 import math
-from collections.abc import Iterator
 
 import pytest
 
 from sidecar.assembly.clients import client_registry, throttle
 from sidecar.assembly.keys import token_rules
-from sidecar.assembly.living import living
+from sidecar.assembly.living import Living
 from sidecar.assembly.people import UserPages, people
 from sidecar.config.settings import Settings
 from sidecar.core.oauth import endpoint_paths
 from sidecar.core.oauth.users import hash_password
 from sidecar.core.replies import EndpointRequest
-from sidecar.core.revocations import RevocationView
 from sidecar.oauth.clients.throttle import ThrottledLogins
-from sidecar.stores.memory import MemoryStore
 from tests.support.process import configuration
 
 
 @pytest.fixture
-def made() -> Iterator[UserPages]:
+def made(parts: Living) -> UserPages:
     users = [
         {"username": "anna", "password_hash": hash_password("correct horse"), "roles": ["clerk"]},
         {"username": "gone", "password_hash": hash_password("correct horse"), "disabled": True},
     ]
     settings = Settings.model_validate(configuration("http://127.0.0.1:1", users=users, login={"site": "Orders & Co"}))
-    view = RevocationView(5)
-    view.confirm(math.inf)
-    store = MemoryStore(clock=lambda: 0.0, emit=lambda _: None)
-    parts = living(store, view, emit=lambda _: None, clock=lambda: 0.0, monotonic=lambda: 0.0)
+    parts.view.confirm(math.inf)
     failures = ThrottledLogins(throttle(settings.throttling, "user", parts))
-    with contextlib.closing(parts):
-        yield people(settings, client_registry(settings.clients), token_rules(settings.tokens), parts, failures)
+    return people(settings, client_registry(settings.clients), token_rules(settings.tokens), parts, failures)
 
 
 def test_users_are_taken_over_and_a_disabled_one_is_not_found(made: UserPages) -> None:

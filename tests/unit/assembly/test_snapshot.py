@@ -1,28 +1,16 @@
 """assembly.snapshot and assembly.endpoints: one generation of rules, from the settings."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from sidecar.assembly.living import Living, living
+from sidecar.assembly.living import Living
 from sidecar.assembly.snapshot import request_rules
 from sidecar.config.settings import Settings
 from sidecar.core.oauth import endpoint_paths
 from sidecar.core.policy import Access
-from sidecar.core.revocations import RevocationView
 from sidecar.proxy.rules import RequestRules
-from sidecar.stores.memory import MemoryStore
 from tests.support.process import configuration
-
-
-@pytest.fixture
-def parts() -> Iterator[Living]:
-    store = MemoryStore(clock=lambda: 0.0, emit=lambda _: None)
-    made = living(store, RevocationView(5), emit=lambda _: None, clock=lambda: 0.0, monotonic=lambda: 0.0)
-    with contextlib.closing(made):
-        yield made
 
 
 def rules(
