@@ -4,7 +4,7 @@ The endpoints of `oauth` return these and `proxy` writes them; neither knows the
 """
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -40,7 +40,12 @@ class EndpointRequest(NamedTuple):
 
     def header_values(self, name: str) -> list[str]:
         """Every value of the header `name` (given in lower case), in order."""
-        return [value for key, value in self.headers if key.lower() == name]
+        return values_of(self.headers, name)
+
+
+def values_of(headers: Sequence[tuple[str, str]], name: str) -> list[str]:
+    """Every value of the header `name` (given in lower case) among `headers`, in order."""
+    return [value for key, value in headers if key.lower() == name]
 
 
 Endpoint = Callable[[EndpointRequest], Awaitable[Reply]]

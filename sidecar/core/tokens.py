@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from sidecar.core.jose.compact import COMPACT, MAX_TOKEN, Malformed, decode, encode, read_object
 from sidecar.core.jose.keys import KeyRing, SigningKey
+from sidecar.core.oauth.names import SCOPE_TOKEN
 from sidecar.core.reasons import Reason, Refused
 
 FUTURE_TOLERANCE: Final = 5.0
@@ -33,7 +34,6 @@ _LATEST: Final = 253402300799  # the last second of the year 9999
 _VISIBLE: Final = re.compile(r"(?=[^ \xa0])[\x20-\x7e\xa0-\xff]{1,255}(?<![ \xa0])")
 _TOKEN_ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _ANY_TEXT: Final = re.compile(r".*", re.DOTALL)  # a claim that is only compared
-_SCOPE_TOKEN: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _HEADER_MEMO: Final = 64
 # `json.dumps` makes an encoder for each call that has options.
 _compact_json: Final = json.JSONEncoder(separators=(",", ":")).encode
@@ -248,7 +248,7 @@ class _Claims:
     def scope(self) -> tuple[str, ...]:
         value = self._claims.get("scope", "")
         scope = tuple(value.split(" ")) if isinstance(value, str) and value else ()
-        if not isinstance(value, str) or not all(map(_SCOPE_TOKEN.fullmatch, scope)):
+        if not isinstance(value, str) or not all(map(SCOPE_TOKEN.fullmatch, scope)):
             _malformed()
         return scope
 

@@ -17,7 +17,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from sidecar.core.oauth.clients import Client
-from sidecar.core.replies import Reply
+from sidecar.core.replies import Reply, values_of
 
 Fields = tuple[tuple[str, str], ...]
 
@@ -71,7 +71,7 @@ class Sharing:
     def fields(self, headers: Sequence[tuple[str, str]]) -> Fields:
         """What every answer to a request with these headers, names as sent, is to carry: nothing unless one origin asked, and
         it may read the answer."""
-        asking = _values(headers, "origin")
+        asking = values_of(headers, "origin")
         if len(asking) != 1:
             return ()
         if self._origins is None:
@@ -82,11 +82,7 @@ class Sharing:
 
     def preflight(self, method: str, headers: Sequence[tuple[str, str]]) -> Reply | None:
         """The answer, without `fields`, to a browser that asks what a page may send; `None` when that is not the question."""
-        asked = _values(headers, "access-control-request-method")
+        asked = values_of(headers, "access-control-request-method")
         if method != "OPTIONS" or not asked or not self.fields(headers):
             return None
         return Reply(204, (self._methods, *_ALLOWED), b"")
-
-
-def _values(headers: Sequence[tuple[str, str]], name: str) -> list[str]:
-    return [value for key, value in headers if key.lower() == name]

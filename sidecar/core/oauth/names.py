@@ -6,7 +6,8 @@ Each function returns the fault as a text, or `None`.
 import re
 from typing import Final
 
-_SCOPE_TOKEN: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
+SCOPE_TOKEN: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+"""One scope (RFC 6749 section 3.3)."""
 _IDENTIFIER: Final = re.compile(r"[\x20-\x7e]+")  # RFC 6749 appendix A.1
 
 
@@ -31,13 +32,13 @@ def display_name_fault(text: str) -> str | None:
 
 def scope_fault(scope: object) -> str | None:
     """The fault of scopes, which are one text separated by spaces (RFC 6749 section 3.3)."""
-    if not isinstance(scope, str) or not all(map(_SCOPE_TOKEN.fullmatch, scope.split())):
+    if not isinstance(scope, str) or not all(map(SCOPE_TOKEN.fullmatch, scope.split())):
         return 'write scopes as one string separated by spaces, without " or \\, such as orders:read orders:write'
     return None
 
 
 def token_fault(text: str) -> str | None:
     """The fault of a text that must be one scope token: printable, in one word and without quotes."""
-    if not _SCOPE_TOKEN.fullmatch(text):
+    if not SCOPE_TOKEN.fullmatch(text):
         return 'use printable ASCII characters without spaces, " and \\'
     return None
