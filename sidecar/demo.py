@@ -20,12 +20,10 @@ from aiohttp import web
 
 from sidecar.config.settings import Address, Settings
 from sidecar.demo_api import orders_api
-from sidecar.ops.admin import admin_app
-from sidecar.ops.metrics import render
 from sidecar.runtime import signals
 from sidecar.runtime.ending import EndedBadly
 from sidecar.runtime.sockets import bind, url_of
-from sidecar.runtime.worker import Worker, assert_c_parser, run, start_admin
+from sidecar.runtime.worker import Worker, assert_c_parser, run, start_own_admin
 
 CLIENT_ID: Final = "demo"
 _TOKEN: Final = "$TOKEN"  # noqa: S105  the shell variable of the printed commands
@@ -199,12 +197,7 @@ async def _demo(outcome: list[int], *, check: bool, store: str, port: int, admin
         await web.SockSite(upstream, api).start()
         worker = Worker(settings, public)
         signals.heed(worker.stop)
-        app = worker.app
-
-        async def metrics() -> bytes:
-            return render([app.metrics.snapshot()])
-
-        runner = await start_admin(admin_app(metrics=metrics, ready=app.readiness), admin)
+        runner = await start_own_admin(worker.app, admin)
         stack.push_async_callback(runner.cleanup)
         tour = steps(url_of(public), url_of(admin), secret)
 

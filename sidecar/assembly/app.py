@@ -37,7 +37,7 @@ _PAUSES_LOGGED_EVERY: Final = 60.0  # seconds
 
 
 class App:
-    """One worker's parts. `store`, `listener`, `pool` and `metrics` are what `server` and tests talk to."""
+    """One worker's parts. `store`, `listener`, `pool` and `metrics` are what `runtime.worker` and tests talk to."""
 
     def __init__(
         self,

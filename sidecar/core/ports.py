@@ -1,4 +1,4 @@
-"""What the rules need from the outside world, as protocols that `stores` fulfils and `app` wires."""
+"""What the rules need from the outside world, as protocols that `stores` fulfils and `assembly` wires."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol

@@ -1,10 +1,11 @@
 """One worker: its listeners, its background work, and how it goes away.
 
 A worker starts to accept only after everything was wired, and on SIGTERM stops to accept, lets requests finish within
-`timeouts.drain`, and closes what is left. The one that owns the listening socket ends it (`listening`); one of several goes on
-to accept until its parent has done that.
+`timeouts.drain`, and closes what is left. The one that owns the listening socket ends it (`runtime.sockets`); one of
+several goes on to accept until its parent has done that.
 
-Everything after SIGTERM has its time, `timeouts.drain` and a few seconds; then the process ends, whatever hangs (`ending`).
+Everything after SIGTERM has its time, `timeouts.drain` and a few seconds; then the process ends, whatever hangs
+(`runtime.ending`).
 
 What it does in the background (the revocation feed, the clock) is started again when it fails. While the feed does not run
 the view grows stale, so requests get 503. When it keeps failing (`core.restarts`) the worker ends as on SIGTERM, and fails.
@@ -212,15 +213,19 @@ async def start_admin(application: web.Application, sock: socket.socket) -> web.
     return runner
 
 
-async def _serve_one(settings: Settings, public: socket.socket, admin: socket.socket) -> None:
-    worker = Worker(settings, public)
-    signals.heed(worker.stop)
-    app = worker.app
+async def start_own_admin(app: App, sock: socket.socket) -> web.AppRunner:
+    """Serve the admin endpoints of the only worker there is on a socket that listens already."""
 
     async def metrics() -> bytes:
         return render([app.metrics.snapshot()])
 
-    runner = await start_admin(admin_app(metrics=metrics, ready=app.readiness), admin)
+    return await start_admin(admin_app(metrics=metrics, ready=app.readiness), sock)
+
+
+async def _serve_one(settings: Settings, public: socket.socket, admin: socket.socket) -> None:
+    worker = Worker(settings, public)
+    signals.heed(worker.stop)
+    runner = await start_own_admin(worker.app, admin)
     try:
         await worker.run(lambda: log_ready(settings, public, admin))
     finally:

@@ -24,7 +24,7 @@ from tests.support.structure import (
 ALLOWED = {
     "": {"cli"},  # __main__ and the package's face
     "cli": {"assembly", "config", "core", "demo", "ops", "runtime", "stores"},
-    "demo": {"config", "demo_api", "ops", "runtime"},
+    "demo": {"config", "demo_api", "runtime"},
     "demo_api": set(),
     "runtime": {"assembly", "config", "core", "ops", "tls"},
     "assembly": {"config", "core", "oauth", "ops", "proxy", "stores", "tls"},
