@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sidecar.assembly.endpoints import endpoints
-from sidecar.assembly.keys import token_rules
+from sidecar.assembly.keys import admission_rules, token_rules
 from sidecar.assembly.living import living
 from sidecar.config.settings import Settings
 from sidecar.core.events import Event
@@ -46,7 +46,8 @@ class Called:
         )
         settings = Settings.model_validate(configuration("http://127.0.0.1:1", **sections))
         self.rules = token_rules(settings.tokens)
-        self.endpoints, _ = endpoints(settings, self.rules, self.living)
+        admission = admission_rules(settings, self.rules.ring)
+        self.endpoints, _ = endpoints(settings, self.rules, admission, self.living)
 
     def call(self, method: str, path: str, query: str = "", body: bytes = b"", **headers: str) -> Reply:
         """The reply of an endpoint; a cookie that it sets is sent from then on."""
