@@ -6,6 +6,7 @@ show beside those of the fields, each at the path of the field that it is about.
 """
 
 import dataclasses
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Set
 from typing import Any, Self, TypeVar
 
@@ -28,13 +29,13 @@ class RuledModel(Model):
     """A section whose fields depend on each other: `_rules` says how."""
 
     @classmethod
+    @abstractmethod
     def _rules(cls, plain: Mapping[str, Any], malformed: Set[str]) -> Iterable[FieldFault]:
         """The faults between fields.
 
         `plain` holds the well-formed fields as the file gives them: texts, numbers, lists. `malformed` names the others,
         among them required fields that are missing and keys that are unknown.
         """
-        raise NotImplementedError
 
     @model_validator(mode="wrap")
     @classmethod

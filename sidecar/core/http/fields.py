@@ -150,5 +150,7 @@ def plain_length(digits: bytes) -> bytes:
 
 
 def is_named(name: bytes, options: bytes) -> bool:
+    """Whether these options of `Connection` make the field `name` end here (RFC 9110 section 7.6.1). Those that frame a
+    message, say where it goes or who sent it never do."""
     lowered = name.lower()
     return lowered not in _NEVER_NAMED and lowered in [option.strip(b" \t") for option in options.lower().split(b",")]

@@ -4,10 +4,7 @@ Rules:
 - Order, spelling and bytes of end-to-end fields stay as they were sent (RFC 9110 section 5.3).
 - Hop-by-hop fields end here, and those that `Connection` names (RFC 9110 section 7.6.1), except the ones that frame the
   message or say where it goes: naming those is an attack.
-- Servers that turn headers into variables (CGI, WSGI, PHP) make one character of all that are no letter or digit, so names
-  are compared with all of them folded. A field that could be taken for one of ours is gone in every spelling. One that could
-  be taken for a framing field is refused.
-- What a proxy tells of a request (`core.http.proxy_headers`) goes on when a trusted one sent it, in its own spelling.
+- What a field is, in whatever spelling, is told by `core.http.fields`.
 - The cookie of a login (`core.http.cookies`) ends here.
 """
 
@@ -116,7 +113,7 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
             if host is not None:
                 value = host  # noqa: PLW2901  the field keeps its place
             elif authority is not None:
-                value = authority.encode()  # noqa: PLW2901
+                value = authority.encode()  # noqa: PLW2901  likewise
         elif kind is _CONTENT_LENGTH:
             framing, before = b"%b: %b\r\n" % (name, plain_length(value)), len(lines)
             continue
