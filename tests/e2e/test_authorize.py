@@ -21,7 +21,7 @@ from tests.support.people import (
     code_request,
     users,
 )
-from tests.support.process import ISSUER, UNTHROTTLED, Sidecar, get, running
+from tests.support.process import ISSUER, UNTHROTTLED, Sidecar, get, running, running_on
 from tests.support.redis import RedisServer
 from tests.support.upstream import Upstream
 
@@ -37,14 +37,7 @@ def served(
 ) -> Iterator[Sidecar]:
     folder = tmp_path_factory.mktemp("sidecar")
     sections: dict[str, Any] = {"users": users(), "clients": clients(CALLBACK), "throttling": UNTHROTTLED}
-    if request.param == "memory":
-        with running(folder, shared_upstream.url, **sections) as process:
-            yield process
-        return
-    with (
-        RedisServer() as redis,
-        running(folder, shared_upstream.url, store={"url": redis.url}, workers=2, **sections) as process,
-    ):
+    with running_on(request.param, folder, shared_upstream.url, **sections) as process:
         yield process
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.people import CLIENT_SECRET, PASSWORD, SPA, VERIFIER, Browser, clients, code_request, users
-from tests.support.process import SECRET, UNTHROTTLED, Sidecar, get, running
+from tests.support.process import SECRET, UNTHROTTLED, Sidecar, get, running, running_on
 from tests.support.redis import RedisServer
 from tests.support.upstream import Upstream
 from tests.support.waiting import wait_until
@@ -34,14 +34,7 @@ def served(
         "throttling": UNTHROTTLED,
         "trusted_proxies": ["127.0.0.1"],
     }
-    if request.param == "memory":
-        with running(folder, shared_upstream.url, **sections) as process:
-            yield process
-        return
-    with (
-        RedisServer() as redis,
-        running(folder, shared_upstream.url, store={"url": redis.url}, workers=2, **sections) as process,
-    ):
+    with running_on(request.param, folder, shared_upstream.url, **sections) as process:
         yield process
 
 

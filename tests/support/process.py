@@ -18,6 +18,8 @@ from typing import Any, Final, Self
 
 import yaml
 
+from tests.support.redis import RedisServer
+
 ISSUER = "https://issuer.example"
 AUDIENCE = "api"
 KEY = "0123456789abcdef0123456789abcdef"
@@ -233,3 +235,14 @@ def running(folder: Path, upstream: str | Mapping[str, Any], **sections: Any) ->
     """A sidecar that is ready, with `configuration(upstream, **sections)`."""
     with Sidecar(folder, configuration(upstream, **sections)) as sidecar:
         yield sidecar.ready()
+
+
+@contextlib.contextmanager
+def running_on(store: str, folder: Path, upstream: str, **sections: Any) -> Iterator[Sidecar]:
+    """A sidecar that is ready: one worker on its own `memory`, or two on a `redis` of their own."""
+    if store == "memory":
+        with running(folder, upstream, **sections) as sidecar:
+            yield sidecar
+        return
+    with RedisServer() as redis, running(folder, upstream, store={"url": redis.url}, workers=2, **sections) as sidecar:
+        yield sidecar

@@ -1,4 +1,4 @@
-"""sidecar.advice: what a valid configuration is warned of, each with its remedy; and what must stay unmentioned."""
+"""config.advice: what a valid configuration is warned of, each with its remedy; and what must stay unmentioned."""
 
 import stat
 import time

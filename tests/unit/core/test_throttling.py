@@ -1,4 +1,4 @@
-"""core.throttling and oauth.throttle: who guesses is slowed down, and nobody else."""
+"""core.throttling and oauth.clients.throttle: who guesses is slowed down, and nobody else."""
 
 import asyncio
 import base64

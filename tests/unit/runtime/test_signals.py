@@ -1,7 +1,6 @@
 """runtime.signals: what ends a process, and what never does."""
 
 import asyncio
-import logging
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,16 +11,6 @@ from sidecar.runtime import signals
 from tests.support.waiting import eventually
 
 ALL = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-
-
-@pytest.fixture(autouse=True)
-def log_that_is_heard(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test before may have begun to write logs in its own way."""
-    logger = logging.getLogger("sidecar")
-    monkeypatch.setattr(logger, "propagate", False)
-    monkeypatch.setattr(logger, "handlers", [caplog.handler])
-    monkeypatch.setattr(logger, "disabled", False)
-    caplog.set_level(logging.INFO, "sidecar")
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 """runtime.sockets: how a listening socket begins and ends."""
 
 import asyncio
-import logging
 import socket
 
 import pytest
@@ -9,16 +8,6 @@ import pytest
 from sidecar.config.settings import Address
 from sidecar.runtime.sockets import StartError, bind, claim, stop_listening, url_of
 from tests.support.waiting import eventually
-
-
-@pytest.fixture(autouse=True)
-def log_that_is_heard(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test before may have begun to write logs in its own way."""
-    logger = logging.getLogger("sidecar")
-    monkeypatch.setattr(logger, "propagate", False)
-    monkeypatch.setattr(logger, "handlers", [caplog.handler])
-    monkeypatch.setattr(logger, "disabled", False)
-    caplog.set_level(logging.INFO, "sidecar")
 
 
 def test_a_socket_listens_on_a_free_port_and_says_where() -> None:

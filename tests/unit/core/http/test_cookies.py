@@ -1,4 +1,4 @@
-"""core.cookies: our cookies are cut out, in whatever way a server would read them; the others stay as they are."""
+"""core.http.cookies: our cookies are cut out, in whatever way a server would read them; the others stay as they are."""
 
 import time
 from http.cookies import CookieError, SimpleCookie

@@ -1,4 +1,4 @@
-"""core.credentials: where a token stands, and what is left without it."""
+"""core.http.credentials: where a token stands, and what is left without it."""
 
 import contextlib
 import json

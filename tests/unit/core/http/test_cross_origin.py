@@ -1,4 +1,4 @@
-"""core.cross_origin: origins as browsers write them, and what a page gets to read."""
+"""core.http.cross_origin: origins as browsers write them, and what a page gets to read."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""core.methods: which methods an override may mean."""
+"""core.http.methods: which methods an override may mean."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""core.paths: targets that can be read, and how."""
+"""core.http.paths: targets that can be read, and how."""
 
 import sys
 

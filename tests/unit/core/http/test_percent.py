@@ -1,4 +1,4 @@
-"""core.percent: the same as urllib's, in less time."""
+"""core.http.percent: the same as urllib's, in less time."""
 
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 

@@ -1,4 +1,4 @@
-"""core.proxy_headers and who may set them: a trusted proxy, in the name's own spelling."""
+"""core.http.proxy_headers and who may set them: a trusted proxy, in the name's own spelling."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""core.assertions: which assertions are taken, and what finding out costs. RFC 7523 section 3."""
+"""core.jose.assertions: which assertions are taken, and what finding out costs. RFC 7523 section 3."""
 
 import json
 from typing import Any

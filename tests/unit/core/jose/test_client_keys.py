@@ -1,4 +1,4 @@
-"""core.client_keys: which keys a client may register, and what each of them verifies."""
+"""core.jose.client_keys: which keys a client may register, and what each of them verifies."""
 
 import base64
 from typing import Any

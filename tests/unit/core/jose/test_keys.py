@@ -1,4 +1,4 @@
-"""core.keys: what signs, and which key is found."""
+"""core.jose.keys: what signs, and which key is found."""
 
 import hmac
 import json

@@ -1,4 +1,4 @@
-"""core.authorization: the rules of an authorization request."""
+"""core.oauth.authorization: the rules of an authorization request."""
 
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit

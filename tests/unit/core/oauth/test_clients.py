@@ -1,4 +1,4 @@
-"""core.clients: who a client is, and what finding out costs."""
+"""core.oauth.clients: who a client is, and what finding out costs."""
 
 import hashlib
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""core.grants: what a client may be granted."""
+"""core.oauth.grants: what a client may be granted."""
 
 from collections.abc import Callable
 

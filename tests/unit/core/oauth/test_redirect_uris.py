@@ -1,4 +1,4 @@
-"""core.redirect_uris: what may be registered. RFC 6749 section 3.1.2, RFC 8252 section 7, RFC 9700 section 2.1."""
+"""core.oauth.redirect_uris: what may be registered. RFC 6749 section 3.1.2, RFC 8252 section 7, RFC 9700 section 2.1."""
 
 import pytest
 from hypothesis import given

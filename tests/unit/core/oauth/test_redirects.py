@@ -1,4 +1,4 @@
-"""core.redirects: where the answer to an authorization request goes, and where it never does."""
+"""core.oauth.redirects: where the answer to an authorization request goes, and where it never does."""
 
 from urllib.parse import parse_qsl, urlsplit
 

@@ -1,4 +1,4 @@
-"""core.refresh: tokens, their successors and the rules of a rotation. What a store makes of them: tests/contract."""
+"""core.oauth.refresh_tokens: tokens, their successors and the rules of a rotation. What a store makes of them: tests/contract."""
 
 import pytest
 from hypothesis import given

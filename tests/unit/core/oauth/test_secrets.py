@@ -1,4 +1,4 @@
-"""core.secrets: hashes that may stand in a configuration file."""
+"""core.oauth.secrets: hashes that may stand in a configuration file."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""core.users: passwords, and that nobody learns which names exist."""
+"""core.oauth.users: passwords, and that nobody learns which names exist."""
 
 import time
 import unicodedata

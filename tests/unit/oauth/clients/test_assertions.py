@@ -1,4 +1,4 @@
-"""oauth.client_assertion, and the client that says who it is and no more: what a request must hold, and what a store does."""
+"""oauth.clients.assertions, and the client that says who it is and no more: what a request must hold, and what a store does."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""oauth.client_auth: which client sent a request, and what asking may cost."""
+"""oauth.clients.authentication: which client sent a request, and what asking may cost."""
 
 import asyncio
 import base64

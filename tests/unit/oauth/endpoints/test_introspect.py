@@ -1,4 +1,4 @@
-"""oauth.introspect: `POST /oauth/introspect` (RFC 7662), and the revocation of refresh tokens beside it."""
+"""oauth.endpoints.introspect: `POST /oauth/introspect` (RFC 7662), and the revocation of refresh tokens beside it."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""oauth.metadata: what is published is true, and cacheable."""
+"""oauth.endpoints.metadata: what is published is true, and cacheable."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""oauth.revoke: `POST /oauth/revoke` (RFC 7009), called as the data path calls it."""
+"""oauth.endpoints.revoke: `POST /oauth/revoke` (RFC 7009), called as the data path calls it."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""oauth.token: `POST /oauth/token`, called as the data path calls it."""
+"""oauth.endpoints.token: `POST /oauth/token`, called as the data path calls it."""
 
 import asyncio
 import base64

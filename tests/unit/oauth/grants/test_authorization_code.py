@@ -1,4 +1,4 @@
-"""oauth.code: codes and what comes of them, over the memory store. With browsers and clients: tests/e2e/test_authorize.py."""
+"""oauth.grants.authorization_code: codes and what comes of them, over the memory store. With browsers and clients: tests/e2e/test_authorize.py."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""oauth.refresh: the grant type `refresh_token` at the token endpoint, over the memory store."""
+"""oauth.grants.refresh_token: the grant type `refresh_token` at the token endpoint, over the memory store."""
 
 import asyncio
 import base64

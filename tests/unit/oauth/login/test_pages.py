@@ -1,4 +1,4 @@
-"""oauth.pages and templates: what people see, and how an operator changes it."""
+"""oauth.login.pages and templates: what people see, and how an operator changes it."""
 
 import base64
 import hashlib

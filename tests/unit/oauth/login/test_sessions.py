@@ -1,4 +1,4 @@
-"""oauth.sessions and oauth.login: who is at the browser."""
+"""oauth.login.sessions: who is at the browser."""
 
 from typing import Any
 

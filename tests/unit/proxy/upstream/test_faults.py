@@ -1,4 +1,4 @@
-"""proxy.faults: which cause an error is. What the system, OpenSSL and uvloop raise is met in tests/e2e/test_who_failed.py, too."""
+"""proxy.upstream.faults: which cause an error is. What the system, OpenSSL and uvloop raise is met in tests/e2e/test_who_failed.py, too."""
 
 import errno
 import os
