@@ -6,8 +6,38 @@ from typing import Any
 
 import pytest
 
-from sidecar.config.load import SettingsError, load
-from tests.support.settings import CLIENT, changed, faults_of
+from sidecar.config.load import SettingsError, current_store_url, load
+from sidecar.config.settings import Settings
+from tests.support.settings import CLIENT, changed, faults_of, settings_of
+
+
+def test_what_is_read_knows_its_file(file: Path) -> None:
+    settings = settings_of(file, changed(clients=[CLIENT], workers=1))
+    assert (settings.path, [client.client_id for client in settings.clients]) == (file, ["c"])
+
+
+def test_the_password_of_the_store_is_read_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORE_URL", "redis://:before@h")
+    settings = settings_of(file, changed(store__url="${env:STORE_URL}"))
+    monkeypatch.setenv("STORE_URL", "redis://:after@h")
+    assert current_store_url(settings) == "redis://:after@h"
+
+
+@pytest.mark.parametrize("address", [None, "mysql://h", ""])
+def test_a_store_that_cannot_be_read_again_stays_as_it_was(
+    file: Path, monkeypatch: pytest.MonkeyPatch, address: str | None
+) -> None:
+    monkeypatch.setenv("STORE_URL", "redis://:before@h")
+    settings = settings_of(file, changed(store__url="${env:STORE_URL}"))
+    if address is None:
+        monkeypatch.delenv("STORE_URL")
+    else:
+        monkeypatch.setenv("STORE_URL", address)
+    assert current_store_url(settings) == "redis://:before@h"
+
+
+def test_settings_without_a_file_keep_their_store() -> None:
+    assert current_store_url(Settings.model_validate(changed(store__url="redis://h"))) == "redis://h"
 
 
 def test_all_faults_come_together(file: Path) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.settings import assert_refused, changed
+from sidecar.core import policy
+from tests.support.settings import assert_refused, changed, settings_of
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a pattern without slash": (changed(routes=[{"path": "orders"}]), "routes[0].path: "),
@@ -25,3 +26,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_fault_has_its_path_and_says_what_would_be_right(file: Path, case: str) -> None:
     document, expected = REFUSED[case]
     assert_refused(file, document, expected)
+
+
+def test_a_route_is_a_rule(file: Path) -> None:
+    given = [
+        {"path": "/health", "access": "public"},
+        {"path": "/orders/**", "methods": ["GET", "HEAD"], "scope": "orders:read"},
+        {"path": "/**", "access": "deny"},
+    ]
+    assert [route.rule for route in settings_of(file, changed(routes=given)).routes] == [
+        policy.Route("/health", None, policy.Access.PUBLIC, frozenset()),
+        policy.Route("/orders/**", frozenset(["GET", "HEAD"]), policy.Access.TOKEN, frozenset(["orders:read"])),
+        policy.Route("/**", None, policy.Access.DENY, frozenset()),
+    ]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.settings import assert_refused, changed
+from tests.support.settings import assert_refused, changed, settings_of
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a number for a duration": (changed(timeouts__idle=75), "timeouts.idle: write a duration with its unit"),
@@ -17,3 +17,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_fault_has_its_path_and_says_what_would_be_right(file: Path, case: str) -> None:
     document, expected = REFUSED[case]
     assert_refused(file, document, expected)
+
+
+@pytest.mark.parametrize("name", ["request_header", "idle", "connect", "response", "stream", "drain"])
+def test_each_is_a_time_with_its_unit(file: Path, name: str) -> None:
+    assert getattr(settings_of(file, changed(timeouts={name: "1.5m"})).timeouts, name) == 90
+    assert_refused(file, changed(timeouts={name: "0s"}), f"timeouts.{name}: must be more than zero")

@@ -16,6 +16,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no upstream": (changed(upstream__url=[]), "upstream.url: name at least one"),
     "a number for an upstream": (changed(upstream__url=5), "upstream.url: must be an address"),
     "one of several upstreams": (changed(upstream__url=["http://h", "h"]), "upstream.url: write an address such as"),
+    "a host that is none": (changed(upstream__host="a b"), "upstream.host: write keep (as the client sent it), upstream"),
     "half a pair for the upstream": (changed(upstream__tls={"key": __file__}), "upstream.tls: certificate and key belong"),
     "a CA that is none": (changed(upstream__tls={"ca": __file__}), "upstream.tls: the CA file cannot be used"),
 }  # fmt: skip
@@ -29,6 +30,9 @@ def test_a_fault_has_its_path_and_says_what_would_be_right(file: Path, case: str
 
 ACCEPTED: dict[str, dict[str, Any]] = {
     "an upstream by socket": changed(upstream__url="unix:///run/api.sock"),
+    "the host that the client named": changed(upstream__host="keep"),
+    "the host that the URL names": changed(upstream__host="upstream"),
+    "another host": changed(upstream__host="api.internal:81"),
 }
 
 
