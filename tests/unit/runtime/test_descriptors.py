@@ -1,7 +1,15 @@
 """What a process does about its file descriptors, seen from outside."""
 
+import resource
 import subprocess
 import sys
+from collections.abc import Callable
+
+import pytest
+
+from sidecar.config.settings import Settings
+from sidecar.runtime.descriptors import within_descriptors
+from tests.support.settings import changed
 
 CLOSED = """
 import os
@@ -31,3 +39,37 @@ def test_closed_standard_descriptors_are_occupied_and_inherited() -> None:
 
 def test_the_limit_becomes_the_hard_one() -> None:
     assert printed(LIMIT) == "True\n"
+
+
+@pytest.fixture
+def open_files(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Sets how many descriptors this process may have, as far as it is told."""
+    return lambda most: monkeypatch.setattr(resource, "getrlimit", lambda _: (most, most))
+
+
+def connections(settings: Settings) -> int:
+    return within_descriptors(settings).limits.connections
+
+
+def test_connections_are_no_more_than_descriptors(
+    open_files: Callable[[int], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings.model_validate(changed(limits__connections=500, upstream__max_connections=100))
+    for unlimited in (resource.RLIM_INFINITY, 10_000):
+        open_files(unlimited)
+        assert within_descriptors(settings) is settings
+    assert not caplog.records
+    open_files(400)
+    fewer = connections(settings)
+    assert 0 < fewer < 400
+    (told,) = caplog.records
+    assert (told.msg, vars(told)["wanted"], vars(told)["limit"]) == ("connections_limited", 500, fewer)
+    open_files(300)
+    assert 0 < connections(settings) < fewer
+
+
+def test_nothing_else_changes_with_the_connections(open_files: Callable[[int], None]) -> None:
+    settings = Settings.model_validate(changed(limits__connections=500))
+    open_files(400)
+    limits = settings.limits.model_copy(update={"connections": connections(settings)})
+    assert within_descriptors(settings) == settings.model_copy(update={"limits": limits})
