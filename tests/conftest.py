@@ -1,9 +1,21 @@
-"""Hypothesis: the same examples in every run, so that a failure is the change's; `nightly` looks for new ones, for longer."""
+"""What every test starts from.
+
+- Hypothesis gives the same examples in every run, so that a failure is the change's; `nightly` looks for new ones, for longer.
+- A child inherits the signals that its parent ignores, and a job in the background of a shell ignores some. The processes that
+  tests start must not depend on how the tests were started.
+"""
 
 import os
+import signal
 
 from hypothesis import settings
 
 settings.register_profile("default", derandomize=True, deadline=None, max_examples=300)
 settings.register_profile("nightly", max_examples=5000, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+for _signal in (signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(_signal) is signal.SIG_IGN:
+        signal.signal(_signal, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
