@@ -151,7 +151,6 @@ class UpstreamPool:
     def give_back(self, connection: UpstreamConnection, now: float) -> None:
         """An exchange is over, with a proper answer; keep the connection, idle since `now`, for the next."""
         upstream = self._upstreams[connection.address]
-        connection.busy = False
         upstream.exchanges -= 1
         upstream.failures = 0
         upstream.pause = _PASSED_OVER[0]
@@ -210,8 +209,7 @@ class UpstreamPool:
             return False
         self.connections.remove(connection)
         upstream = self._upstreams[connection.address]
-        if connection.busy:
-            connection.busy = False
+        if connection.carrying:
             upstream.exchanges -= 1
         else:
             upstream.idle[:] = [entry for entry in upstream.idle if entry[0] is not connection]

@@ -13,8 +13,7 @@ from sidecar.core.causes import Fault
 from sidecar.core.http.response_headers import ResponseHeaders
 from sidecar.proxy.limits import PoolLimits, UpstreamTimeouts
 from sidecar.proxy.ports import WholeResponse
-from sidecar.proxy.upstream import connection as upstream
-from sidecar.proxy.upstream import shapes
+from sidecar.proxy.upstream import reader, shapes
 from sidecar.proxy.upstream.connection import UpstreamConnection
 from sidecar.proxy.upstream.shapes import ResponseShapes
 
@@ -29,7 +28,7 @@ PLAIN = b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\nX: y\r\n\r\nno"
 def one_moment() -> Iterator[None]:
     """Both ways add the same `Date`, whenever they do."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (shapes, upstream):
+        for module in (reader, shapes):
             patch.setattr(module, "date_line", lambda: b"Date: Thu, 26 Nov 2026 10:00:00 GMT\r\n")
         yield
 
