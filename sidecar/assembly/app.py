@@ -20,9 +20,10 @@ from sidecar.ops.admin import WRITES
 from sidecar.ops.key_watch import KeyWatch
 from sidecar.ops.logs import AccessLog, RequestLines, json_stream, lines_dropped
 from sidecar.ops.metrics import Gauges, Metrics
+from sidecar.proxy.answering import Answering, Services
 from sidecar.proxy.client.acceptor import Acceptor
 from sidecar.proxy.client.connections import ClientConnections
-from sidecar.proxy.exchange import Exchange, Services
+from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.forwarding import Upgrades
 from sidecar.proxy.gateway import Gateway
 from sidecar.proxy.limits import ClientLimits, ClientTimeouts, PoolLimits, UpstreamTimeouts
@@ -79,7 +80,7 @@ class App:
             each_its_host=upstream.host == "upstream",
         )
         self.tunnels: set[Tunnel] = set()
-        switching: set[Exchange] = set()
+        switching: set[Answering] = set()
         self.living = living(self.store, self.view, emit=self.emit, clock=now, monotonic=monotonic)
         self.metrics = Metrics(self.gauges)
         stream = json_stream()

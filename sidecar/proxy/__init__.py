@@ -3,7 +3,9 @@
 - `gateway`     decides each request; `Gateway.handle` is the list of phases
 - `rules`       all that it decides by, as one value; `token_cache` remembers verified tokens within it
 - `credential`  finds the token; `refusing` words a refusal; `forwarding` writes the head; `local` asks our endpoints
-- `exchange`    one request and its response, whichever way it ends; `tunnel` bytes both ways after an upgrade
+- `exchange`    one request, answered by us or carried to the upstream and back; `tunnel` bytes both ways after an upgrade
+- `answering`   the one answer that a request gets, and the seven ways in which that ends
+- `request_body` a body that we read, or that goes on; `response` an answer that goes on as it comes
 - `ports`       what the two sides know of each other: protocols, and the values that both share. No import leads back.
 - `limits`      how much and how long, on both sides; `request` what is known of a request besides its message
 - `client`      the connections of clients

@@ -3,6 +3,7 @@
 from sidecar.core.http.forwarded import forwarded_block
 from sidecar.core.http.request_headers import RequestHeaders
 from sidecar.core.reasons import Reason, Refused
+from sidecar.proxy.answering import Answering
 from sidecar.proxy.exchange import Exchange
 
 
@@ -28,7 +29,7 @@ def forwarded(exchange: Exchange, headers: RequestHeaders) -> bytes:
 class Upgrades:
     """The requests of a worker that may become a tunnel, or are one: `switching`, at most `most`."""
 
-    def __init__(self, switching: set[Exchange], most: int) -> None:
+    def __init__(self, switching: set[Answering], most: int) -> None:
         self._switching = switching
         self._most = most
 

@@ -4,7 +4,7 @@ A request comes from a client connection and goes to an upstream connection, and
 imports the other; both import this file, which imports none of them::
 
     client.acceptor ──► client.connections ──► client.connection ──► ports
-                                gateway ──► exchange ──► tunnel ──► ports
+                                gateway ──► exchange ──► answering ──► tunnel ──► ports
                              upstream.pool ──► upstream.connection ──► ports
 
 The composition root brings them together: `connections` gets the gateway and a factory of exchanges.
@@ -27,9 +27,7 @@ from sidecar.proxy.limits import ClientLimits, ClientTimeouts, PoolLimits, Upstr
 from sidecar.proxy.request import HeadMemo
 
 WholeResponse = tuple[int, bytes, bytes]
-"""A response: its status, its status line and fields as they go on, and its body. One is made per request: a named tuple would
-cost twice as much as all the rest of reading it."""
-
+"""A response: its status, its status line and fields as they go on, its body. A named tuple would cost more than reading it."""
 
 # The client's side: what a connection is to an exchange, and an exchange to its connection.
 
@@ -48,10 +46,10 @@ class RequestPlaces(Protocol):
     def trusts(self, peer: str) -> bool:
         """Whether the peer's `X-Forwarded-*` may be believed."""
 
-    def begin_waiting(self, exchange: "RequestInProgress") -> None:
+    def begin_waiting(self, exchange: "RequestToAnswer") -> None:
         """The exchange waits for its request's body. Raises `Refused` when there is no place for that."""
 
-    def end_waiting(self, exchange: "RequestInProgress") -> None:
+    def end_waiting(self, exchange: "RequestToAnswer") -> None:
         """The wait is over. Raises `Refused` when there is no place for the request."""
 
 
@@ -90,7 +88,7 @@ class ClientLink(Protocol):
     def start_tunnel(self, tunnel: "TunnelEnd") -> None:
         """From here on, what the client sends is the tunnel's."""
 
-    def exchange_ended(self, exchange: "RequestInProgress", now: float) -> None:
+    def exchange_ended(self, exchange: "RequestToAnswer", now: float) -> None:
         """The response is written, or never will be."""
 
     def pause_reading(self) -> None:
@@ -112,8 +110,8 @@ class ClientLink(Protocol):
         """Cut the connection. `reset`: with a TCP reset."""
 
 
-class RequestInProgress(Protocol):
-    """An exchange, as the connection that its request came on sees it. See `exchange`."""
+class RequestToAnswer(Protocol):
+    """A request, and the one answer that it gets. See `answering`."""
 
     message: RawRequestMessage
     payload: StreamReader
@@ -121,12 +119,19 @@ class RequestInProgress(Protocol):
     keep_alive: bool
     started: float  # monotonic seconds
     waiting: bool  # for its own body
-    ended: bool
     verified: VerifiedToken | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the response is written, or never will be."""
 
     @property
     def answer_begun(self) -> bool:
         """Whether a byte of the response was written."""
+
+
+class RequestInProgress(RequestToAnswer, Protocol):
+    """An exchange, as the connection that its request came on sees it. See `exchange`."""
 
     @property
     def streaming(self) -> bool:
@@ -213,7 +218,7 @@ class ConnectionManager(RequestPlaces, Protocol[C_contra]):
     ) -> RequestInProgress | None:
         """Begin to handle a request; `None` when it is over already. `now` in monotonic seconds."""
 
-    def exchange_ended(self, exchange: RequestInProgress) -> None:
+    def exchange_ended(self, exchange: RequestToAnswer) -> None:
         """A request was answered."""
 
     def worded(self, reply: Reply) -> Reply:

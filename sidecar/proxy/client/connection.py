@@ -24,7 +24,7 @@ from sidecar.proxy.client.deadlines import LINGER, Situation, Verdict, judge
 from sidecar.proxy.client.reader import RequestReader, Unreadable
 from sidecar.proxy.client.sending import SendingSide, address_of, unread
 from sidecar.proxy.client.states import TRANSITIONS, IllegalTransition, State
-from sidecar.proxy.ports import ConnectionManager, RequestInProgress, TunnelEnd
+from sidecar.proxy.ports import ConnectionManager, RequestInProgress, RequestToAnswer, TunnelEnd
 from sidecar.proxy.request import HeadMemo
 from sidecar.proxy.wire import encode_reply
 
@@ -194,7 +194,7 @@ class ClientConnection(SendingSide):
             self._resume_reading_for_buffer()
             self.data_received(b"")  # what the parser held back
 
-    def exchange_ended(self, exchange: RequestInProgress, now: float) -> None:
+    def exchange_ended(self, exchange: RequestToAnswer, now: float) -> None:
         """The response is written (or never will be): go on with the next request, or close."""
         self.listener.exchange_ended(exchange)
         self.active_at = now

@@ -16,7 +16,7 @@ from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import Reply
 from sidecar.proxy.client.connection import ClientConnection
 from sidecar.proxy.limits import ClientLimits, ClientTimeouts
-from sidecar.proxy.ports import ClientLink, E, Reporting, RequestHandler, RequestInProgress
+from sidecar.proxy.ports import ClientLink, E, Reporting, RequestHandler, RequestInProgress, RequestToAnswer
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -118,28 +118,28 @@ class ClientConnections(Generic[E]):
             self._gateway.handle(exchange)
         return connection.exchange
 
-    def exchange_ended(self, exchange: RequestInProgress) -> None:
+    def exchange_ended(self, exchange: RequestToAnswer) -> None:
         """A request was answered."""
         if exchange.waiting:
             self.waiting -= 1
         else:
             self.in_flight -= 1
 
-    def begin_waiting(self, exchange: RequestInProgress) -> None:
+    def begin_waiting(self, exchange: RequestToAnswer) -> None:
         """A request waits for its own body, which a stranger may never send: it takes no place of those that can be
         answered. Raises `Refused` when as many are waiting as may be answered."""
         if self.waiting >= self.limits.in_flight:
             raise Refused(Reason.OVERLOADED)
         self._wait(exchange, waiting=True)
 
-    def end_waiting(self, exchange: RequestInProgress) -> None:
+    def end_waiting(self, exchange: RequestToAnswer) -> None:
         """The body is there, or will never be. Raises `Refused` when there is no place."""
         if not exchange.ended:
             self._wait(exchange, waiting=False)
             if self.in_flight > self.limits.in_flight:
                 raise Refused(Reason.OVERLOADED)
 
-    def _wait(self, exchange: RequestInProgress, *, waiting: bool) -> None:
+    def _wait(self, exchange: RequestToAnswer, *, waiting: bool) -> None:
         exchange.waiting = waiting
         self.waiting += 1 if waiting else -1
         self.in_flight += -1 if waiting else 1
