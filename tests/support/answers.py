@@ -9,7 +9,7 @@ from sidecar.core.causes import Fault
 from sidecar.core.http.response_headers import ResponseHeaders
 from sidecar.proxy.limits import PoolLimits, UpstreamTimeouts
 from sidecar.proxy.ports import UpstreamLink, WholeResponse
-from sidecar.proxy.upstream.shapes import Shapes
+from sidecar.proxy.upstream.shapes import ResponseShapes
 
 
 class Tunnelled:
@@ -92,7 +92,7 @@ class Pool:
     def __init__(self, host: bytes = b"", loop: Any = None) -> None:
         self.hosts = (host,)
         self.loop: Any = loop
-        self.shapes = Shapes(4.0)
+        self.shapes = ResponseShapes(4.0)
         self.fate: list[str] = []
         self.resent: list[bytes] = []
         self.now = 0.0

@@ -256,8 +256,8 @@ def test_a_token_that_ends_ends_what_flows(begun: bool) -> None:
         road.forward()
         if begun:
             road.answer(200, LENGTH, b"fo")
-        road.exchange.lapse(Reason.EXPIRED)
-        road.exchange.lapse(Reason.EXPIRED)
+        road.exchange.end_early(Reason.EXPIRED)
+        road.exchange.end_early(Reason.EXPIRED)
         await the_end_of(road, Outcome.ABORTED if begun else Outcome.GIVEN_UP)
         assert road.reports[0].reason is Reason.EXPIRED
         assert (b" 401 " in road.client.written) is not begun
