@@ -30,7 +30,7 @@ class Living(NamedTuple):
         """Whether what a user began so early (epoch seconds) was revoked; asked about a session, `client_id` is empty."""
         if not self.view.usable(self.monotonic()):
             raise StoreUnavailable("the revocation view is stale")
-        return self.view.cut_off(client_id, username, int(since))
+        return self.view.issued_too_early(client_id, username, int(since))
 
     def close(self) -> None:
         """End the threads."""

@@ -10,7 +10,7 @@ from sidecar.config.settings import Settings
 from sidecar.core.oauth.refresh_tokens import Outcome, family_key, first_access
 from sidecar.core.ports import Store
 from sidecar.core.reasons import Reason, Refused
-from sidecar.core.revocations import CUTOFF_KEPT, Cutoff
+from sidecar.core.revocations import NOT_BEFORE_KEPT, NotBefore
 from sidecar.stores import open_store
 
 
@@ -36,10 +36,10 @@ class RevokedFirst(NamedTuple):
 Revoked = RevokedGrant | RevokedAccessToken | RevokedFirst
 
 
-async def revoke_before(settings: Settings, cutoff: Cutoff, now: float) -> None:
-    """Revoke everything that the cutoff names. `now` is in epoch seconds. Raises `StoreUnavailable`."""
+async def revoke_before(settings: Settings, not_before: NotBefore, now: float) -> None:
+    """Revoke everything that the not-before time names. `now` is in epoch seconds. Raises `StoreUnavailable`."""
     async with _opened_store(settings) as store:
-        await store.cut_off(cutoff, int(now) + CUTOFF_KEPT)
+        await store.set_not_before(not_before, int(now) + NOT_BEFORE_KEPT)
 
 
 async def revoke_presented(settings: Settings, token: str, now: float) -> Revoked:

@@ -22,7 +22,7 @@ from sidecar.cli.moments import Moment, readable
 from sidecar.cli.terminal import CONFIG, fail, load_settings, read_line
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.reasons import Refused
-from sidecar.core.revocations import Cutoff, CutoffKind
+from sidecar.core.revocations import NotBefore, NotBeforeKind
 from sidecar.core.tokens import explain
 
 
@@ -81,16 +81,16 @@ def revoke(*, config: Path, client_id: str | None, subject: str | None, everythi
 
         sidecar tokens revoke --config sidecar.yaml --all --before 2026-11-24T08:30:00Z
     """
-    cutoff = _cutoff(client_id, subject, everything=everything, before=before, now=time.time())
+    not_before = _not_before(client_id, subject, everything=everything, before=before, now=time.time())
     settings = load_settings(config)
     if settings.store.url.get_secret_value().startswith("memory:"):
         fail("memory:// lives inside the running process: revoke there, with POST /oauth/revoke", 2)
     if client_id is not None and client_id not in [client.client_id for client in settings.clients]:
         click.echo(f"sidecar: {config} names no client {client_id}; going on, for it may have had one", err=True)
     try:
-        if cutoff is not None:
-            asyncio.run(revoke_before(settings, cutoff, time.time()))
-            click.echo(_worded_cutoff(cutoff))
+        if not_before is not None:
+            asyncio.run(revoke_before(settings, not_before, time.time()))
+            click.echo(_revoked_message(not_before))
         else:
             click.echo(_worded(asyncio.run(revoke_presented(settings, read_line("token"), time.time()))))
     except Refused as exc:
@@ -99,11 +99,11 @@ def revoke(*, config: Path, client_id: str | None, subject: str | None, everythi
         fail(f"nothing was revoked: {exc}")
 
 
-def _cutoff(
+def _not_before(
     client_id: str | None, subject: str | None, *, everything: bool, before: float | None, now: float
-) -> Cutoff | None:
+) -> NotBefore | None:
     """What the options choose; `None` for the token on stdin. Raises `click.UsageError`."""
-    chosen: list[tuple[CutoffKind, str]] = []
+    chosen: list[tuple[NotBeforeKind, str]] = []
     if client_id is not None:
         chosen.append(("client", client_id))
     if subject is not None:
@@ -116,12 +116,14 @@ def _cutoff(
         raise click.UsageError("--before needs --client, --subject or --all.")
     if before is not None and before > now:
         raise click.UsageError("--before lies in the future: what is not issued yet cannot be revoked.")
-    return Cutoff(*chosen[0], int(now if before is None else before)) if chosen else None
+    return NotBefore(*chosen[0], int(now if before is None else before)) if chosen else None
 
 
-def _worded_cutoff(cutoff: Cutoff) -> str:
-    whose = {"client": f" to {cutoff.name}", "subject": f" in the name of {cutoff.name}", "all": ""}[cutoff.kind]
-    return f"revoked everything issued{whose} until {readable(cutoff.before)} UTC"
+def _revoked_message(not_before: NotBefore) -> str:
+    whose = {"client": f" to {not_before.name}", "subject": f" in the name of {not_before.name}", "all": ""}[
+        not_before.kind
+    ]
+    return f"revoked everything issued{whose} until {readable(not_before.before)} UTC"
 
 
 def _worded(revoked: Revoked) -> str:

@@ -69,7 +69,7 @@ def objection(
         return _UNKNOWN_KEY
     if token.client_id in rules.disabled:
         return _CLIENT_DISABLED
-    if token.jti in view or (view.cutoffs and view.cut_off(token.client_id, token.sub, token.iat)):
+    if token.jti in view or (view.not_before and view.issued_too_early(token.client_id, token.sub, token.iat)):
         return _REVOKED
     if route is not None and not route.scope <= token.scope:
         return _INSUFFICIENT_SCOPE

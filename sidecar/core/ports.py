@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from sidecar.core.oauth.refresh_tokens import Ended, Family, FamilyAccess, FamilyState, Rotated, Rotation
-from sidecar.core.revocations import Cutoff, RevocationView
+from sidecar.core.revocations import NotBefore, RevocationView
 from sidecar.core.throttling import Budget, Spent
 
 
@@ -31,8 +31,9 @@ class RevocationStore(Protocol):
         Raises `StoreUnavailable`: nothing may be assumed about the write then.
         """
 
-    async def cut_off(self, cutoff: Cutoff, until: int) -> None:
-        """Write that all that a cutoff tells of has ended, to be remembered until then (epoch seconds); as `revoke`."""
+    async def set_not_before(self, not_before: NotBefore, until: int) -> None:
+        """End everything that was issued up to a not-before time. The store remembers that until `until` (epoch seconds).
+        Otherwise as `revoke`."""
 
     async def follow(self, view: RevocationView) -> None:
         """Load every live revocation into `view`, then keep it current; runs until cancelled.

@@ -9,7 +9,7 @@ from sidecar.core.events import EventHandler, StoreChanged
 from sidecar.core.oauth import refresh_tokens as refresh
 from sidecar.core.oauth.refresh_tokens import Ended, Family, FamilyAccess, FamilyState, Outcome, Rotated, Rotation
 from sidecar.core.ports import StoreCondition, StoreUnavailable
-from sidecar.core.revocations import Cutoff, RevocationView
+from sidecar.core.revocations import NotBefore, RevocationView
 from sidecar.core.throttling import Budget, Budgets, Spent
 
 _PURGE_EVERY: Final = 60.0
@@ -43,8 +43,8 @@ class MemoryStore:
     async def revoke(self, jti: str, exp: int) -> None:
         self._view.add([(jti, exp)])
 
-    async def cut_off(self, cutoff: Cutoff, until: int) -> None:
-        self._view.add([(cutoff.entry, until)])
+    async def set_not_before(self, not_before: NotBefore, until: int) -> None:
+        self._view.add([(not_before.entry, until)])
 
     async def follow(self, view: RevocationView) -> None:
         view.add(self._view.live(self._clock()).items())
@@ -91,7 +91,7 @@ class MemoryStore:
     async def open_family(self, key: str, family: Family, current: str, access: FamilyAccess, idle: int) -> bool:
         now = self._clock()
         forbidden = now < self._forbidden.get(key, now)
-        if forbidden or self._view.cut_off(family.client_id, family.subject, family.issued):
+        if forbidden or self._view.issued_too_early(family.client_id, family.subject, family.issued):
             return False
         before = self._families.get(key)
         state = (
@@ -120,8 +120,8 @@ class MemoryStore:
         if state is None:
             return Rotated(Outcome.UNKNOWN)
         family = state.family
-        cut_off = self._view.cut_off(family.client_id, family.subject, family.issued)
-        outcome, after = refresh.rotate(state, asked, cut_off=cut_off, now=now)
+        early = self._view.issued_too_early(family.client_id, family.subject, family.issued)
+        outcome, after = refresh.rotate(state, asked, issued_too_early=early, now=now)
         self._families[key] = after
         if outcome in (Outcome.ROTATED, Outcome.REPEATED):
             self._unused.get(family.client_id, {}).pop(key, None)

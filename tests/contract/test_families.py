@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sidecar.core.oauth.refresh_tokens import MOST_UNUSED, Ended, Family, FamilyAccess, Outcome, Rotated, Rotation
 from sidecar.core.ports import Store, StoreUnavailable
-from sidecar.core.revocations import Cutoff, RevocationView, family_end
+from sidecar.core.revocations import NotBefore, RevocationView, family_end
 from sidecar.stores import open_store
 from sidecar.stores.memory import MemoryStore
 from sidecar.stores.redis.store import RedisStore
@@ -270,24 +270,24 @@ async def test_access_tokens_that_have_expired_by_every_clock_are_not_revoked(se
     assert revoked(view, 0) == {"new"}
 
 
-CUTOFFS = {
-    "all": Cutoff("all", "", ISSUED),
-    "its client": Cutoff("client", "app", ISSUED),
-    "its subject": Cutoff("subject", "alice", ISSUED + 5),
+NOT_BEFORE = {
+    "all": NotBefore("all", "", ISSUED),
+    "its client": NotBefore("client", "app", ISSUED),
+    "its subject": NotBefore("subject", "alice", ISSUED + 5),
 }
-OTHERS = [Cutoff("all", "", ISSUED - 1), Cutoff("client", "alice", ISSUED), Cutoff("subject", "app", ISSUED)]
+OTHERS = [NotBefore("all", "", ISSUED - 1), NotBefore("client", "alice", ISSUED), NotBefore("subject", "app", ISSUED)]
 
 
-@pytest.mark.parametrize("case", CUTOFFS)
-async def test_a_cutoff_ends_what_was_granted_before(served: Served, case: str) -> None:
+@pytest.mark.parametrize("case", NOT_BEFORE)
+async def test_a_not_before_time_ends_what_was_granted_before(served: Served, case: str) -> None:
     store, view = served
     await begin(store)
     for other in OTHERS:
-        await store.cut_off(other, LATER)
+        await store.set_not_before(other, LATER)
     assert (await store.rotate("k", asking("t0", "t1", "j1"))).outcome is Outcome.ROTATED
-    await store.cut_off(CUTOFFS[case], LATER)
-    await store.cut_off(CUTOFFS[case]._replace(before=ISSUED - 100), LATER + 5)
-    assert view.cut_off("app", "alice", ISSUED)
+    await store.set_not_before(NOT_BEFORE[case], LATER)
+    await store.set_not_before(NOT_BEFORE[case]._replace(before=ISSUED - 100), LATER + 5)
+    assert view.issued_too_early("app", "alice", ISSUED)
     replay = await store.rotate("k", asking("t1", "t2"))
     assert (replay.outcome, set(replay.revoked)) == (Outcome.ENDED, {"j0", "j1"})
     assert not await store.open_family("k2", FAMILY, "t0", FamilyAccess("j", LATER), IDLE)
@@ -342,7 +342,7 @@ def test_both_stores_mean_the_same(redis_process: RedisServer, steps: list[tuple
                         end = await store.end_family("k", client)
                         said.append(end._replace(revoked=tuple(sorted(end.revoked))))
                     case (_, int(before)):
-                        await store.cut_off(Cutoff("client", "app", before), LATER)
+                        await store.set_not_before(NotBefore("client", "app", before), LATER)
                 state = await store.read_family("k")
                 assert state is not None
                 said.append((state.current, state.previous, state.ended, revoked(view)))
@@ -365,32 +365,32 @@ async def test_a_rotation_is_one_round_trip_and_nothing_is_kept_for_good(redis_s
     await store.end_family("k")
     assert 500 < redis_server.command("TTL", "{test}:family:k") <= 601, "as long as a refresh token could have lived"
     assert redis_server.command("EXISTS", "{test}:family:k:live") == 0
-    await store.cut_off(Cutoff("all", "", ISSUED), LATER)
+    await store.set_not_before(NotBefore("all", "", ISSUED), LATER)
     assert 3000 < redis_server.command("TTL", "{test}:cutoffs") <= 3601
     await store.close()
 
 
 async def test_a_family_that_ends_in_one_process_is_refused_in_another(redis_server: RedisServer) -> None:
-    """By reuse, and by a cutoff; also one that is loaded at the start."""
+    """By reuse, and by a not-before time; also one that is loaded at the start."""
     first, second = opened(redis_server.url), opened(redis_server.url)
     async with followed(first), followed(second) as view:
         await begin(first)
         await first.rotate("k", asking("t0", "t1", "j1"))
         await first.rotate("k", asking("t0", "t1", repeats=False))
         await eventually(lambda: "j0" in view and "j1" in view, within=2)
-        await first.cut_off(Cutoff("subject", "al ice", ISSUED), LATER)
-        await eventually(lambda: view.cut_off("any", "al ice", ISSUED), within=2)
+        await first.set_not_before(NotBefore("subject", "al ice", ISSUED), LATER)
+        await eventually(lambda: view.issued_too_early("any", "al ice", ISSUED), within=2)
         third = opened(redis_server.url)
         async with followed(third) as loaded:
-            assert loaded.cut_off("any", "al ice", ISSUED)
-            assert not loaded.cut_off("any", "al ice", ISSUED + 1)
+            assert loaded.issued_too_early("any", "al ice", ISSUED)
+            assert not loaded.issued_too_early("any", "al ice", ISSUED + 1)
             assert "j0" in loaded
 
 
-async def test_cutoffs_that_the_server_lost_are_given_back(redis_server: RedisServer) -> None:
+async def test_not_before_times_that_the_server_lost_are_given_back(redis_server: RedisServer) -> None:
     store = opened(redis_server.url)
     async with followed(store):
-        await store.cut_off(Cutoff("client", "app", ISSUED), LATER)
+        await store.set_not_before(NotBefore("client", "app", ISSUED), LATER)
         redis_server.command("FLUSHALL")
         await eventually(lambda: redis_server.command("HGET", "{test}:cutoffs", "client app") == str(ISSUED).encode())
         assert not await store.open_family("k", FAMILY, "t0", FamilyAccess("j0", LATER), IDLE)
@@ -493,16 +493,16 @@ async def test_a_process_that_knew_nothing_refuses_what_was_given_back(redis_ser
     await store.close()
 
 
-async def test_a_cutoff_that_the_server_lost_ends_families(redis_server: RedisServer) -> None:
+async def test_a_not_before_time_that_the_server_lost_ends_families(redis_server: RedisServer) -> None:
     store = opened(redis_server.url)
     async with followed(store) as view:
         await begin(store)
         kept = redis_server.command("DUMP", "{test}:family:k")
-        view.add([(Cutoff("client", "app", ISSUED).entry, LATER)])
+        view.add([(NotBefore("client", "app", ISSUED).entry, LATER)])
         assert not await store.open_family("k2", FAMILY, "t0", FamilyAccess("x", LATER), IDLE)
         ended = await store.rotate("k", asking("t0", "t1", "j1"))
         assert (ended.outcome, ended.family) == (Outcome.ENDED, None)
-        # When the process ends the family, it revokes the token that was asked for as well. When it has given the cutoff back to
+        # When the process ends the family, it revokes the token that was asked for as well. When it has given the not-before time back to
         # the server in the meantime, the server refuses at once, and that token never was.
         assert ended.revoked in (("j0", "j1"), ("j0",))
         redis_server.command("RESTORE", "{test}:family:k", 0, kept, "REPLACE")
@@ -547,7 +547,7 @@ async def test_a_store_that_is_down_says_so() -> None:
     store = opened(f"redis://127.0.0.1:{free_port()}")
     calls = [
         store.open_family("k", FAMILY, "t0", FamilyAccess("j0", LATER), IDLE), store.rotate("k", asking("t0", "t1")),
-        store.end_family("k"), store.read_family("k"), store.cut_off(Cutoff("all", "", 1), 2),
+        store.end_family("k"), store.read_family("k"), store.set_not_before(NotBefore("all", "", 1), 2),
     ]  # fmt: skip
     for call in calls:
         with pytest.raises(StoreUnavailable):

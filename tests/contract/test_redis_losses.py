@@ -424,6 +424,6 @@ async def test_an_end_that_is_too_far_away_is_kept_as_never(redis_server: RedisS
     async with nodes(redis_server.url, 2) as (first, second):
         redis_server.command("XADD", STREAM, "*", "jti", " subject 5 bob", "until", "9999999999999999")
         redis_server.command("DEL", REVOKED)
-        await eventually(lambda: first.usable and second.usable and first.view.cut_off("c", "bob", 5))
+        await eventually(lambda: first.usable and second.usable and first.view.issued_too_early("c", "bob", 5))
         await first.store.revoke("b", FUTURE)
         await eventually(lambda: second.knows("b"))

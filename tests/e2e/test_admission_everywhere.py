@@ -14,7 +14,7 @@ import requests
 from sidecar.core import admission
 from sidecar.core.policy import Route
 from sidecar.core.reasons import Reason
-from sidecar.core.revocations import Cutoff
+from sidecar.core.revocations import NotBefore
 from tests.support.process import AUDIENCE, ISSUER
 from tests.support.raw import read_response
 from tests.support.serving import NOW, Serving, serving
@@ -43,8 +43,8 @@ def revoke(made: Serving) -> None:
     made.app.view.add([("j", int(NOW) + 5000)])
 
 
-def cut_off(made: Serving) -> None:
-    made.app.view.add([(Cutoff("client", "reporting", int(NOW)).entry, int(NOW) + 5000)])
+def issued_too_early(made: Serving) -> None:
+    made.app.view.add([(NotBefore("client", "reporting", int(NOW)).entry, int(NOW) + 5000)])
 
 
 def lose_the_store(made: Serving) -> None:
@@ -66,7 +66,7 @@ CASES: dict[str, tuple[Callable[[Serving], None], int, str, bool, bool | None]] 
     "unknown_key": (lose_the_key, 401, "unknown_key", True, False),
     "client_disabled": (disable, 401, "client_disabled", True, False),
     "revoked": (revoke, 401, "revoked", True, False),
-    "revoked by a cutoff": (cut_off, 401, "revoked", True, False),
+    "revoked by a not-before time": (issued_too_early, 401, "revoked", True, False),
     "insufficient_scope": (ask_for_more, 403, "insufficient_scope", True, True),
     "denied_by_route": (close_the_route, 403, "denied_by_route", True, True),
     "store_unavailable": (lose_the_store, 503, "store_unavailable", False, None),

@@ -329,7 +329,9 @@ def test_an_operator_ends_a_grant_by_its_refresh_token(fleet: Fleet, redis_serve
         wait_until(lambda: call(sidecar, begun["access_token"]) == 401, within=2)
 
 
-def test_a_cutoff_is_kept_through_the_loss_of_redis(fleet: Fleet, tmp_path: Path, shared_upstream: Upstream) -> None:
+def test_a_not_before_time_is_kept_through_the_loss_of_redis(
+    fleet: Fleet, tmp_path: Path, shared_upstream: Upstream
+) -> None:
     with RedisServer() as server, fleet(server, 1) as (sidecar,):
         token = sidecar.token("plain", "plain-secret")
         revoke_by_operator(tmp_path, "--client", "plain")

@@ -204,10 +204,10 @@ def given_successor(token: str, current: str, keys: Iterable[bytes]) -> str | No
     return next((after for after in (successor(token, key) for key in keys) if digest(after) == current), None)
 
 
-def rotate(state: FamilyState, asked: Rotation, *, cut_off: bool, now: float) -> tuple[Outcome, FamilyState]:
+def rotate(state: FamilyState, asked: Rotation, *, issued_too_early: bool, now: float) -> tuple[Outcome, FamilyState]:
     """Rules 1 to 6 for a family that is there; what it is afterwards. The caller revokes what was live of one that ended.
 
-    `cut_off`: what was granted when the family was has ended.
+    `issued_too_early`: a not-before time has ended what was granted when the family was.
     """
     if state.family.client_id != asked.client_id:
         return Outcome.FOREIGN, state
@@ -215,7 +215,7 @@ def rotate(state: FamilyState, asked: Rotation, *, cut_off: bool, now: float) ->
         return Outcome.ENDED, state
     if not state.alive(now):
         return Outcome.EXPIRED, state
-    if cut_off:
+    if issued_too_early:
         return Outcome.ENDED, ended(state)
     again = asked.repeats and asked.presented == state.previous
     if not again and asked.presented != state.current:

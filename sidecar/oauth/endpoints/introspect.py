@@ -107,7 +107,7 @@ class IntrospectEndpoint:
         family = state.family
         client = self._clients.find(family.client_id)
         usable = client is not None and not client.disabled and REFRESH_TOKEN in client.grant_types
-        if not usable or self._view.cut_off(family.client_id, family.subject, family.issued):
+        if not usable or self._view.issued_too_early(family.client_id, family.subject, family.issued):
             return None
         return {
             "active": True,

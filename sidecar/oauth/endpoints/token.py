@@ -82,7 +82,7 @@ class TokenEndpoint:
             jti, now = granted.jti or self._new_id(), self._clock()
             if granted.since is None:
                 now = self._view.issue_time(client.client_id, granted.subject, now)
-            elif self._view.cut_off(client.client_id, granted.subject, granted.since):
+            elif self._view.issued_too_early(client.client_id, granted.subject, granted.since):
                 raise Refused(Reason.GRANT_REVOKED, client_id=client.client_id, user=granted.subject)
         return self._rules.issue(
             client_id=client.client_id,

@@ -310,8 +310,8 @@ class RevocationFeed:
 
     async def _sweep(self, view: RevocationView) -> None:
         now, until = self._clock(), self._monotonic()
-        # What the store has of a cutoff besides its entry may be lost alone: it is written in any case.
-        await self._source.remember([(entry, end) for entry, end in view.cutoffs.items() if end > now])
+        # What the store has of a not-before time besides its entry may be lost alone: it is written in any case.
+        await self._source.remember([(entry, end) for entry, end in view.not_before.items() if end > now])
         for revocations in view.slices(now, _SWEPT):
             await self._give(revocations)
             if self._monotonic() > until:

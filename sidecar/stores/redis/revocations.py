@@ -24,7 +24,7 @@ _CHUNK: Final = 500
 
 class RedisRevocations:
     """The feed's `Source`, under `prefix`; `interval` (seconds) is that of the heartbeat. `keys` are what the scripts need that
-    revoke: set, stream, cutoffs, state."""
+    revoke: set, stream, not-before times, state."""
 
     def __init__(
         self,

@@ -60,24 +60,24 @@ end
 """
 )
 
-# An entry of the revocations: a token id, a cutoff (`core.revocations`), which is kept by what it is about as well, for the
-# rotations, or the end of a family. What is known already is not said again: that makes it idempotent, and cheap to offer a
-# server that lost its data what every worker remembers.
+# An entry of the revocations is a token id, a not-before time (`core.revocations`) or the end of a family. Not-before times are
+# also kept by what they are about, for the rotations. A known entry is not added to the stream again: that makes the script
+# idempotent, and it costs little to offer a server that lost its data everything that a worker remembers.
 _REMEMBER: Final = (
     _SET
     + """
-local function remember(revoked, stream, cutoffs, length, entry, till)
+local function remember(revoked, stream, not_before, length, entry, till)
   if redis.call('ZADD', revoked, 'GT', 'CH', till, entry) > 0 then
     append(stream, length, 'jti', entry, 'until', till)
   end
   local kind, before, name = string.match(entry, '^ (%a+) (%d+) (.*)$')
   if kind and kind ~= 'family' then
-    local known = tonumber(redis.call('HGET', cutoffs, kind .. ' ' .. name) or '')
+    local known = tonumber(redis.call('HGET', not_before, kind .. ' ' .. name) or '')
     if not known or tonumber(before) > known then
-      redis.call('HSET', cutoffs, kind .. ' ' .. name, before)
-      local left = redis.call('TTL', cutoffs)
+      redis.call('HSET', not_before, kind .. ' ' .. name, before)
+      local left = redis.call('TTL', not_before)
       local till = string.format('%.0f', math.min(tonumber(till), 99999999999))
-      if left < 0 or now + left < tonumber(till) then redis.call('EXPIREAT', cutoffs, till) end
+      if left < 0 or now + left < tonumber(till) then redis.call('EXPIREAT', not_before, till) end
     end
   end
 end
@@ -110,7 +110,7 @@ redis.pcall('DEL', key)
 return refused
 """
 
-# KEYS: set, stream, cutoffs, state. ARGV: the caller's clock, stream length, then entry and until of each revocation.
+# KEYS: set, stream, not-before times, state. ARGV: the caller's clock, stream length, then entry and until of each revocation.
 REVOKE: Final = (
     _REMEMBER
     + """
@@ -120,11 +120,11 @@ leave(KEYS[1], KEYS[4], ARGV[1])
 """
 )
 
-# KEYS: set, stream, cutoffs, state. ARGV: the caller's clock, stream length, the last entry that was read ('' at first),
-# milliseconds between heartbeats. Gives whether that entry is still there; the newest entry, which is a new heartbeat when
-# the last one is too old; the server's time in seconds; its run id, '' where INFO is not allowed; the name of the loss that
-# is open, or ''; why there is one; and for how many seconds nobody has given anything back since. It always writes something:
-# a server that takes no writes says so at once, and a replica cannot be taken for its primary.
+# KEYS: set, stream, not-before times, state. ARGV: the caller's clock, stream length, the last entry that was read
+# ('' at first), milliseconds between heartbeats. Gives whether that entry is still there; the newest entry, which is a new
+# heartbeat when the last one is too old; the server's time in seconds; its run id, '' where INFO is not allowed; the name of
+# the loss that is open, or ''; why there is one; and for how many seconds nobody has given anything back since. It always
+# writes something: a server that takes no writes says so at once, and a replica cannot be taken for its primary.
 BEAT: Final = (
     _SET
     + """
@@ -203,7 +203,7 @@ return 1
 _FAMILY: Final = (
     _REMEMBER
     + """
-local FAMILY, LIVE, REVOKED, STREAM, CUTOFFS, STATE, UNUSED = unpack(KEYS)
+local FAMILY, LIVE, REVOKED, STREAM, NOT_BEFORE, STATE, UNUSED = unpack(KEYS)
 local CLOCK, LENGTH, END, KNOWN = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4] == '1'
 local MARGIN = 7200
 
@@ -226,7 +226,7 @@ end
 
 local function revoke(gone)
   arrive(REVOKED, STATE)
-  for i = 1, #gone, 2 do remember(REVOKED, STREAM, CUTOFFS, LENGTH, gone[i], gone[i + 1]) end
+  for i = 1, #gone, 2 do remember(REVOKED, STREAM, NOT_BEFORE, LENGTH, gone[i], gone[i + 1]) end
   leave(REVOKED, STATE, CLOCK)
 end
 
@@ -243,8 +243,8 @@ local function finish()
   return gone
 end
 
-local function cut_off(client, subject, issued)
-  for _, before in ipairs(redis.call('HMGET', CUTOFFS, 'all ', 'client ' .. client, 'subject ' .. subject)) do
+local function issued_too_early(client, subject, issued)
+  for _, before in ipairs(redis.call('HMGET', NOT_BEFORE, 'all ', 'client ' .. client, 'subject ' .. subject)) do
     if before and tonumber(issued) <= (tonumber(before) or math.huge) then return true end
   end
   return false
@@ -258,7 +258,7 @@ OPEN_FAMILY: Final = (
     _FAMILY
     + """
 local client, subject, roles, scope, issued, ends, left, idle, current, jti, till, most = unpack(ARGV, 5)
-if has_ended() or cut_off(client, subject, issued) then return {0} end
+if has_ended() or issued_too_early(client, subject, issued) then return {0} end
 local over = math.min(now + left, now + idle)
 if redis.call('EXISTS', FAMILY) == 1 then
   local f = redis.call('HMGET', FAMILY, 'client', 'current', 'previous', 'ended', 'over', 'ends', 'idle_end')
@@ -302,7 +302,7 @@ if client ~= asking then return {'foreign', {}} end
 if ended then return {'ended', {}} end
 if has_ended() then return {'ended', finish()} end
 if now >= earliest(over, ends, idle_end) then return {'expired', {}} end
-if cut_off(client, subject, issued) then return {'ended', finish()} end
+if issued_too_early(client, subject, issued) then return {'ended', finish()} end
 local again = repeats == '1' and presented == previous
 if not again and presented ~= current then return {'reused', finish()} end
 local has = {}

@@ -3,7 +3,7 @@
 Keys, all under the configured prefix (whose braces keep them in one slot of a cluster):
 
 - `…:revoked`      a sorted set, `jti` by the second until which it is to be remembered: the state
-- `…:cutoffs`      a hash: what is ended up to which second, for those who rotate (`core.revocations`)
+- `…:cutoffs`      a hash: the not-before times (`core.revocations`), for the scripts that rotate refresh tokens
 - `…:revocations`  a stream of what was revoked, cut to about 10,000 entries: how workers hear of it (`stores.redis.feed`)
 - `…:state`        a hash about the set: how many it holds, and the mark of a loss (`stores.redis.scripts`)
 - `…:turn`         whose turn it is to give back what was lost
@@ -31,7 +31,7 @@ from sidecar.core.oauth.refresh_tokens import (
     Rotation,
 )
 from sidecar.core.ports import StoreCondition, StoreUnavailable
-from sidecar.core.revocations import Cutoff, RevocationView, family_end
+from sidecar.core.revocations import NotBefore, RevocationView, family_end
 from sidecar.core.throttling import Budget, Spent
 from sidecar.stores.redis import scripts
 from sidecar.stores.redis.connection import Server
@@ -83,8 +83,8 @@ class RedisStore:
         await self.remember([(jti, exp)])
         self._note([(jti, exp)])
 
-    async def cut_off(self, cutoff: Cutoff, until: int) -> None:
-        await self.revoke(cutoff.entry, until)
+    async def set_not_before(self, not_before: NotBefore, until: int) -> None:
+        await self.revoke(not_before.entry, until)
 
     async def remember(self, revocations: list[tuple[str, int]]) -> None:
         """Write revocations. Raises `StoreUnavailable`; some may have been written then."""
@@ -134,7 +134,7 @@ class RedisStore:
 
     async def open_family(self, key: str, family: Family, current: str, access: FamilyAccess, idle: int) -> bool:
         args: list[str | int | float] = [
-            *self._beginning(key, ended=self._cut_off(family)),
+            *self._beginning(key, ended=self._ended_by_not_before(family)),
             family.client_id,
             family.subject,
             ",".join(family.roles),
@@ -173,7 +173,7 @@ class RedisStore:
             return Rotated(outcome, revoked=self._ended(rest))
         subject, roles, scope, issued, ends, current = [value.decode() for value in rest]
         family = _family(asked.client_id, subject, roles, scope, issued, ends)
-        if self._cut_off(family):  # the server does not know it, or not any more
+        if self._ended_by_not_before(family):  # the server does not know it, or not any more
             return Rotated(Outcome.ENDED, revoked=(await self.end_family(key)).revoked)
         return Rotated(outcome, family, current)
 
@@ -223,9 +223,9 @@ class RedisStore:
         known = ended or (self._view is not None and entry in self._view)
         return [self._clock(), STREAM_LENGTH, entry, int(known)]
 
-    def _cut_off(self, family: Family) -> bool:
-        """Whether this process knows a cutoff that ended the family."""
-        return self._view is not None and self._view.cut_off(family.client_id, family.subject, family.issued)
+    def _ended_by_not_before(self, family: Family) -> bool:
+        """Whether this process knows a not-before time that ended the family."""
+        return self._view is not None and self._view.issued_too_early(family.client_id, family.subject, family.issued)
 
     def _ended(self, revoked: list[bytes]) -> tuple[str, ...]:
         """The ids of the access tokens that a script revoked: it gives pairs of entry and end."""

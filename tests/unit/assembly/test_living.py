@@ -6,12 +6,12 @@ import pytest
 
 from sidecar.assembly.living import Living, new_id, new_secret
 from sidecar.core.ports import StoreUnavailable
-from sidecar.core.revocations import Cutoff
+from sidecar.core.revocations import NotBefore
 
 
 def test_what_began_before_a_revocation_has_ended(parts: Living) -> None:
     parts.view.confirm(math.inf)
-    parts.view.add([(Cutoff("subject", "anna", 100).entry, 10_000)])
+    parts.view.add([(NotBefore("subject", "anna", 100).entry, 10_000)])
     assert parts.ended("", "anna", 100.9)
     assert not parts.ended("", "anna", 101.0)
     assert not parts.ended("", "bob", 50.0)

@@ -29,7 +29,7 @@ from sidecar.core.oauth.refresh_tokens import (
 )
 from sidecar.core.ports import Store
 from sidecar.core.reasons import Reason, Refused
-from sidecar.core.revocations import Cutoff
+from sidecar.core.revocations import NotBefore
 from sidecar.stores import open_store
 from tests.support.process import configuration
 from tests.support.redis import RedisServer
@@ -75,8 +75,8 @@ async def test_what_the_sidecar_did_not_issue_is_refused(settings: Settings, ser
     assert not server.command("EXISTS", "{sidecar}:revoked")
 
 
-async def test_a_cutoff_is_kept(settings: Settings, server: RedisServer) -> None:
-    await revoke_before(settings, Cutoff("client", "reporting", NOW), NOW)
+async def test_a_not_before_time_is_kept(settings: Settings, server: RedisServer) -> None:
+    await revoke_before(settings, NotBefore("client", "reporting", NOW), NOW)
     assert server.command("HGET", "{sidecar}:cutoffs", "client reporting") == str(NOW).encode()
 
 

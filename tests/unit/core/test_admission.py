@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sidecar.core.admission import AdmissionRules, VerifiedToken, objection
 from sidecar.core.policy import Route
 from sidecar.core.reasons import Reason
-from sidecar.core.revocations import Cutoff, RevocationView
+from sidecar.core.revocations import NotBefore, RevocationView
 from sidecar.core.tokens import AccessToken
 
 NOW, MOMENT = 1_800_000_000.0, 50.0
@@ -52,10 +52,10 @@ CASES: dict[str, tuple[dict[str, Any], Reason | None]] = {
     "another disabled client": ({"rules": RULES._replace(disabled={"other"})}, None),
     "revoked": ({"seen": view("j")}, Reason.REVOKED),
     "another revoked": ({"seen": view("i")}, None),
-    "its client's tokens ended": ({"seen": view(Cutoff("client", "app", int(NOW) - 10).entry)}, Reason.REVOKED),
-    "its user's tokens ended": ({"seen": view(Cutoff("subject", "anna", int(NOW) - 10).entry)}, Reason.REVOKED),
-    "all tokens ended": ({"seen": view(Cutoff("all", "", int(NOW) - 10).entry)}, Reason.REVOKED),
-    "issued after the cutoff": ({"seen": view(Cutoff("client", "app", int(NOW) - 11).entry)}, None),
+    "its client's tokens ended": ({"seen": view(NotBefore("client", "app", int(NOW) - 10).entry)}, Reason.REVOKED),
+    "its user's tokens ended": ({"seen": view(NotBefore("subject", "anna", int(NOW) - 10).entry)}, Reason.REVOKED),
+    "all tokens ended": ({"seen": view(NotBefore("all", "", int(NOW) - 10).entry)}, Reason.REVOKED),
+    "issued after the not-before time": ({"seen": view(NotBefore("client", "app", int(NOW) - 11).entry)}, None),
     "too little scope": ({"given": token(scope=("orders:write",))}, Reason.INSUFFICIENT_SCOPE),
     "no scope": ({"given": token(scope=())}, Reason.INSUFFICIENT_SCOPE),
     "no scope is asked for": ({"given": token(scope=()), "route": Route("/**")}, None),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.revocations import Cutoff, RevocationView
+from sidecar.core.revocations import NotBefore, RevocationView
 
 ENTRIES = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), max_size=12)
 
@@ -115,34 +115,37 @@ def test_a_token_is_revoked_by_its_exact_id(jti: str) -> None:
 def test_the_representation_counts_and_shows_no_id() -> None:
     view = RevocationView(5)
     view.add([("canary", 10), ("other", 10)])
-    assert repr(view) == "<RevocationView 2 revoked, 0 cutoffs>"
+    assert repr(view) == "<RevocationView 2 revoked, 0 not-before times>"
 
 
-CUTOFF = Cutoff("client", "a b", 100)
+NOT_BEFORE = NotBefore("client", "a b", 100)
 
 
 @pytest.mark.parametrize(
-    "cutoff", [CUTOFF, Cutoff("subject", "", 0), Cutoff("all", "", 10**10), Cutoff("subject", " x\n1 ä", 5)]
+    "not_before",
+    [NOT_BEFORE, NotBefore("subject", "", 0), NotBefore("all", "", 10**10), NotBefore("subject", " x\n1 ä", 5)],
 )
-def test_a_cutoff_is_read_as_it_was_written(cutoff: Cutoff) -> None:
-    assert Cutoff.read(cutoff.entry) == cutoff
-    assert cutoff.entry.startswith(" "), "no token id does"
+def test_a_not_before_time_is_read_as_it_was_written(not_before: NotBefore) -> None:
+    assert NotBefore.read(not_before.entry) == not_before
+    assert not_before.entry.startswith(" "), "no token id does"
 
 
 @pytest.mark.parametrize("entry", ["", " ", "jti", " client", " client x y", " user 1 y", " client -1 y", "client 1 y"])
-def test_what_is_no_cutoff_is_none(entry: str) -> None:
-    assert Cutoff.read(entry) is None
+def test_what_is_no_not_before_time_is_none(entry: str) -> None:
+    assert NotBefore.read(entry) is None
 
 
 @pytest.mark.parametrize(
-    ("cutoff", "refused"),
+    ("not_before", "refused"),
     [
-        (CUTOFF, {("a b", "x", 100), ("a b", "x", 99)}),
-        (Cutoff("subject", "x", 100), {("a b", "x", 100), ("a b", "x", 99), ("c", "x", 100)}),
-        (Cutoff("all", "", 99), {("a b", "x", 99), ("c", "y", 99)}),
+        (NOT_BEFORE, {("a b", "x", 100), ("a b", "x", 99)}),
+        (NotBefore("subject", "x", 100), {("a b", "x", 100), ("a b", "x", 99), ("c", "x", 100)}),
+        (NotBefore("all", "", 99), {("a b", "x", 99), ("c", "y", 99)}),
     ],
 )
-def test_a_cutoff_ends_what_was_issued_up_to_its_second(cutoff: Cutoff, refused: set[tuple[str, str, int]]) -> None:
+def test_a_not_before_time_ends_what_was_issued_up_to_its_second(
+    not_before: NotBefore, refused: set[tuple[str, str, int]]
+) -> None:
     view = RevocationView(5)
     issued = [
         ("a b", "x", 99),
@@ -152,31 +155,31 @@ def test_a_cutoff_ends_what_was_issued_up_to_its_second(cutoff: Cutoff, refused:
         ("c", "y", 99),
         ("x", "a b", 100),
     ]
-    assert not any(view.cut_off(*each) for each in issued)
-    assert not view.cutoffs
-    view.add([(cutoff.entry, 1000)])
-    assert {each for each in issued if view.cut_off(*each)} == refused
-    assert view.cutoffs
+    assert not any(view.issued_too_early(*each) for each in issued)
+    assert not view.not_before
+    view.add([(not_before.entry, 1000)])
+    assert {each for each in issued if view.issued_too_early(*each)} == refused
+    assert view.not_before
     assert len(view) == 0
 
 
-def test_the_latest_cutoff_counts_whatever_the_order() -> None:
+def test_the_latest_not_before_time_counts_whatever_the_order() -> None:
     view = RevocationView(5)
-    view.add([(CUTOFF.entry, 1000), (CUTOFF._replace(before=50).entry, 2000)])
-    assert view.cut_off("a b", "x", 100)
-    assert view.live(500) == {CUTOFF.entry: 1000, CUTOFF._replace(before=50).entry: 2000}
+    view.add([(NOT_BEFORE.entry, 1000), (NOT_BEFORE._replace(before=50).entry, 2000)])
+    assert view.issued_too_early("a b", "x", 100)
+    assert view.live(500) == {NOT_BEFORE.entry: 1000, NOT_BEFORE._replace(before=50).entry: 2000}
     view.purge(1000)
-    assert view.live(0).keys() == {CUTOFF._replace(before=50).entry}
-    assert not view.cut_off("a b", "x", 100)
-    assert view.cut_off("a b", "x", 50)
+    assert view.live(0).keys() == {NOT_BEFORE._replace(before=50).entry}
+    assert not view.issued_too_early("a b", "x", 100)
+    assert view.issued_too_early("a b", "x", 50)
     view.purge(2000)
-    assert not view.cutoffs
+    assert not view.not_before
 
 
-def test_what_is_issued_after_a_cutoff_in_its_second_is_issued_in_the_next() -> None:
+def test_what_is_issued_after_a_not_before_time_in_its_second_is_issued_in_the_next() -> None:
     view = RevocationView(5)
     assert view.issue_time("a b", "x", 100.7) == 100.7
-    view.add([(CUTOFF.entry, 1000)])
+    view.add([(NOT_BEFORE.entry, 1000)])
     assert view.issue_time("a b", "x", 100.7) == 101
     assert view.issue_time("c", "x", 100.7) == 100.7
     assert view.issue_time("a b", "x", 101.2) == 101.2
@@ -204,7 +207,7 @@ def test_purging_in_slices_forgets_the_same(entries: dict[str, int], now: int, a
 )
 def test_slices_are_all_that_lives(entries: dict[str, int], now: int, size: int) -> None:
     view = RevocationView(5)
-    view.add([*entries.items(), (CUTOFF.entry, 5)])
+    view.add([*entries.items(), (NOT_BEFORE.entry, 5)])
     slices = list(view.slices(now, size))
     assert all(0 < len(each) <= size for each in slices)
     assert dict(entry for each in slices for entry in each) == view.live(now)
@@ -226,6 +229,6 @@ def test_the_end_of_a_family_is_kept_like_a_token_id() -> None:
     view = RevocationView(5)
     view.add([(" family 0 k", 10)])
     assert " family 0 k" in view
-    assert not view.cutoffs
+    assert not view.not_before
     assert view.purge(10)
     assert " family 0 k" not in view

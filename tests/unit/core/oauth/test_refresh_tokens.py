@@ -119,7 +119,7 @@ ASKED = Rotation("app", "t1", "t2", (), FamilyAccess("j2", 900), True, 500)
     ],
 )
 def test_rules(changes: dict[str, object], now: float, outcome: Outcome) -> None:
-    said, after = rotate(STATE, ASKED._replace(**changes), cut_off=False, now=now)  # type: ignore[arg-type]
+    said, after = rotate(STATE, ASKED._replace(**changes), issued_too_early=False, now=now)  # type: ignore[arg-type]
     assert said is outcome
     if outcome is Outcome.ROTATED:
         assert after == FamilyState(
@@ -134,8 +134,8 @@ def test_rules(changes: dict[str, object], now: float, outcome: Outcome) -> None
         assert after == STATE
 
 
-def test_a_family_that_was_cut_off_ends() -> None:
-    said, after = rotate(STATE, ASKED, cut_off=True, now=120)
+def test_a_family_that_was_granted_too_early_ends() -> None:
+    said, after = rotate(STATE, ASKED, issued_too_early=True, now=120)
     assert (said, after.ended) == (Outcome.ENDED, True)
 
 
@@ -166,11 +166,13 @@ def test_a_family_has_a_last_moment_however_often_it_is_used() -> None:
     state, now = STATE, 120.0
     while now < 990:
         said, state = rotate(
-            state, ASKED._replace(presented=state.current, successor=f"n{now}"), cut_off=False, now=now
+            state, ASKED._replace(presented=state.current, successor=f"n{now}"), issued_too_early=False, now=now
         )
         assert said is Outcome.ROTATED
         now += 100
-    assert rotate(state, ASKED._replace(presented=state.current), cut_off=False, now=1000)[0] is Outcome.EXPIRED
+    assert (
+        rotate(state, ASKED._replace(presented=state.current), issued_too_early=False, now=1000)[0] is Outcome.EXPIRED
+    )
 
 
 def test_a_family_is_remembered_while_anything_of_it_may_live() -> None:
@@ -191,6 +193,6 @@ def test_a_token_never_gives_two_different_successors(presented: list[str], repe
     given: dict[str, str] = {}
     for now, token in enumerate(presented):
         asked = Rotation("app", token, f"t{int(token[1:]) + 1}", (), FamilyAccess("j", 900), repeats, 500)
-        said, state = rotate(state, asked, cut_off=False, now=now)
+        said, state = rotate(state, asked, issued_too_early=False, now=now)
         if said in (Outcome.ROTATED, Outcome.REPEATED):
             assert given.setdefault(token, state.current) == state.current

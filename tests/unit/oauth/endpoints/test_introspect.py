@@ -20,7 +20,7 @@ from sidecar.core.oauth.secrets import hash_secret, parse_secret_hash
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import EndpointRequest, Reply
-from sidecar.core.revocations import Cutoff, RevocationView
+from sidecar.core.revocations import NotBefore, RevocationView
 from sidecar.core.tokens import TokenRules
 from sidecar.oauth.clients.authentication import ClientAuthenticator
 from sidecar.oauth.endpoints.introspect import IntrospectEndpoint
@@ -158,11 +158,11 @@ def test_what_was_revoked_is_inactive(served: Served) -> None:
     assert [served.ask(token) for token in (access("j"), access("k"), REFRESH)] == [{"active": False}] * 3
 
 
-def test_what_was_cut_off_is_inactive(served: Served) -> None:
-    asyncio.run(served.store.cut_off(Cutoff("client", "app", NOW - 1), LATER))
+def test_what_was_issued_too_early_is_inactive(served: Served) -> None:
+    asyncio.run(served.store.set_not_before(NotBefore("client", "app", NOW - 1), LATER))
     assert served.ask(REFRESH) == {"active": False}
     assert served.ask(access())["active"]
-    asyncio.run(served.store.cut_off(Cutoff("subject", "alice", NOW), LATER))
+    asyncio.run(served.store.set_not_before(NotBefore("subject", "alice", NOW), LATER))
     assert served.ask(access()) == {"active": False}
 
 

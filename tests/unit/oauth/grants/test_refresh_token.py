@@ -20,7 +20,7 @@ from sidecar.core.oauth.users import User
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import EndpointRequest, Reply
-from sidecar.core.revocations import Cutoff, RevocationView
+from sidecar.core.revocations import NotBefore, RevocationView
 from sidecar.core.tokens import TokenRules
 from sidecar.oauth.clients.authentication import ClientAuthenticator
 from sidecar.oauth.endpoints.token import TokenEndpoint, client_credentials
@@ -333,22 +333,22 @@ def test_a_grant_that_was_ended_first_gives_nothing(served: Served) -> None:
 
 
 @pytest.mark.parametrize("name", ["app", "plain"])
-def test_what_was_granted_before_a_cutoff_gives_nothing_after_it(served: Served, name: str) -> None:
+def test_what_was_granted_before_a_not_before_time_gives_nothing_after_it(served: Served, name: str) -> None:
     served.granted = served.granted._replace(since=int(NOW) - 30)
-    served.view.add([(Cutoff("subject", "alice", int(NOW) - 10).entry, 2**40)])
+    served.view.add([(NotBefore("subject", "alice", int(NOW) - 10).entry, 2**40)])
     answer = served.post(name, grant_type="authorization_code")
     assert (answer.status, answer.reason) == (400, Reason.GRANT_REVOKED)
 
 
-def test_a_cutoff_ends_families_and_what_is_granted_after_it_lives(served: Served) -> None:
+def test_a_not_before_time_ends_families_and_what_is_granted_after_it_lives(served: Served) -> None:
     old = served.begin()
-    served.view.add([(Cutoff("client", "app", int(NOW)).entry, 2**40)])
+    served.view.add([(NotBefore("client", "app", int(NOW)).entry, 2**40)])
     assert served.again(old).reason is Reason.REFRESH_REVOKED
     answer = served.post(grant_type="client_credentials")
     assert answer.status == 200
     access = RULES.verify(answer["access_token"], NOW)
     assert access.iat == int(NOW) + 1
-    assert not served.view.cut_off("app", "app", access.iat)
+    assert not served.view.issued_too_early("app", "app", access.iat)
     assert served.again(answer["refresh_token"]).status == 200
 
 
