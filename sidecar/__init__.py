@@ -16,7 +16,7 @@ The map. Each folder is a room, and imports only run downwards (`docs/architectu
 `oauth`, `proxy`, `stores` and `ops` do not import each other: `assembly` joins them. A test holds this
 (`tests/unit/test_architecture.py`).
 
-Where to begin: `core.admission` is the rule that admits a request, `proxy.gateway` the phases that lead to it, `core.reasons`
+Where to begin: `core.admission` is the rule that admits a request, `proxy.handler` the phases that lead to it, `core.reasons`
 every reason why a request is refused, `assembly.snapshot` all that a request is decided by.
 """
 

@@ -25,7 +25,7 @@ from sidecar.proxy.client.acceptor import Acceptor
 from sidecar.proxy.client.connections import ClientConnections
 from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.forwarding import Upgrades
-from sidecar.proxy.gateway import Gateway
+from sidecar.proxy.handler import AuthenticatingHandler
 from sidecar.proxy.limits import ClientLimits, ClientTimeouts, PoolLimits, UpstreamTimeouts
 from sidecar.proxy.tunnel import Tunnel
 from sidecar.proxy.upstream.pool import UpstreamPool, UpstreamTls
@@ -38,7 +38,7 @@ _PAUSES_LOGGED_EVERY: Final = 60.0  # seconds
 
 
 class App:
-    """One worker's parts. `store`, `listener`, `pool` and `metrics` are what `runtime.worker` and tests talk to."""
+    """One worker's parts. `store`, `connections`, `pool` and `metrics` are what `runtime.worker` and tests talk to."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class App:
         self.monotonic = monotonic
         self.store_up = False
         self._quiet_until = 0.0  # monotonic
-        self._listeners: list[Callable[[Event], None]] = []
+        self._handlers: list[Callable[[Event], None]] = []
         self.view = RevocationView(settings.store.max_staleness)
         self.store: Store = open_store(
             settings.store.url.get_secret_value(),
@@ -86,10 +86,10 @@ class App:
         stream = json_stream()
         lines = RequestLines(stream, later=loop.call_later, clock=now) if stream is not None else None
         self.access_log = AccessLog(logging.getLogger("sidecar.access"), settings.logging.admitted, lines)
-        self._listeners += [self._note_store, self.metrics.on_event, self.access_log.on_event]
+        self._handlers += [self._note_store, self.metrics.on_event, self.access_log.on_event]
         self.rules = request_rules(settings, self.living, 0)
         self.key_watch = KeyWatch(log, lambda: self.rules.tokens.ring, now)
-        self.gateway = Gateway(
+        self.handler = AuthenticatingHandler(
             self.rules,
             view=self.view,
             upgrades=Upgrades(switching, settings.limits.tunnels),
@@ -111,8 +111,8 @@ class App:
             settings.compat == "tapdata",
             log_failure,
         )
-        self.listener = ClientConnections(
-            self.gateway,
+        self.connections = ClientConnections(
+            self.handler,
             partial(Exchange, services),
             services,
             loop=loop,
@@ -132,12 +132,12 @@ class App:
         """
         rules = request_rules(settings, self.living, self.rules.generation + 1)
         self.settings, self.rules = settings, rules
-        self.gateway.use(rules)
+        self.handler.use(rules)
 
     def emit(self, event: Event) -> None:
-        """Tell every listener."""
-        for listener in self._listeners:
-            listener(event)
+        """Tell every handler."""
+        for handler in self._handlers:
+            handler(event)
 
     def _note_store(self, event: Event) -> None:
         if isinstance(event, StoreChanged):
@@ -147,8 +147,8 @@ class App:
         """The values that live in the parts, for the metrics."""
         condition = self.store.condition()
         return Gauges(
-            in_flight=self.listener.in_flight,
-            connections=self.listener.present,
+            in_flight=self.connections.in_flight,
+            connections=self.connections.present,
             tunnels=len(self.tunnels),
             cache_hits=self.living.lookups.hits,
             cache_misses=self.living.lookups.misses,
@@ -162,9 +162,9 @@ class App:
         )
 
     def acceptor(self, sock: socket.socket, tls: ssl.SSLContext | None) -> Acceptor:
-        """What hands the connections of a listening socket to the listener, once it is started."""
+        """What hands the connections of a listening socket to the connection manager, once it is started."""
         return Acceptor(
-            self.listener,
+            self.connections,
             sock,
             tls=tls,
             handshake=self.settings.timeouts.request_header,  # it is part of what comes before a request
@@ -177,7 +177,7 @@ class App:
         now = self.monotonic()
         if now >= self._quiet_until:
             self._quiet_until = now + _PAUSES_LOGGED_EVERY
-            log.error("accept_paused", extra={"detail": fault, "connections": self.listener.present})
+            log.error("accept_paused", extra={"detail": fault, "connections": self.connections.present})
 
     async def readiness(self) -> Mapping[str, str | None]:
         """Each check with `None`, or with what is wrong. That nothing can be written keeps nobody from being served."""
@@ -187,7 +187,7 @@ class App:
             "store": None if usable else "the revocation view is stale",
             WRITES: f"nothing can be revoked: {fault}" if (fault := self.store.condition().fault_of_writes) else None,
             "upstream": f"the API server does not accept connections: {causes}" if causes else None,
-            "draining": "the worker is going away" if self.listener.draining else None,
+            "draining": "the worker is going away" if self.connections.draining else None,
         }
 
     async def close(self) -> None:

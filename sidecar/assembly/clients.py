@@ -84,12 +84,16 @@ def authenticator(settings: config.Settings, registry: ClientRegistry, living: L
     )
 
 
-def throttle(said: config.Throttling, kind: Literal["client", "user"], living: Living) -> Throttle:
+def throttle(settings: config.Throttling, kind: Literal["client", "user"], living: Living) -> Throttle:
     """Counts the failures of clients, or of users who log in."""
     rates = {
-        "client": Rates(said.failures_per_address, said.failures_per_client, said.failures_per_client_and_address),
+        "client": Rates(
+            settings.failures_per_address, settings.failures_per_client, settings.failures_per_client_and_address
+        ),
         "user": Rates(
-            said.failed_logins_per_address, said.failed_logins_per_user, said.failed_logins_per_user_and_address
+            settings.failed_logins_per_address,
+            settings.failed_logins_per_user,
+            settings.failed_logins_per_user_and_address,
         ),
     }
     return Throttle(kind, rates[kind], memory=living.failures[kind], store=living.store, monotonic=living.monotonic)

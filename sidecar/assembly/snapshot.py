@@ -35,9 +35,9 @@ def request_rules(settings: config.Settings, living: Living, generation: int) ->
     )
 
 
-def _credential_rules(said: config.Credentials) -> CredentialRules:
-    places = frozenset(said.places)
-    return CredentialRules(places, said.body_limit, any_header={"bearer", "header"} <= places)
+def _credential_rules(settings: config.Credentials) -> CredentialRules:
+    places = frozenset(settings.places)
+    return CredentialRules(places, settings.body_limit, any_header={"bearer", "header"} <= places)
 
 
 def route_policy(settings: config.Settings, endpoints: Mapping[str, Endpoint]) -> RoutePolicy:

@@ -92,7 +92,7 @@ def revoke(*, config: Path, client_id: str | None, subject: str | None, everythi
             asyncio.run(revoke_before(settings, not_before, time.time()))
             click.echo(_revoked_message(not_before))
         else:
-            click.echo(_worded(asyncio.run(revoke_presented(settings, read_line("token"), time.time()))))
+            click.echo(_message(asyncio.run(revoke_presented(settings, read_line("token"), time.time()))))
     except Refused as exc:
         fail(f"not a token of ours: {exc.reason.word}: {exc.detail}")
     except StoreUnavailable as exc:
@@ -120,13 +120,13 @@ def _not_before(
 
 
 def _revoked_message(not_before: NotBefore) -> str:
-    whose = {"client": f" to {not_before.name}", "subject": f" in the name of {not_before.name}", "all": ""}[
+    scope = {"client": f" to {not_before.name}", "subject": f" in the name of {not_before.name}", "all": ""}[
         not_before.kind
     ]
-    return f"revoked everything issued{whose} until {readable(not_before.before)} UTC"
+    return f"revoked everything issued{scope} until {readable(not_before.before)} UTC"
 
 
-def _worded(revoked: Revoked) -> str:
+def _message(revoked: Revoked) -> str:
     match revoked:
         case RevokedGrant(access_tokens):
             return f"revoked the refresh token and {access_tokens} access tokens of its grant"

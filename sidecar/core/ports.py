@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 from sidecar.core.oauth.refresh_tokens import Ended, Family, FamilyAccess, FamilyState, Rotated, Rotation
 from sidecar.core.revocations import NotBefore, RevocationView
-from sidecar.core.throttling import Budget, Spent
+from sidecar.core.throttling import Budget, Consumed
 
 
 class StoreUnavailable(Exception):
@@ -61,7 +61,7 @@ class Store(RevocationStore, Protocol):
     write then.
     """
 
-    async def once(self, key: str, seconds: int) -> bool:
+    async def add(self, key: str, seconds: int) -> bool:
         """True for the first caller within so many seconds, false for every other."""
 
     async def put(self, key: str, value: str, seconds: int) -> None:
@@ -70,7 +70,7 @@ class Store(RevocationStore, Protocol):
     async def get(self, key: str) -> str | None:
         """The value, unless it has ended or never was."""
 
-    async def take(self, key: str) -> str | None:
+    async def pop(self, key: str) -> str | None:
         """The value, for one caller only: it is gone then."""
 
     async def delete(self, key: str) -> None:
@@ -85,8 +85,8 @@ class Store(RevocationStore, Protocol):
         (`end_family`), or when what was granted at `family.issued` was ended. Of those that a client gave itself (`own`)
         the newest `MOST_UNUSED` are kept, and all that were used."""
 
-    async def rotate(self, key: str, asked: Rotation) -> Rotated:
-        """Use a refresh token. The access token of `asked` counts as the family's from then on; when the family ends by
+    async def rotate(self, key: str, rotation: Rotation) -> Rotated:
+        """Use a refresh token. The access token of `rotation` counts as the family's from then on; when the family ends by
         it, its access tokens are revoked in the same step, as by `revoke`."""
 
     async def end_family(self, key: str, client_id: str | None = None, *, forbid: int = 0) -> Ended:
@@ -98,5 +98,5 @@ class Store(RevocationStore, Protocol):
 
     # Throttling: the rules are those of `core.throttling`.
 
-    async def spend(self, budgets: Sequence[Budget]) -> list[Spent]:
+    async def consume(self, budgets: Sequence[Budget]) -> list[Consumed]:
         """Take one from each budget that has one, in one step; says of each what came of it."""

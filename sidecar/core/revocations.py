@@ -109,8 +109,8 @@ class RevocationView:
 
     def _add_not_before(self, not_before: NotBefore, entry: str, until: int) -> None:
         self.not_before[entry] = max(until, self.not_before.get(entry, -1))
-        whose = (not_before.kind, not_before.name)
-        self._before[whose] = max(self._before.get(whose, -1), not_before.before)
+        target = (not_before.kind, not_before.name)
+        self._before[target] = max(self._before.get(target, -1), not_before.before)
 
     def live(self, now: float) -> dict[str, int]:
         """The entries that are to be remembered at `now`."""

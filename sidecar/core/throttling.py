@@ -30,7 +30,7 @@ class Budget(NamedTuple):
     rate: Rate
 
 
-class Spent(NamedTuple):
+class Consumed(NamedTuple):
     """Whether one was `taken` from the budget; `wait`, the seconds after which the next one can be, 0 for at once; and whether
     it was full, which is `fresh`."""
 
@@ -39,13 +39,13 @@ class Spent(NamedTuple):
     fresh: bool
 
 
-def spend(full_at: float, rate: Rate, now: float) -> tuple[Spent, float]:
+def consume(full_at: float, rate: Rate, now: float) -> tuple[Consumed, float]:
     """Take one from a budget that will be full at `full_at`; and when it will be full then."""
     after = max(full_at, now) + rate.interval
     taken = after - now <= rate.seconds + _ROUNDING
     left = after if taken else full_at
     wait = left + rate.interval - now - rate.seconds
-    return Spent(taken, wait if wait > _ROUNDING else 0.0, full_at <= now), left
+    return Consumed(taken, wait if wait > _ROUNDING else 0.0, full_at <= now), left
 
 
 class Budgets:
@@ -59,15 +59,15 @@ class Budgets:
     def __repr__(self) -> str:
         return f"<Budgets {len(self._full_at)}>"
 
-    def spend(self, budgets: Iterable[Budget], now: float) -> list[Spent]:
+    def consume(self, budgets: Iterable[Budget], now: float) -> list[Consumed]:
         """Take one from each that has one."""
-        said = []
+        results = []
         for key, rate in budgets:
-            spent, full_at = spend(self._full_at.get(key, now), rate, now)
-            said.append(spent)
+            consumed, full_at = consume(self._full_at.get(key, now), rate, now)
+            results.append(consumed)
             if key in self._full_at or self._has_room(now):
                 self._full_at[key] = full_at
-        return said
+        return results
 
     def purge(self, now: float) -> None:
         """Forget what is full."""

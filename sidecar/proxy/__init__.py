@@ -1,6 +1,6 @@
 """The data path: bytes of a request in, an admission decision, bytes to the upstream and back.
 
-- `gateway`     decides each request; `Gateway.handle` is the list of phases
+- `gateway`     decides each request; `AuthenticatingHandler.handle` is the list of phases
 - `rules`       all that it decides by, as one value; `token_cache` remembers verified tokens within it
 - `credential`  finds the token; `refusing` words a refusal; `forwarding` writes the head; `local` asks our endpoints
 - `exchange`    one request, answered by us or carried to the upstream and back; `tunnel` bytes both ways after an upgrade

@@ -65,7 +65,7 @@ class Services(NamedTuple):
     tapdata: bool
     log_failure: Callable[[str, Exception], None]
 
-    def worded(self, reply: Reply) -> Reply:
+    def apply_compat(self, reply: Reply) -> Reply:
         """A reply of ours as those expect it who call this API."""
         return reply if self.tapdata else without_code(reply)
 
@@ -114,8 +114,8 @@ class Answering:
         self.keep_alive = not message.should_close and not message.upgrade
 
     def __repr__(self) -> str:
-        said = self.status or "unanswered"
-        return f"<{type(self).__name__} {self.message.method} {self.decision} {self.outcome.value if self.outcome else said}>"
+        state = self.status or "unanswered"
+        return f"<{type(self).__name__} {self.message.method} {self.decision} {self.outcome.value if self.outcome else state}>"
 
     @property
     def ended(self) -> bool:
@@ -151,14 +151,14 @@ class Answering:
         self.client_id = reply.client_id or self.client_id
         self.user = reply.user or self.user
         self.told = reply.told
-        reply = self._services.worded(with_fields(reply, self.shared))
+        reply = self._services.apply_compat(with_fields(reply, self.shared))
         self.connection.write(encode_reply(reply, head_only=self.head_request, connection=self._connection_line()))
         self._end(outcome)
 
     def await_body(self) -> None:
         """Announce `read_body`. Raises `Refused` when too many are waiting for theirs."""
         if not self.payload.is_eof():
-            self.connection.listener.begin_waiting(self)
+            self.connection.manager.begin_waiting(self)
 
     async def read_body(self, limit: int) -> bytes:
         """The whole body of the request. Raises `BodyTooLarge` beyond `limit` bytes, as soon as that is known,
@@ -171,10 +171,10 @@ class Answering:
             return read_at_hand(self.payload, limit)
         try:
             # A body of ours is small: it may take as long as a head.
-            return await read_whole(self.payload, limit, self.connection.listener.timeouts.request_header)
+            return await read_whole(self.payload, limit, self.connection.manager.timeouts.request_header)
         finally:
             if self.waiting:
-                self.connection.listener.end_waiting(self)
+                self.connection.manager.end_waiting(self)
 
     def _abort(self) -> None:
         """Cut the connection: what was written of the answer is seen to be no whole one."""
@@ -195,7 +195,7 @@ class Answering:
             self.keep_alive = False
 
     def _connection_line(self) -> bytes:
-        if not self.keep_alive or self.connection.listener.draining:
+        if not self.keep_alive or self.connection.manager.draining:
             self.keep_alive = False
             return b"Connection: close\r\n"
         return b"" if self.message.version >= (1, 1) else b"Connection: keep-alive\r\n"

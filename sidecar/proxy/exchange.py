@@ -183,9 +183,9 @@ class Exchange(Answering):
         elif self._head_written:
             self._abort()
         else:
-            self.give_up(reason)
+            self.cancel(reason)
 
-    def give_up(self, reason: Reason) -> None:
+    def cancel(self, reason: Reason) -> None:
         """End this without the upstream's answer, of which nothing was passed on yet."""
         self._let_go()
         self.keep_alive = False
@@ -203,7 +203,7 @@ class Exchange(Answering):
         self._upstream = None
         self._upstream_seconds = now - self.sent_at
         connection = self.connection
-        plain = self.keep_alive and self.message.version is HttpVersion11 and not connection.listener.draining
+        plain = self.keep_alive and self.message.version is HttpVersion11 and not connection.manager.draining
         connection.write(b"".join((head, b"\r\n" if plain else self._connection_line() + b"\r\n", body)))
         if self._body is not None:
             self._body.stop()
@@ -225,7 +225,7 @@ class Exchange(Answering):
 
     def _fail(self, reason: Reason) -> None:
         if self._upstream is not None:
-            self._upstream.abandon()  # it may still have an answer to what it got: nobody wants that any more
+            self._upstream.abort()  # it may still have an answer to what it got: nobody wants that any more
             self._upstream = None
         self._upstream_seconds = self._services.monotonic() - self.sent_at
         self.stop_sending()
@@ -261,5 +261,5 @@ class Exchange(Answering):
         super()._let_go()
         self.stop_sending()
         if self._upstream is not None:
-            self._upstream.abandon()
+            self._upstream.abort()
             self._upstream = None

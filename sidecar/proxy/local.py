@@ -32,7 +32,7 @@ class LocalEndpoints:
             return
         raw = _fields(exchange)
         connection = exchange.connection
-        sender = client_address(headers.forwarded, peer=connection.peer, trusts=connection.listener.trusts)
+        sender = client_address(headers.forwarded, peer=connection.peer, trusts=connection.manager.trusts)
 
         async def work() -> None:
             try:

@@ -64,7 +64,7 @@ class ClientLink(Protocol):
     active_at: float  # monotonic seconds: when the client was last heard
 
     @property
-    def listener(self) -> RequestPlaces:
+    def manager(self) -> RequestPlaces:
         """Whose connection it is."""
 
     @property
@@ -146,7 +146,7 @@ class RequestInProgress(RequestToAnswer, Protocol):
     def client_left(self) -> None:
         """The connection is gone."""
 
-    def give_up(self, reason: Reason) -> None:
+    def cancel(self, reason: Reason) -> None:
         """End it without the upstream's answer, of which nothing was passed on yet."""
 
     def end_early(self, reason: Reason) -> None:
@@ -185,7 +185,7 @@ class Reporting(Protocol):
     def log_failure(self) -> Callable[[str, Exception], None]:
         """Told of a defect of ours: the part, and the exception."""
 
-    def worded(self, reply: Reply) -> Reply:
+    def apply_compat(self, reply: Reply) -> Reply:
         """A reply of ours as the callers of this API expect it."""
 
 
@@ -221,7 +221,7 @@ class ConnectionManager(RequestPlaces, Protocol[C_contra]):
     def exchange_ended(self, exchange: RequestToAnswer) -> None:
         """A request was answered."""
 
-    def worded(self, reply: Reply) -> Reply:
+    def apply_compat(self, reply: Reply) -> Reply:
         """A reply of ours as the callers of this API expect it."""
 
     def report_unparsed(self, connection: C_contra, reason: Reason, fault: Fault | None = None) -> None:
@@ -283,7 +283,7 @@ class UpstreamLink(Protocol):
     def close(self) -> None:
         """Close once what was written is delivered."""
 
-    def abandon(self) -> None:
+    def abort(self) -> None:
         """Close at once: the answer is not wanted any more."""
 
 
@@ -380,7 +380,7 @@ class ConnectionPool(Protocol[C_contra]):
     def resend(self, receiver: ResponseSink, request: bytes) -> None:
         """Send a request again, on a new connection."""
 
-    def give_back(self, connection: C_contra, now: float) -> None:
+    def release(self, connection: C_contra, now: float) -> None:
         """An exchange is over, with a proper answer, and the connection can carry another."""
 
     def answered(self, connection: C_contra) -> None:
@@ -389,11 +389,11 @@ class ConnectionPool(Protocol[C_contra]):
     def failed(self, connection: C_contra) -> None:
         """The upstream gave no proper answer."""
 
-    def unasked(self, connection: C_contra) -> None:
-        """Bytes came that belong to no request; `closing` follows."""
+    def unsolicited(self, connection: C_contra) -> None:
+        """Bytes came that belong to no request; `connection_closing` follows."""
 
-    def closing(self, connection: C_contra) -> None:
-        """The connection will carry nothing more; `forget` follows."""
+    def connection_closing(self, connection: C_contra) -> None:
+        """The connection will carry nothing more; `connection_closed` follows."""
 
-    def forget(self, connection: C_contra) -> None:
+    def connection_closed(self, connection: C_contra) -> None:
         """The connection is gone."""

@@ -113,10 +113,10 @@ class BodySender:
         try:
             await self._pass_on(upstream)
         except BodyTooLarge:
-            upstream.abandon()
+            upstream.abort()
             self._broken(Reason.BODY_TOO_LARGE)
         except Exception:  # noqa: BLE001  aiohttp gives the payload whatever broke: a bad chunk, a lost connection
-            upstream.abandon()
+            upstream.abort()
             self._broken(Reason.MALFORMED_REQUEST)
 
     async def _pass_on(self, upstream: UpstreamLink) -> None:

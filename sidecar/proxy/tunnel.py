@@ -135,7 +135,7 @@ class Tunnel:
         end = self._down.take(data) if self._down is not None else -1
         if self._last and end >= 0:
             self._client.write(data[:end])
-            self._say_last()
+            self._send_refusal_and_close()
         else:
             self._client.write(data)
 
@@ -186,9 +186,9 @@ class Tunnel:
         if self._upstream_ended:
             self.finish()  # the client was told that nothing more comes
         elif self._down.between:
-            self._say_last()
+            self._send_refusal_and_close()
 
-    def _say_last(self) -> None:
+    def _send_refusal_and_close(self) -> None:
         self.over = True
         self._upstream.close()
         self._client.write(self._last)
@@ -200,7 +200,7 @@ class Tunnel:
 
     def _cut(self) -> None:
         self.over = True
-        self._upstream.abandon()
+        self._upstream.abort()
         self._client.abort()
         self._exchange.tunnel_ended()
 

@@ -111,10 +111,10 @@ class Worker:
         try:
             await self._stop.wait()
             deadline = app.monotonic() + self._settings.timeouts.drain
-            app.listener.draining = True
+            app.connections.draining = True
             await self._stop_accepting()
-            log.info("draining", extra={"in_flight": app.listener.in_flight})
-            cut = await app.listener.drain(deadline - app.monotonic())
+            log.info("draining", extra={"in_flight": app.connections.in_flight})
+            cut = await app.connections.drain(deadline - app.monotonic())
             log.info("stopped", extra={"requests_cut": cut})
             self.ending.code = int(self._failed)
         finally:
@@ -164,7 +164,7 @@ class Worker:
         while True:
             await asyncio.sleep(interval)
             now = app.monotonic()
-            for check in (app.listener.check, app.pool.check, app.key_watch.check, self._check_certificates):
+            for check in (app.connections.check, app.pool.check, app.key_watch.check, self._check_certificates):
                 try:
                     check(now)
                 except Exception as exc:  # noqa: BLE001  a defect in one look must not end the clock

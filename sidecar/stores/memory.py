@@ -10,7 +10,7 @@ from sidecar.core.oauth import refresh_tokens as refresh
 from sidecar.core.oauth.refresh_tokens import Ended, Family, FamilyAccess, FamilyState, Outcome, Rotated, Rotation
 from sidecar.core.ports import StoreCondition, StoreUnavailable
 from sidecar.core.revocations import NotBefore, RevocationView
-from sidecar.core.throttling import Budget, Budgets, Spent
+from sidecar.core.throttling import Budget, Budgets, Consumed
 
 _PURGE_EVERY: Final = 60.0
 _MOST_VALUES: Final = 100_000
@@ -66,7 +66,7 @@ class MemoryStore:
 
     # What `core.ports.Store` asks for.
 
-    async def once(self, key: str, seconds: int) -> bool:
+    async def add(self, key: str, seconds: int) -> bool:
         if await self.get(key) is not None:
             return False
         await self.put(key, "1", seconds)
@@ -80,7 +80,7 @@ class MemoryStore:
         value = self._values.get(key)
         return value.text if value is not None and self._clock() < value.end else None
 
-    async def take(self, key: str) -> str | None:
+    async def pop(self, key: str) -> str | None:
         text = await self.get(key)
         self._values.pop(key, None)
         return text
@@ -114,14 +114,14 @@ class MemoryStore:
             self._families.pop(next(iter(unused)), None)
             del unused[next(iter(unused))]
 
-    async def rotate(self, key: str, asked: Rotation) -> Rotated:
+    async def rotate(self, key: str, rotation: Rotation) -> Rotated:
         now = self._clock()
         state = self._families.get(key)
         if state is None:
             return Rotated(Outcome.UNKNOWN)
         family = state.family
         early = self._view.issued_too_early(family.client_id, family.subject, family.issued)
-        outcome, after = refresh.rotate(state, asked, issued_too_early=early, now=now)
+        outcome, after = refresh.rotate(state, rotation, issued_too_early=early, now=now)
         self._families[key] = after
         if outcome in (Outcome.ROTATED, Outcome.REPEATED):
             self._unused.get(family.client_id, {}).pop(key, None)
@@ -144,8 +144,8 @@ class MemoryStore:
         state = self._families.get(key)
         return None if state is None else state._replace(live=())
 
-    async def spend(self, budgets: Sequence[Budget]) -> list[Spent]:
-        return self._budgets.spend(budgets, self._clock())
+    async def consume(self, budgets: Sequence[Budget]) -> list[Consumed]:
+        return self._budgets.consume(budgets, self._clock())
 
     def _revoke_live(self, state: FamilyState) -> tuple[str, ...]:
         live = [access for access in state.live if self._clock() < access.until]

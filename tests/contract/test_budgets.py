@@ -1,4 +1,4 @@
-"""Budgets: what every store promises about `spend`."""
+"""Budgets: what every store promises about `consume`."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from sidecar.core.ports import Store, StoreUnavailable
-from sidecar.core.throttling import Budget, Rate, Spent
+from sidecar.core.throttling import Budget, Consumed, Rate
 from sidecar.stores import open_store
 from tests.support.redis import RedisServer, free_port
 
@@ -28,7 +28,7 @@ async def store(request: pytest.FixtureRequest, redis_server: RedisServer) -> As
 
 
 async def test_a_budget_is_spent_and_says_when_there_is_more(store: Store) -> None:
-    said = [(await store.spend([Budget("a", SLOW)]))[0] for _ in range(4)]
+    said = [(await store.consume([Budget("a", SLOW)]))[0] for _ in range(4)]
     assert [(spent.taken, spent.fresh) for spent in said] == [
         (True, True),
         (True, False),
@@ -41,34 +41,34 @@ async def test_a_budget_is_spent_and_says_when_there_is_more(store: Store) -> No
 
 async def test_each_budget_is_its_own(store: Store) -> None:
     for _ in range(3):
-        await store.spend([Budget("a", SLOW)])
-    empty, other = await store.spend([Budget("a", SLOW), Budget("b", SLOW)])
+        await store.consume([Budget("a", SLOW)])
+    empty, other = await store.consume([Budget("a", SLOW), Budget("b", SLOW)])
     assert (empty.taken, empty.wait > 0) == (False, True)
-    assert other == Spent(taken=True, wait=0, fresh=True)
-    assert await store.spend([]) == []
+    assert other == Consumed(taken=True, wait=0, fresh=True)
+    assert await store.consume([]) == []
 
 
 async def test_fifty_at_once_take_what_there_is(store: Store) -> None:
-    said = await asyncio.gather(*(store.spend([Budget("a", Rate(7, 3600))]) for _ in range(50)))
+    said = await asyncio.gather(*(store.consume([Budget("a", Rate(7, 3600))]) for _ in range(50)))
     assert len([each for (each,) in said if each.taken]) == 7
     assert len([each for (each,) in said if each.fresh]) == 1
 
 
 async def test_a_budget_refills(store: Store) -> None:
     fast = Rate(1, 0.2)
-    (first,) = await store.spend([Budget("a", fast)])
-    (spent,) = await store.spend([Budget("a", fast)])
+    (first,) = await store.consume([Budget("a", fast)])
+    (spent,) = await store.consume([Budget("a", fast)])
     assert (first.taken, first.fresh, spent.taken) == (True, True, False)
     assert 0 < spent.wait <= first.wait < 0.201
     await asyncio.sleep(spent.wait + 0.01)
-    assert (await store.spend([Budget("a", fast)]))[0].taken
+    assert (await store.consume([Budget("a", fast)]))[0].taken
 
 
 async def test_it_is_one_round_trip_and_ends_by_itself(redis_server: RedisServer) -> None:
     store = opened(redis_server.url)
-    await store.spend([Budget("a", SLOW)])
+    await store.consume([Budget("a", SLOW)])
     before = redis_server.calls()["evalsha"]
-    await store.spend([Budget("a", SLOW), Budget("b", Rate(10, 5)), Budget("c", SLOW)])
+    await store.consume([Budget("a", SLOW), Budget("b", Rate(10, 5)), Budget("c", SLOW)])
     assert redis_server.calls()["evalsha"] == before + 1
     assert 2300 < redis_server.command("TTL", "{test}:a") <= 2400
     assert 0 <= redis_server.command("TTL", "{test}:b") <= 1
@@ -78,5 +78,5 @@ async def test_it_is_one_round_trip_and_ends_by_itself(redis_server: RedisServer
 async def test_a_store_that_is_down_says_so() -> None:
     store = opened(f"redis://127.0.0.1:{free_port()}")
     with pytest.raises(StoreUnavailable):
-        await store.spend([Budget("a", SLOW)])
+        await store.consume([Budget("a", SLOW)])
     await store.close()

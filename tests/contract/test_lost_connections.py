@@ -104,10 +104,10 @@ def rotation(number: int) -> Rotation:
 
 # What must not be done twice, and its good answer.
 ONCE: dict[str, Callable[[RedisStore, int], Awaitable[object]]] = {
-    "once": lambda store, n: store.once(f"once:{n}", 60),
+    "add": lambda store, n: store.add(f"once:{n}", 60),
     "put": lambda store, n: store.put(f"put:{n}", "x", 60),
-    "take": lambda store, n: store.take(f"kept:{n}"),
-    "spend": lambda store, n: store.spend([(f"budget:{n}", Rate(2, 60))]),
+    "pop": lambda store, n: store.pop(f"kept:{n}"),
+    "consume": lambda store, n: store.consume([(f"budget:{n}", Rate(2, 60))]),
     "open_family": lambda store, n: store.open_family(f"new{n}", FAMILY, f"cur{n}", FamilyAccess(f"a{n}", FUTURE), 100),
     "rotate": lambda store, n: store.rotate(f"old{n}", rotation(n)),
     "end_family": lambda store, n: store.end_family(f"other{n}", forbid=60),
@@ -119,7 +119,7 @@ AGAIN: dict[str, Callable[[RedisStore, int], Awaitable[object]]] = {
     "delete": lambda store, n: store.delete(f"gone:{n}"),
     "revoke": lambda store, n: store.revoke(f"jti{n}", FUTURE),
     "read_family": lambda store, n: store.read_family(f"old{n}"),
-    "beat": lambda store, n: store.revocations.beat(b""),
+    "beat": lambda store, n: store.revocations.heartbeat(b""),
 }
 
 
@@ -129,9 +129,9 @@ async def prepare(store: RedisStore, count: int) -> None:
         assert await store.open_family(
             f"old{number}", FAMILY, f"first{number}", FamilyAccess(f"a{number}", FUTURE), 100
         )
-    await store.revocations.beat(b"")  # every script that is used below is known to the server
+    await store.revocations.heartbeat(b"")  # every script that is used below is known to the server
     await store.revoke("known", FUTURE)
-    await store.spend([("budget:known", Rate(2, 60))])
+    await store.consume([("budget:known", Rate(2, 60))])
     await store.end_family("known", forbid=60)
     with contextlib.suppress(StoreUnavailable):
         await store.rotate("known", rotation(99))
@@ -166,7 +166,7 @@ def test_after_each_of_many_resets_every_answer_is_right(run: Run, relay: Relay)
         for turn in range(5):
             await warm(store, relay)
             relay.reset()
-            taken = await asyncio.gather(*(store.once(f"turn{turn}:{number}", 60) for number in range(AT_ONCE)))
+            taken = await asyncio.gather(*(store.add(f"turn{turn}:{number}", 60) for number in range(AT_ONCE)))
             assert taken == [True] * AT_ONCE
 
     run(url_of(relay), main)
@@ -186,7 +186,7 @@ def test_the_same_over_tls(run: Run, tls: tuple[RedisServer, str], end: Callable
             end(relay)
             if heard:
                 await eventually(lambda: all_heard(store))
-            taken = await asyncio.gather(*(store.once(f"turn{turn}:{number}", 60) for number in range(AT_ONCE)))
+            taken = await asyncio.gather(*(store.add(f"turn{turn}:{number}", 60) for number in range(AT_ONCE)))
             assert taken == [True] * AT_ONCE
 
     with Relay(("127.0.0.1", port)) as relay:
@@ -231,7 +231,7 @@ def test_a_connection_that_is_reset_under_a_command(run: Run, relay: Relay, redi
         await warm(store, relay)
         redis_server.pause()
         passed = relay.passed
-        asked = [asyncio.get_running_loop().create_task(each) for each in (store.get("kept:0"), store.once("x", 60))]
+        asked = [asyncio.get_running_loop().create_task(each) for each in (store.get("kept:0"), store.add("x", 60))]
         await eventually(lambda: relay.passed == passed + 2)
         relay.reset()
         redis_server.resume()
@@ -353,7 +353,7 @@ def test_scores_and_names_that_cannot_be_read_are_remembered_for_good(run: Run, 
     )
 
     async def main(store: RedisStore) -> None:
-        found = {name: until async for entries in store.revocations.everything() for name, until in entries}
+        found = {name: until async for entries in store.revocations.all_revocations() for name, until in entries}
         assert found["infinite"] == found["huge"] > FUTURE
         assert len(found) == 4
         view = RevocationView(1.0)

@@ -35,19 +35,19 @@ async def test_connections_that_lead_nowhere_cost_one_request_and_not_each_one(r
             await asyncio.gather(*(node.store.get(f"x{number}") for number in range(20)))
             switch.strand()
             with pytest.raises(StoreUnavailable, match="no answer in time"):
-                await node.store.once("first", 60)
+                await node.store.add("first", 60)
             begun = time.monotonic()
             for number in range(20):
-                assert await node.store.once(f"then{number}", 60)
+                assert await node.store.add(f"then{number}", 60)
             assert time.monotonic() - begun < 0.5 * 20, "each waited for the timeout"
 
 
 async def use_all(store: object) -> None:
     """Every command that a sidecar ever sends."""
-    assert await store.once("k", 60)
+    assert await store.add("k", 60)
     await store.put("kind:a", "v", 60)
     assert await store.get("kind:a") == "v"
-    assert await store.take("kind:a") == "v"
+    assert await store.pop("kind:a") == "v"
     await store.delete("kind:a")
     await store.ping()
     family = Family("c", "s", (), ("a",), int(time.time()), FUTURE)
@@ -56,7 +56,7 @@ async def use_all(store: object) -> None:
     assert (await store.rotate("f", asked)).family == family
     assert await store.read_family("f") is not None
     await store.end_family("f")
-    await store.spend([("budget:x", Rate(2, 60))])
+    await store.consume([("budget:x", Rate(2, 60))])
     await store.revoke("jti", FUTURE)
 
 

@@ -1,4 +1,4 @@
-"""Values that end by themselves: what every store promises about `once`, `put`, `get`, `take` and `delete`."""
+"""Values that end by themselves: what every store promises about `add`, `put`, `get`, `pop` and `delete`."""
 
 import asyncio
 import contextlib
@@ -42,30 +42,30 @@ async def test_a_value_is_kept_until_it_is_taken(store: Store) -> None:
     await store.put("code:a", "first", 60)
     await store.put("code:a", "second", 60)
     assert await store.get("code:a") == "second"
-    assert await store.take("code:a") == "second"
-    assert (await store.take("code:a"), await store.get("code:a")) == (None, None)
+    assert await store.pop("code:a") == "second"
+    assert (await store.pop("code:a"), await store.get("code:a")) == (None, None)
 
 
 async def test_a_value_is_one_callers(store: Store) -> None:
     await store.put("code:a", "value", 60)
-    taken = await asyncio.gather(*(store.take("code:a") for _ in range(50)))
+    taken = await asyncio.gather(*(store.pop("code:a") for _ in range(50)))
     assert sorted(taken, key=str) == [None] * 49 + ["value"]
 
 
 async def test_once_is_true_once(store: Store) -> None:
-    said = await asyncio.gather(*(store.once("jti:c:a", 60) for _ in range(50)))
+    said = await asyncio.gather(*(store.add("jti:c:a", 60) for _ in range(50)))
     assert sorted(said) == [False] * 49 + [True]
-    assert await store.once("jti:c:b", 60)
+    assert await store.add("jti:c:b", 60)
 
 
 async def test_what_has_ended_is_gone(store: Store) -> None:
     await store.put("session:a", "value", 1)
-    assert await store.once("jti:a", 1)
+    assert await store.add("jti:a", 1)
     assert await store.get("session:a") == "value"
     await gone(store, "session:a")
-    assert await store.take("session:a") is None
+    assert await store.pop("session:a") is None
     await gone(store, "jti:a")
-    assert await store.once("jti:a", 1)
+    assert await store.add("jti:a", 1)
 
 
 async def test_putting_again_gives_a_new_end(store: Store) -> None:
@@ -93,10 +93,10 @@ async def test_each_is_one_command(redis_server: RedisServer) -> None:
     store = opened(redis_server.url)
     await store.ping()
     before = redis_server.calls()
-    await store.once("a:1", 60)
+    await store.add("a:1", 60)
     await store.put("a:2", "x", 60)
     await store.get("a:2")
-    await store.take("a:2")
+    await store.pop("a:2")
     await store.delete("a:2")
     after = redis_server.calls()
     spent = {name: count - before.get(name, 0) for name, count in after.items() if count > before.get(name, 0)}
@@ -108,7 +108,7 @@ async def test_each_is_one_command(redis_server: RedisServer) -> None:
 
 async def test_a_store_that_is_down_says_so() -> None:
     store = opened(f"redis://127.0.0.1:{free_port()}")
-    for call in (store.once("a", 1), store.put("a", "", 1), store.get("a"), store.take("a"), store.delete("a")):
+    for call in (store.add("a", 1), store.put("a", "", 1), store.get("a"), store.pop("a"), store.delete("a")):
         with pytest.raises(StoreUnavailable):
             await call
     await store.close()
@@ -120,10 +120,10 @@ async def test_a_memory_store_is_bounded_and_forgets_nothing_that_lives() -> Non
     for number in range(3):
         await store.put(f"a:{number}", "x", 10 + number)
     with pytest.raises(StoreUnavailable, match="full"):
-        await store.once("a:3", 10)
+        await store.add("a:3", 10)
     await store.put("a:0", "y", 10)
     now = 10.0
-    assert await store.once("a:3", 10)
+    assert await store.add("a:3", 10)
     assert [await store.get(f"a:{number}") for number in range(4)] == [None, "x", "x", "1"]
 
 

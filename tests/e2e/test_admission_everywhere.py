@@ -158,10 +158,10 @@ async def test_a_stream_meets_the_rule(served: Serving, case: str) -> None:
         data = b""
         while b"hello" not in data:
             data += await asyncio.to_thread(connection.recv, 65536)
-        served.app.listener.check(served.app.monotonic())
-        assert len(served.app.listener.connections) == 1
+        served.app.connections.check(served.app.monotonic())
+        assert len(served.app.connections.connections) == 1
         change(served)
-        served.app.listener.check(served.app.monotonic())
+        served.app.connections.check(served.app.monotonic())
         connection.settimeout(10 if ends else 0.2)
         if ends:
             rest = b""
@@ -201,7 +201,7 @@ async def test_a_condition_that_is_added_to_the_rule_holds_for_repeated_heads_to
         return Reason.DENIED_BY_ROUTE if len(asked) > 1 else admission.objection(token, route, *rest)
 
     asked: list[int] = []
-    monkeypatch.setattr("sidecar.proxy.gateway.objection", stricter)
+    monkeypatch.setattr("sidecar.proxy.handler.objection", stricter)
     with connect(served) as connection:
         for expected in (200, 403):
             asked.append(expected)

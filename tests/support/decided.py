@@ -20,7 +20,7 @@ from sidecar.core.replies import EndpointRequest, Reply, refusal
 from sidecar.core.revocations import RevocationView
 from sidecar.core.tokens import TokenRules
 from sidecar.proxy.forwarding import Upgrades
-from sidecar.proxy.gateway import Gateway
+from sidecar.proxy.handler import AuthenticatingHandler
 from sidecar.proxy.request import HeadMemo
 from sidecar.proxy.rules import CredentialRules, HostRules, RequestRules
 from sidecar.proxy.token_cache import Lookups, TokenCache
@@ -70,7 +70,7 @@ class Connection:
         self.scheme = "http"
         self.certificate = b""
         self.spoke_early = False
-        self.listener = SimpleNamespace(trusts=lambda peer: False)
+        self.manager = SimpleNamespace(trusts=lambda peer: False)
         self.loop = asyncio.get_running_loop()
 
 
@@ -130,7 +130,7 @@ class World:
         self.view.confirm(math.inf)
         self.switching: set[Any] = set()
         self.failures: list[str] = []
-        self.gateway = Gateway(
+        self.handler = AuthenticatingHandler(
             made,
             view=self.view,
             upgrades=Upgrades(self.switching, 1),
@@ -142,7 +142,7 @@ class World:
     def handle(self, data: bytes, connection: Connection | None = None, **how: Any) -> Noted:
         """What becomes of a request."""
         noted = Noted(data, connection, **how)
-        self.gateway.handle(noted)  # type: ignore[arg-type]  # it has all that is asked of an exchange
+        self.handler.handle(noted)  # type: ignore[arg-type]  # it has all that is asked of an exchange
         return noted
 
     async def finish(self, data: bytes, connection: Connection | None = None) -> Noted:

@@ -36,7 +36,7 @@ class Client:
 
     def __init__(self, loop: Any) -> None:
         self.loop = loop
-        self.listener = Places()
+        self.manager = Places()
         self.peer = "10.0.0.1"
         self.active_at = 0.0
         self.spoke_early = self.writing_paused = False
@@ -86,8 +86,8 @@ class Upstream:
     def resume_reading(self) -> None:
         self.fate.append("resume")
 
-    def abandon(self) -> None:
-        self.fate.append("abandon")
+    def abort(self) -> None:
+        self.fate.append("abort")
 
     def close(self) -> None:
         self.fate.append("close")

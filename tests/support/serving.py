@@ -73,5 +73,5 @@ async def serving(folder: Path, upstream: str, **sections: Any) -> AsyncIterator
         feed.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await feed
-        await made.app.listener.drain(5)
+        await made.app.connections.drain(5)
         await made.app.close()

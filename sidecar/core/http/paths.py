@@ -76,8 +76,8 @@ def split_target(raw: str, method: str = "GET") -> RequestTarget:
             raw = "/" + raw
     if _FORBIDDEN.search(raw):
         raise Refused(Reason.MALFORMED_REQUEST, "The request target holds bytes that must be percent-encoded.")
-    path, mark, query = raw.partition("?")
-    return RequestTarget(path, query if mark else None, authority)
+    path, separator, query = raw.partition("?")
+    return RequestTarget(path, query if separator else None, authority)
 
 
 def valid_authority(value: str) -> bool:

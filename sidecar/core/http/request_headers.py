@@ -174,8 +174,8 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
         kept = [not is_named(name, options) for name in names]
         before = sum(kept[:before])
         lines = [line for line, keep in zip(lines, kept, strict=True) if keep]
-    asked = _host(hosts, http_1_0=http_1_0)
-    if asked is None:
+    requested_host = _host(hosts, http_1_0=http_1_0)
+    if requested_host is None:
         lines.insert(0, b"Host: %b\r\n" % (host or default_host))
         before += 1
     if te_trailers and not upgrades:  # the connection that goes on is ours (RFC 9110 section 10.1.4)
@@ -185,7 +185,7 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
         tuple(lines),
         framing,
         before,
-        authority or asked or default_host.decode(),
+        authority or requested_host or default_host.decode(),
         (*bearer, *filter(None, others)),
         len(bearer),
         tuple(forwarded),

@@ -58,7 +58,7 @@ class Assertion(NamedTuple):
     signature: bytes
 
     @property
-    def once(self) -> str:
+    def replay_key(self) -> str:
         """The key under which a store remembers that it was used."""
         return f"jti:{self.client_id}:{hashlib.sha256(self.jti.encode('utf-8', 'surrogatepass')).hexdigest()}"
 

@@ -71,14 +71,14 @@ def find_target(parameters: Mapping[str, str], clients: ClientRegistry) -> Redir
         raise Refused(Reason.UNKNOWN_CLIENT, "The application is not known here.")
     if client.disabled:
         raise Refused(Reason.CLIENT_DISABLED, "The application is not known here.", client_id=client.client_id)
-    asked = parameters.get("redirect_uri")
-    if asked is None:
+    requested = parameters.get("redirect_uri")
+    if requested is None:
         if len(client.redirect_uris) != 1:
             raise Refused(Reason.INVALID_REDIRECT, "The parameter redirect_uri is missing.", client_id=client.client_id)
         return RedirectTarget(client, client.redirect_uris[0], named=False)
-    if not registered(asked, client.redirect_uris):
+    if not registered(requested, client.redirect_uris):
         raise Refused(Reason.INVALID_REDIRECT, client_id=client.client_id)
-    return RedirectTarget(client, asked, named=True)
+    return RedirectTarget(client, requested, named=True)
 
 
 def read_request(parameters: Mapping[str, str], target: RedirectTarget, *, tapdata: bool) -> AuthorizationRequest:

@@ -136,7 +136,7 @@ class ClientRegistry:
             number = self._match(client, secret)
             if client is not None and number is not None:
                 if client.secrets[number - 1].slow:
-                    self._memo[client_id] = (number, self._mark(secret))
+                    self._memo[client_id] = (number, self._fingerprint(secret))
                 return self.admit(client, method, number)
         if client is None:
             raise Refused(Reason.UNKNOWN_CLIENT)
@@ -166,11 +166,11 @@ class ClientRegistry:
 
     def _remembered(self, client: Client, secrets: Sequence[str]) -> int | None:
         number, known = self._memo.get(client.client_id, (None, b""))
-        if number is None or not any(hmac.compare_digest(known, self._mark(secret)) for secret in secrets):
+        if number is None or not any(hmac.compare_digest(known, self._fingerprint(secret)) for secret in secrets):
             return None
         return number
 
-    def _mark(self, secret: str) -> bytes:
+    def _fingerprint(self, secret: str) -> bytes:
         return hmac.digest(self._memo_key, secret.encode("utf-8", "surrogatepass"), "sha256")
 
 

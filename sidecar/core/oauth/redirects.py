@@ -14,10 +14,10 @@ _URI: Final = re.compile(r"[A-Za-z0-9\-._~:/?\[\]@!$&'()*+,;=%]{1,2048}")  # RFC
 _LOOPBACK: Final = re.compile(r"http://(?P<host>127\.0\.0\.1|\[::1\])(?P<port>:[0-9]{1,5})?(?P<rest>[/?].*|)")
 
 
-def registered(asked: str, uris: Iterable[str]) -> bool:
-    """Whether a request may name `asked`, given the registered `uris`."""
-    loopback = _port_apart(asked)
-    return any(asked == uri or (loopback is not None and loopback == _port_apart(uri)) for uri in uris)
+def registered(requested: str, uris: Iterable[str]) -> bool:
+    """Whether a request may name `requested`, given the registered `uris`."""
+    loopback = _port_apart(requested)
+    return any(requested == uri or (loopback is not None and loopback == _port_apart(uri)) for uri in uris)
 
 
 def assures_identity(uri: str) -> bool:

@@ -204,12 +204,14 @@ def given_successor(token: str, current: str, keys: Iterable[bytes]) -> str | No
     return next((after for after in (successor(token, key) for key in keys) if digest(after) == current), None)
 
 
-def rotate(state: FamilyState, asked: Rotation, *, issued_too_early: bool, now: float) -> tuple[Outcome, FamilyState]:
+def rotate(
+    state: FamilyState, rotation: Rotation, *, issued_too_early: bool, now: float
+) -> tuple[Outcome, FamilyState]:
     """Rules 1 to 6 for a family that is there; what it is afterwards. The caller revokes what was live of one that ended.
 
     `issued_too_early`: a not-before time has ended what was granted when the family was.
     """
-    if state.family.client_id != asked.client_id:
+    if state.family.client_id != rotation.client_id:
         return Outcome.FOREIGN, state
     if state.ended:
         return Outcome.ENDED, state
@@ -217,19 +219,19 @@ def rotate(state: FamilyState, asked: Rotation, *, issued_too_early: bool, now: 
         return Outcome.EXPIRED, state
     if issued_too_early:
         return Outcome.ENDED, ended(state)
-    again = asked.repeats and asked.presented == state.previous
-    if not again and asked.presented != state.current:
+    again = rotation.repeats and rotation.presented == state.previous
+    if not again and rotation.presented != state.current:
         return Outcome.REUSED, ended(state)
-    if not set(asked.scope) <= set(state.family.scope):
+    if not set(rotation.scope) <= set(state.family.scope):
         return Outcome.BEYOND_SCOPE, state
-    live = (*(access for access in state.live if now < access.until), asked.access)
+    live = (*(access for access in state.live if now < access.until), rotation.access)
     if again:
         return Outcome.REPEATED, state._replace(live=live)
     return Outcome.ROTATED, state._replace(
-        current=asked.successor,
-        previous=asked.presented,
+        current=rotation.successor,
+        previous=rotation.presented,
         rotated=now,
-        idle_end=now + asked.idle,
+        idle_end=now + rotation.idle,
         live=live,
     )
 

@@ -49,7 +49,7 @@ class User(NamedTuple):
         return f"<User {self.username}>"
 
     @property
-    def mark(self) -> str:
+    def password_version(self) -> str:
         """Tells one password of the user from the next: what was begun with another one has ended."""
         return hashlib.sha256(self.password_hash.encode()).hexdigest()[:16]
 
@@ -104,8 +104,8 @@ class UserDirectory:
     def _decoy(self, username: str) -> str | None:
         if not self._hashes:
             return None
-        mark = hmac.digest(self._key, username.encode("utf-8", "surrogatepass"), "sha256")
-        return self._hashes[int.from_bytes(mark, "big") % len(self._hashes)]
+        digest = hmac.digest(self._key, username.encode("utf-8", "surrogatepass"), "sha256")
+        return self._hashes[int.from_bytes(digest, "big") % len(self._hashes)]
 
 
 def _matches(encoded: str, password: str) -> bool:

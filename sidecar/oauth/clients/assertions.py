@@ -36,6 +36,6 @@ class AssertionAuthenticator:
         if parameters.get("client_id", assertion.client_id) != assertion.client_id:
             raise Refused(Reason.INVALID_REQUEST, "client_id differs from the one in the client assertion.")
         recognised = self._rules.verify(assertion)
-        if not await self._store.once(assertion.once, assertion.remembered_for(now)):
+        if not await self._store.add(assertion.replay_key, assertion.remembered_for(now)):
             raise Refused(Reason.REPLAYED_CLIENT_ASSERTION, client_id=assertion.client_id)
         return recognised

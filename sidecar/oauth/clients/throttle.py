@@ -28,7 +28,7 @@ from sidecar.core.oauth.clients import Client
 from sidecar.core.ports import Store, StoreUnavailable
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest, Reply, with_retry_after
-from sidecar.core.throttling import Budget, Budgets, Rate, Spent
+from sidecar.core.throttling import Budget, Budgets, Consumed, Rate
 from sidecar.oauth.parameters import Parameters, form_decoded
 
 _MOST_STOPPED: Final = 100_000
@@ -114,9 +114,11 @@ class Throttle:
             (self._key(name, address), self._rates.both),
             (self._key(name, ""), self._rates.name),
         ]
-        spent = await self._spend([Budget(key, rate) for key, rate in named if rate is not None])
-        said = dict(zip([key for key, rate in named if rate is not None], spent, strict=True))
-        of_address, of_both, of_name = (said.get(key, Spent(taken=True, wait=0.0, fresh=False)) for key, _ in named)
+        consumed = await self._consume([Budget(key, rate) for key, rate in named if rate is not None])
+        by_key = dict(zip([key for key, rate in named if rate is not None], consumed, strict=True))
+        of_address, of_both, of_name = (
+            by_key.get(key, Consumed(taken=True, wait=0.0, fresh=False)) for key, _ in named
+        )
         together = max(of_both.wait, 0.0 if of_both.fresh else of_name.wait)
         self._stop(named[0][0], of_address.wait)
         self._stop(named[1][0], together)
@@ -124,16 +126,16 @@ class Throttle:
 
     async def take(self, name: str, rate: Rate) -> float:
         """Count under a name alone; seconds to wait, 0 when it was allowed."""
-        (spent,) = await self._spend([Budget(self._key(name, "") + ":all", rate)])
-        return 0.0 if spent.taken else spent.wait
+        (consumed,) = await self._consume([Budget(self._key(name, "") + ":all", rate)])
+        return 0.0 if consumed.taken else consumed.wait
 
-    async def _spend(self, budgets: Sequence[Budget]) -> list[Spent]:
+    async def _consume(self, budgets: Sequence[Budget]) -> list[Consumed]:
         if not budgets:
             return []
         try:
-            return await self._store.spend(budgets)
+            return await self._store.consume(budgets)
         except StoreUnavailable:
-            return self._alone.spend(budgets, self._monotonic())
+            return self._alone.consume(budgets, self._monotonic())
 
     def _stop(self, key: str, wait: float) -> None:
         if wait <= 0:

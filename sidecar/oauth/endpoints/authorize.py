@@ -51,7 +51,7 @@ class Visit(NamedTuple):
 
     request: EndpointRequest
     parameters: Parameters
-    asked: AuthorizationRequest
+    authorization: AuthorizationRequest
     cookie: str
     new: bool
     user: User | None
@@ -116,26 +116,28 @@ class AuthorizeEndpoint:
             reply = self._pages.unavailable(target.client.client_id)
             return self._not_logged_in(request, form, reply) if form.get("step") == "login" else reply
 
-    async def _visit(self, request: EndpointRequest, parameters: Parameters, asked: AuthorizationRequest) -> Visit:
+    async def _visit(
+        self, request: EndpointRequest, parameters: Parameters, authorization: AuthorizationRequest
+    ) -> Visit:
         cookie = self._sessions.cookie(request)
         session = await self._sessions.read(cookie)
         user = self._users.find(session.username) if session else None
         known = user if session and session.belongs_to(user) else None
-        return Visit(request, parameters, asked, cookie or self._sessions.new_cookie(), cookie is None, known)
+        return Visit(request, parameters, authorization, cookie or self._sessions.new_cookie(), cookie is None, known)
 
     # What a GET shows.
 
     async def _shown(self, visit: Visit, notice: str = "", reason: Reason | None = None) -> Reply:
-        asked, user = visit.asked, visit.user
-        if user is None or "login" in asked.prompt:
-            if "none" in asked.prompt:
+        authorization, user = visit.authorization, visit.user
+        if user is None or "login" in authorization.prompt:
+            if "none" in authorization.prompt:
                 raise _required(Reason.LOGIN_REQUIRED)
             return self._login_page(visit, notice=notice, reason=reason)
-        target, scope = asked.target, scope_for(user, asked.scope)
+        target, scope = authorization.target, scope_for(user, authorization.scope)
         agreed = await self._consents.covers(user.username, target.client, target.redirect_uri, scope)
-        if agreed and "consent" not in asked.prompt and not notice:
+        if agreed and "consent" not in authorization.prompt and not notice:
             return await self._grant(visit, user, scope)
-        if "none" in asked.prompt:
+        if "none" in authorization.prompt:
             raise _required(Reason.CONSENT_REQUIRED, user)
         return self._consent_page(visit, user, scope, notice, reason)
 
@@ -145,7 +147,7 @@ class AuthorizeEndpoint:
     def _consent_page(
         self, visit: Visit, user: User, scope: tuple[str, ...], notice: str, reason: Reason | None
     ) -> Reply:
-        target = visit.asked.target
+        target = visit.authorization.target
         return self._page(
             visit,
             "consent.html",
@@ -158,7 +160,7 @@ class AuthorizeEndpoint:
         )
 
     def _page(self, visit: Visit, template: str, reason: Reason | None, **values: object) -> Reply:
-        target = visit.asked.target
+        target = visit.authorization.target
         client, parts = target.client, urlsplit(target.redirect_uri)
         return self._pages.render(
             template,
@@ -186,7 +188,7 @@ class AuthorizeEndpoint:
         if visit.user is None:
             return see_other(f"?{visit.request.query}")  # the session ended while the page was open
         if form["step"] != "consent" or form.get("decision") not in ("allow", "deny"):
-            raise Refused(Reason.INVALID_REQUEST, client_id=visit.asked.target.client.client_id)
+            raise Refused(Reason.INVALID_REQUEST, client_id=visit.authorization.target.client.client_id)
         return await self._decide(visit, visit.user, form)
 
     async def _log_in(self, visit: Visit, form: Parameters) -> Reply:
@@ -197,7 +199,7 @@ class AuthorizeEndpoint:
             page = self._login_page(visit, notice=exc.detail, username=username, reason=exc.reason)
             return self._not_logged_in(visit.request, form, with_retry_after(page, exc.retry_after))
         cookie = await self._sessions.open(user, visit.cookie)
-        self._emit(UserLoggedIn(user.username, visit.asked.target.client.client_id, visit.request.peer))
+        self._emit(UserLoggedIn(user.username, visit.authorization.target.client.client_id, visit.request.peer))
         return see_other(_with_prompt(visit, None), self._sessions.set_cookie(cookie))
 
     def _not_logged_in(self, request: EndpointRequest, form: Parameters, reply: Reply) -> Reply:
@@ -209,24 +211,24 @@ class AuthorizeEndpoint:
         return reply._replace(told=True)
 
     async def _decide(self, visit: Visit, user: User, form: Parameters) -> Reply:
-        scope = scope_for(user, visit.asked.scope)
+        scope = scope_for(user, visit.authorization.scope)
         if form["decision"] == "deny":
             raise _required(Reason.ACCESS_DENIED, user)
         if "remember" in form:
-            target = visit.asked.target
+            target = visit.authorization.target
             await self._consents.remember(user.username, target.client, target.redirect_uri, scope)
         return await self._grant(visit, user, scope)
 
     # What the client gets.
 
     async def _grant(self, visit: Visit, user: User, scope: tuple[str, ...]) -> Reply:
-        asked = visit.asked
-        if asked.response_type == "code":
-            answer = {"code": await self._codes.issue(asked, user.username, scope)}
+        authorization = visit.authorization
+        if authorization.response_type == "code":
+            answer = {"code": await self._codes.issue(authorization, user.username, scope)}
         else:
-            answer = self._implicit(asked.target, user, scope)
-        location = response_uri(visit.parameters, asked.target.redirect_uri, answer, self._rules.issuer)
-        return see_other(location, client_id=asked.target.client.client_id, user=user.username)
+            answer = self._implicit(authorization.target, user, scope)
+        location = response_uri(visit.parameters, authorization.target.redirect_uri, answer, self._rules.issuer)
+        return see_other(location, client_id=authorization.target.client.client_id, user=user.username)
 
     def _implicit(self, target: RedirectTarget, user: User, scope: tuple[str, ...]) -> dict[str, str]:
         """RFC 6749 section 4.2.2: never with a refresh token."""
@@ -274,5 +276,5 @@ def _with_prompt(visit: Visit, prompt: str | None) -> str:
     """The same page, asking for `prompt`, or without a request to log in again. Relative: nobody knows under which path a proxy
     in front of us shows it."""
     rest = {name: value for name, value in visit.parameters.items() if name != "prompt"}
-    kept = prompt or " ".join(sorted(visit.asked.prompt - {"login", "select_account"}))
+    kept = prompt or " ".join(sorted(visit.authorization.prompt - {"login", "select_account"}))
     return f"?{urlencode({**rest, 'prompt': kept} if kept else rest)}"

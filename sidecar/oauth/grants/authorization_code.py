@@ -69,14 +69,14 @@ class AuthorizationCodes:
         self._new_code = new_code
         self._emit = emit
 
-    async def issue(self, asked: AuthorizationRequest, username: str, scope: tuple[str, ...]) -> str:
+    async def issue(self, authorization: AuthorizationRequest, username: str, scope: tuple[str, ...]) -> str:
         """A code that lets the client have a token of this user. Raises `StoreUnavailable`."""
-        target, now = asked.target, self._clock()
+        target, now = authorization.target, self._clock()
         code = self._new_code()
         kept = StoredCode(
             client_id=target.client.client_id,
             redirect_uri=target.redirect_uri if target.named else None,
-            challenge=asked.challenge or "",  # which no verifier fits
+            challenge=authorization.challenge or "",  # which no verifier fits
             username=username,
             scope=scope,
             grant_id=grant_of_code(code),

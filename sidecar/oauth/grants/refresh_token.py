@@ -145,8 +145,8 @@ class RefreshTokens:
         keys = self._keys()
         following = digest(successor(token, keys[0]))
         times = self._times
-        asked = Rotation(client.client_id, digest(token), following, scope, access, times.repeats, times.idle)
-        done = await self._store.rotate(key, asked)
+        rotation = Rotation(client.client_id, digest(token), following, scope, access, times.repeats, times.idle)
+        done = await self._store.rotate(key, rotation)
         for jti in done.revoked:
             self._emit(TokenRevoked(client.client_id, jti))
         if done.family is None:

@@ -26,7 +26,8 @@ _VALUE: Final = re.compile(LOGIN_VALUE)
 
 
 class Session(NamedTuple):
-    """Somebody who logged in at `since` (epoch seconds); `mark` is that of their password then."""
+    """Somebody who logged in at `since` (epoch seconds); `mark` is the `password_version` of that time.
+    The store has them under these names."""
 
     username: str
     mark: str
@@ -34,7 +35,7 @@ class Session(NamedTuple):
 
     def belongs_to(self, user: User | None) -> bool:
         """Whether it is still this user's: a new password ends it."""
-        return user is not None and (user.username, user.mark) == (self.username, self.mark)
+        return user is not None and (user.username, user.password_version) == (self.username, self.mark)
 
 
 class Sessions:
@@ -79,7 +80,7 @@ class Sessions:
     async def open(self, user: User, replaced: str | None) -> str:
         """Begin a session in the place of the cookie `replaced`; gives the new cookie. Raises `StoreUnavailable`."""
         cookie = self._new_secret()
-        session = Session(user.username, user.mark, self._clock())
+        session = Session(user.username, user.password_version, self._clock())
         await self._store.put(_key(cookie), json.dumps(session._asdict()), self._ttl)
         await self.close(replaced)
         return cookie
@@ -110,8 +111,8 @@ class Sessions:
 
 def csrf_token(cookie: str, page: str) -> str:
     """The token for the forms of a page, which is its path and query."""
-    mark = hmac.digest(cookie.encode("ascii"), page.encode("utf-8", "surrogatepass"), "sha256")
-    return base64.urlsafe_b64encode(mark).rstrip(b"=").decode()
+    digest = hmac.digest(cookie.encode("ascii"), page.encode("utf-8", "surrogatepass"), "sha256")
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def is_csrf_token(token: str, cookie: str | None, page: str) -> bool:

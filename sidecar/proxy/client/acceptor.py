@@ -45,7 +45,7 @@ class Acceptor:
 
     def __init__(
         self,
-        listener: ClientConnections[Any],
+        manager: ClientConnections[Any],
         sock: socket.socket,
         *,
         tls: ssl.SSLContext | None,
@@ -55,8 +55,8 @@ class Acceptor:
         log_failure: Callable[[str, Exception], None],
     ) -> None:
         self.tls = tls
-        self._listener = listener
-        self._loop = listener.loop
+        self._manager = manager
+        self._loop = manager.loop
         self._socket = sock
         self._handshake = handshake
         self._introduced = introduced
@@ -112,7 +112,7 @@ class Acceptor:
             else:
                 self._pause(exc)
             return False
-        connection = self._listener.expect(secure=self.tls is not None)
+        connection = self._manager.expect(secure=self.tls is not None)
         if connection is None:
             sock.close()
         else:
@@ -144,7 +144,7 @@ class Acceptor:
         except Exception as exc:  # noqa: BLE001  a defect of ours
             self._log_failure("acceptor", exc)
         finally:
-            self._listener.arrived(connection)
+            self._manager.arrived(connection)
 
     async def _introduce(self, sock: socket.socket, connection: ClientConnection) -> bool:
         """Read who the client behind a trusted proxy is; whether the connection may go on."""
@@ -152,7 +152,7 @@ class Acceptor:
         sock.setblocking(False)  # noqa: FBT003  the signature of the standard library
         try:
             connection.peer = address_of(sock.getpeername())
-            if not self._listener.trusts(connection.peer):
+            if not self._manager.trusts(connection.peer):
                 return True
             async with asyncio.timeout(self._handshake):
                 while not preamble.done:
@@ -162,10 +162,10 @@ class Acceptor:
                         return False
                     preamble.feed(sock.recv(preamble.wanted(waiting)))
         except TimeoutError:
-            self._listener.report_unparsed(connection, Reason.REQUEST_TIMEOUT)
+            self._manager.report_unparsed(connection, Reason.REQUEST_TIMEOUT)
             return False
         except InvalidPreamble:
-            self._listener.report_unparsed(connection, Reason.MALFORMED_REQUEST, Fault(Cause.NO_PREAMBLE))
+            self._manager.report_unparsed(connection, Reason.MALFORMED_REQUEST, Fault(Cause.NO_PREAMBLE))
             return False
         except OSError:
             return False

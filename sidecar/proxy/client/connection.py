@@ -38,16 +38,16 @@ class ClientConnection(SendingSide):
 
     __slots__ = (
         "_eof_at", "_head_since", "_moved_at", "_pumping", "_undelivered", "_until", "active_at", "certificate",
-        "exchange", "introduced", "listener", "memo", "peer", "reader", "scheme", "state", "trusted", "tunnel",
+        "exchange", "introduced", "manager", "memo", "peer", "reader", "scheme", "state", "trusted", "tunnel",
     )  # fmt: skip
 
-    def __init__(self, listener: "ConnectionManager[ClientConnection]") -> None:
-        self.reader = RequestReader(self, listener.loop, listener.limits)
-        super().__init__(listener.loop, self.reader.parser)
-        self.listener = listener
+    def __init__(self, manager: "ConnectionManager[ClientConnection]") -> None:
+        self.reader = RequestReader(self, manager.loop, manager.limits)
+        super().__init__(manager.loop, self.reader.parser)
+        self.manager = manager
         self._pumping = False
         self._eof_at = self._until = 0.0  # the latter: when emptying or lingering ends
-        self.active_at = self._head_since = listener.monotonic()
+        self.active_at = self._head_since = manager.monotonic()
         self._undelivered, self._moved_at = 0, 0.0  # and when that last changed
         self.state = State.ARRIVING
         self.exchange: RequestInProgress | None = None
@@ -74,7 +74,7 @@ class ClientConnection(SendingSide):
     def _become(self, state: State) -> None:
         """Go to another state. One that cannot follow is a defect of ours: it is logged, and the connection goes on."""
         if state not in TRANSITIONS[self.state]:
-            self.listener.log_failure("connection", IllegalTransition(f"{self.state.value} to {state.value}"))
+            self.manager.log_failure("connection", IllegalTransition(f"{self.state.value} to {state.value}"))
         self.state = state
 
     # Called by the event loop.
@@ -82,21 +82,21 @@ class ClientConnection(SendingSide):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._become(_IDLE)
-        self.listener.opened(self)
-        self.active_at = self.listener.monotonic()
+        self.manager.opened(self)
+        self.active_at = self.manager.monotonic()
         self.peer = self.introduced or address_of(transport.get_extra_info("peername"))
-        self.trusted = self.listener.trusts(self.peer)
+        self.trusted = self.manager.trusts(self.peer)
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
             self.scheme = "https"
             self.certificate = forwarded_certificate(tls.getpeercert(binary_form=True))
-        if self.listener.crowded:
+        if self.manager.crowded:
             self._broken(Reason.OVERLOADED)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         self._become(State.CLOSED)
-        self.listener.closed(self)
+        self.manager.closed(self)
         self.reader.close()
         if self.exchange is not None:
             self.exchange.client_left()
@@ -109,7 +109,7 @@ class ClientConnection(SendingSide):
         if self.state is _LINGERING or (self.exchange is None and not reader.queue and not reader.full):
             return False
         reader.end()
-        self._eof_at = self.listener.monotonic()
+        self._eof_at = self.manager.monotonic()
         if self.state is _BUSY:
             self._become(State.HALF_CLOSED)
         return True
@@ -131,17 +131,17 @@ class ClientConnection(SendingSide):
         if reader.rest and self.state is _IDLE and not self._paused:
             message = reader.repeated(data)
             if message is not None:
-                now = self.active_at = self.listener.monotonic()
+                now = self.active_at = self.manager.monotonic()
                 self.state = _BUSY
-                self.exchange = self.listener.start_exchange(self, message, EMPTY_PAYLOAD, now)
+                self.exchange = self.manager.start_exchange(self, message, EMPTY_PAYLOAD, now)
                 return
         if self.tunnel is not None:
-            self.active_at = self.listener.monotonic()
+            self.active_at = self.manager.monotonic()
             self.tunnel.from_client(data)
             return
         if self.state is _LINGERING or reader.fault:
             return
-        now = self.active_at = self.listener.monotonic()
+        now = self.active_at = self.manager.monotonic()
         if reader.feed(data):
             self._head_since = now if reader.head_bytes else 0.0
         elif reader.head_bytes and not self._head_since:
@@ -167,11 +167,11 @@ class ClientConnection(SendingSide):
                     message, payload = reader.take()
                     if self._buffer_paused and not reader.full:
                         self._resume_reading_for_buffer()
-                    now = self.listener.monotonic()
+                    now = self.manager.monotonic()
                     self.state = State.HALF_CLOSED if self._eof_at else _BUSY
-                    self.exchange = self.listener.start_exchange(self, message, payload, now)
+                    self.exchange = self.manager.start_exchange(self, message, payload, now)
                 elif reader.fault is not None:
-                    self._say_last(reader.fault)
+                    self._send_refusal_and_close(reader.fault)
                 elif reader.full:
                     self._loop.call_soon(self._read_on)  # not at once: others wait for their turn
                     return
@@ -196,7 +196,7 @@ class ClientConnection(SendingSide):
 
     def exchange_ended(self, exchange: RequestToAnswer, now: float) -> None:
         """The response is written (or never will be): go on with the next request, or close."""
-        self.listener.exchange_ended(exchange)
+        self.manager.exchange_ended(exchange)
         self.active_at = now
         if self.transport is None or self.transport.is_closing():
             return
@@ -212,7 +212,7 @@ class ClientConnection(SendingSide):
                 self._pump()
         elif payload is reader.body:
             self._become(State.EMPTYING)  # it is dropped as it comes
-            self._until = now + self.listener.timeouts.request_header
+            self._until = now + self.manager.timeouts.request_header
         else:
             self.close_lingering()  # it will never come
 
@@ -253,7 +253,7 @@ class ClientConnection(SendingSide):
         return False
 
     def _unsent(self, transport: asyncio.Transport) -> int:
-        return self.unsent(transport, exactly=self.state is _LINGERING or self.listener.draining)
+        return self.unsent(transport, exactly=self.state is _LINGERING or self.manager.draining)
 
     def close_lingering(self) -> None:
         """Close so that the client gets our last bytes though it may still be sending."""
@@ -261,7 +261,7 @@ class ClientConnection(SendingSide):
         if transport is None:
             return
         self._become(_LINGERING)
-        self._until = self.listener.monotonic() + LINGER
+        self._until = self.manager.monotonic() + LINGER
         self.reader.close()
         self._resume_transport_reading()
         if transport.can_write_eof():
@@ -280,9 +280,9 @@ class ClientConnection(SendingSide):
         else:
             self._pump()
 
-    def _say_last(self, fault: Unreadable) -> None:
-        self.listener.report_unparsed(self, fault.reason, fault.known)
-        reply = self.listener.worded(refusal(fault.reason, fault.detail))
+    def _send_refusal_and_close(self, fault: Unreadable) -> None:
+        self.manager.report_unparsed(self, fault.reason, fault.known)
+        reply = self.manager.apply_compat(refusal(fault.reason, fault.detail))
         self.write(encode_reply(reply, head_only=False, connection=b"Connection: close\r\n"))
         self.close_lingering()
 
@@ -299,7 +299,7 @@ class ClientConnection(SendingSide):
         unsent = self._unsent(transport)
         if unsent != self._undelivered:
             self._undelivered, self._moved_at = unsent, now
-        verdict = judge(self._situation(), self.listener.timeouts, now)
+        verdict = judge(self._situation(), self.manager.timeouts, now)
         if verdict is not Verdict.NOTHING:
             self._act(verdict, transport, now)
 
@@ -324,7 +324,7 @@ class ClientConnection(SendingSide):
         elif verdict is Verdict.GIVE_UP_408:
             self.reader.fault = Unreadable(Reason.REQUEST_TIMEOUT)
             if self.exchange is not None:
-                self.exchange.give_up(Reason.REQUEST_TIMEOUT)
+                self.exchange.cancel(Reason.REQUEST_TIMEOUT)
         elif verdict is Verdict.LINGER_ANEW:
             self._until = now + LINGER
         elif verdict is Verdict.LINGER:

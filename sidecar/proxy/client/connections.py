@@ -26,11 +26,11 @@ ExchangeFactory = Callable[[ClientLink, RawRequestMessage, StreamReader, float],
 
 class ClientConnections(Generic[E]):
     """`expect` makes the protocol object of a new connection; `arriving` are those without a transport yet.
-    `new_exchange` makes what `gateway` handles."""
+    `new_exchange` makes what `handler` handles."""
 
     def __init__(
         self,
-        gateway: RequestHandler[E],
+        handler: RequestHandler[E],
         new_exchange: ExchangeFactory[E],
         services: Reporting,
         *,
@@ -49,7 +49,7 @@ class ClientConnections(Generic[E]):
         self.waiting = 0  # requests whose body is read before anything is done
         self.connections: set[ClientConnection] = set()
         self.arriving: set[ClientConnection] = set()
-        self._gateway = gateway
+        self._handler = handler
         self._new_exchange = new_exchange
         self._services = services
         self._trusted = trusted_proxies
@@ -113,9 +113,9 @@ class ClientConnections(Generic[E]):
         self.in_flight += 1
         exchange = connection.exchange = self._new_exchange(connection, message, payload, now)
         if self.in_flight > self.limits.in_flight:
-            self._gateway.turn_away(exchange)
+            self._handler.turn_away(exchange)
         else:
-            self._gateway.handle(exchange)
+            self._handler.handle(exchange)
         return connection.exchange
 
     def exchange_ended(self, exchange: RequestToAnswer) -> None:
@@ -144,9 +144,9 @@ class ClientConnections(Generic[E]):
         self.waiting += 1 if waiting else -1
         self.in_flight += -1 if waiting else 1
 
-    def worded(self, reply: Reply) -> Reply:
+    def apply_compat(self, reply: Reply) -> Reply:
         """A reply of ours as those expect it who call this API."""
-        return self._services.worded(reply)
+        return self._services.apply_compat(reply)
 
     def report_unparsed(self, connection: ClientConnection, reason: Reason, fault: Fault | None = None) -> None:
         """A request was refused before it could be read; `fault` says why, as far as that is known."""
@@ -164,7 +164,7 @@ class ClientConnections(Generic[E]):
         connection.check(now)
         exchange = connection.exchange
         if exchange is not None and exchange.verified is not None and exchange.streaming and self._end_with_token:
-            reason = self._gateway.recheck(exchange)
+            reason = self._handler.recheck(exchange)
             if reason is not None:
                 exchange.end_early(reason)
 

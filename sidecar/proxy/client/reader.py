@@ -75,7 +75,7 @@ class FlowControl(BaseProtocol):
 
 
 class RequestReader:
-    """The requests of one connection. `feed` takes its reads; `queue` has what came of them, and `take` hands out the oldest.
+    """The requests of one connection. `feed` takes its reads; `queue` has what came of them, and `pop` hands out the oldest.
     `fault` is set when nothing more can be read. `flow` is told by bodies that are full; it calls `feed(b"")` to go on."""
 
     __slots__ = (
@@ -318,8 +318,8 @@ class RequestReader:
         joined = self._head_end + data
         if message.chunked or (payload is EMPTY_PAYLOAD and joined.find(_HEAD_END) != len(joined) - len(_HEAD_END)):
             return message, payload
-        asked = "".join("," + value for value in message.headers.getall("Upgrade", ()))
-        if may_switch(asked.encode("latin-1", "replace")) or message.method == "CONNECT":
+        protocols = "".join("," + value for value in message.headers.getall("Upgrade", ()))
+        if may_switch(protocols.encode("latin-1", "replace")) or message.method == "CONNECT":
             return message, payload
         self._swallows = not payload.is_eof()
         return message._replace(upgrade=False), payload

@@ -154,13 +154,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _stop(self) -> None:
         """The connection will carry nothing more. The pool is told first: it asks whether there was an exchange."""
-        self._pool.closing(self)
+        self._pool.connection_closing(self)
         self._become(State.CLOSING)
 
-    def abandon(self) -> None:
+    def abort(self) -> None:
         """Nobody wants the answer: close at once, so that the upstream sees it and nobody else gets it."""
         self.receiver = None
-        self._reader.forget()
+        self._reader.reset()
         if self.transport is not None:
             self._stop()
             self.transport.abort()
@@ -182,7 +182,7 @@ class UpstreamConnection(asyncio.Protocol):
         if verdict is Verdict.BEGIN_ANEW:
             self._active_at = now
         elif verdict is not Verdict.NOTHING:
-            self.abandon()
+            self.abort()
             if verdict is Verdict.FAIL:
                 self._pool.failed(self)
             receiver.on_failure(Fault(Cause.STALLED if situation.answering else Cause.NO_ANSWER))
@@ -202,7 +202,7 @@ class UpstreamConnection(asyncio.Protocol):
         if exc is not None and self._wrote_body:
             self._read_last()
         self.transport = None
-        self._pool.forget(self)
+        self._pool.connection_closed(self)
         begun = self.state is not _ASKED
         self._become(State.CLOSED)
         self._wake()
@@ -233,7 +233,7 @@ class UpstreamConnection(asyncio.Protocol):
         elif self.state is _BODY and self._reader.until_eof:
             self._finish(self.receiver, self._pool.monotonic())
         elif self.transport is not None:
-            self._pool.closing(self)
+            self._pool.connection_closing(self)
             self.transport.abort()  # at once: what it was still to be sent, it may never take; the receiver is told then
         return False
 
@@ -296,8 +296,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._tunnel.from_upstream(data, self._pool.monotonic())
             return
         if not data.startswith(_LATE):
-            self._pool.unasked(self)
-        self.abandon()
+            self._pool.unsolicited(self)
+        self.abort()
 
     def _fail(self, receiver: ResponseSink) -> None:
         """The answer is not one that may be passed on."""
@@ -305,8 +305,8 @@ class UpstreamConnection(asyncio.Protocol):
         bad_switch, fault = reader.bad_switch, reader.fault
         assert fault is not None  # noqa: S101  the reader's verdict
         if reader.complete:
-            self._pool.unasked(self)  # more came than the answer
-        self.abandon()
+            self._pool.unsolicited(self)  # more came than the answer
+        self.abort()
         if not bad_switch:
             self._pool.failed(self)
         receiver.on_failure(fault)
@@ -334,11 +334,11 @@ class UpstreamConnection(asyncio.Protocol):
             self.state = _IDLE
             if self._reading_paused:  # TLS brings what it has decrypted, even when the client takes no more of it
                 self.resume_reading()
-            self._pool.give_back(self, now)
+            self._pool.release(self, now)
         else:
             self._pool.answered(self)
             if receiver.sending:
-                self.abandon()  # it has its half of the request, and shall not take it for more
+                self.abort()  # it has its half of the request, and shall not take it for more
             else:
                 self.close()
 

@@ -32,7 +32,7 @@ from sidecar.proxy.upstream.shapes import ResponseShapes
 
 _FAILURES: Final = 3  # improper answers in a row before an upstream is passed over
 _PASSED_OVER: Final = (1.0, 30.0)  # seconds: at first, at most
-_USED_ONCE: Final = (1.0, 30.0)  # likewise, for the connections of an upstream that spoke unasked
+_USED_ONCE: Final = (1.0, 30.0)  # likewise, for the connections of an upstream that spoke unsolicited
 _TRUSTED_AGAIN: Final = 60.0  # seconds without another time: then it begins with the first again
 
 Opener = Callable[[Callable[[], UpstreamConnection]], Awaitable[UpstreamConnection]]
@@ -148,7 +148,7 @@ class UpstreamPool:
         """Send a request again, on a new connection."""
         self._open(receiver, request, self._choose(()))
 
-    def give_back(self, connection: UpstreamConnection, now: float) -> None:
+    def release(self, connection: UpstreamConnection, now: float) -> None:
         """An exchange is over, with a proper answer; keep the connection, idle since `now`, for the next."""
         upstream = self._upstreams[connection.address]
         upstream.exchanges -= 1
@@ -174,7 +174,7 @@ class UpstreamPool:
         if upstream.failures >= _FAILURES:
             self._pass_over(upstream)
 
-    def unasked(self, connection: UpstreamConnection) -> None:
+    def unsolicited(self, connection: UpstreamConnection) -> None:
         """The upstream of this connection sent what nobody had asked for: for a while none of its connections is used again."""
         if connection not in self.connections:
             return  # it is closing, and could have been taken for nobody's answer
@@ -188,17 +188,17 @@ class UpstreamPool:
             upstream.idle.pop()[0].close()
         self._on_unasked(self._urls[connection.address])
 
-    def closing(self, connection: UpstreamConnection) -> None:
-        """A connection will carry nothing more; `forget` follows when it is gone."""
+    def connection_closing(self, connection: UpstreamConnection) -> None:
+        """A connection will carry nothing more; `connection_closed` follows when it is gone."""
         if not self._leave(connection):
             return
         self._closing[connection] = self.monotonic()
         if len(self._closing) > self.limits.max_connections:
             oldest = next(iter(self._closing))
             del self._closing[oldest]
-            oldest.abandon()
+            oldest.abort()
 
-    def forget(self, connection: UpstreamConnection) -> None:
+    def connection_closed(self, connection: UpstreamConnection) -> None:
         """A connection is gone."""
         if not self._leave(connection):
             self._closing.pop(connection, None)
@@ -248,7 +248,7 @@ class UpstreamPool:
 
     async def _connect(self, receiver: ResponseSink, request: bytes, address: int) -> None:
         try:
-            outcome = await self._reach(receiver, address)
+            outcome = await self._connect_to(receiver, address)
         finally:
             self._expected -= 1  # in the same step as the connection begins to count: it never does twice
         if isinstance(outcome, Fault):
@@ -256,7 +256,7 @@ class UpstreamPool:
         else:
             self._use(outcome, receiver, request)
 
-    async def _reach(self, receiver: ResponseSink, address: int) -> UpstreamConnection | Fault:
+    async def _connect_to(self, receiver: ResponseSink, address: int) -> UpstreamConnection | Fault:
         """A connection to the upstream at `address`, or else to another; or why there is none."""
         tried: list[int] = []
         while True:
@@ -311,11 +311,11 @@ class UpstreamPool:
             try:
                 connection.check(now)
             except Exception:
-                connection.abandon()  # what goes wrong with one is not met again at the next look
+                connection.abort()  # what goes wrong with one is not met again at the next look
                 raise
         for connection, since in list(self._closing.items()):
             if now - since > self.timeouts.stream:
-                connection.abandon()
+                connection.abort()
 
     async def probe(self) -> Sequence[Cause]:
         """Nothing when an upstream accepts connections; else why none does, each cause once (for readiness)."""
@@ -336,7 +336,7 @@ class UpstreamPool:
             task.cancel()
         await asyncio.gather(*opening, return_exceptions=True)
         for connection in [*self.connections, *self._closing]:
-            connection.abandon()
+            connection.abort()
 
 
 def authority_of(url: str) -> bytes:

@@ -93,7 +93,7 @@ class ResponseReader:
         self.fault: Fault | None = None
         self.switch: tuple[bytes, ResponseHeaders] | None = None  # a 101 that was read and is valid
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Nobody wants the answer: nothing more is passed on."""
         self._sink = None
 

@@ -33,7 +33,7 @@ from typing import Any, Final
 from sidecar.core.events import EventHandler, StoreChanged, StoreNoted
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.revocations import RevocationView
-from sidecar.stores.redis.source import Beat, Entries, Revocations, Source
+from sidecar.stores.redis.source import Entries, Heartbeat, Revocations, Source
 
 _FIRST_PAUSE: Final = 0.05
 _SLICE: Final = 1000  # entries that are forgotten without a pause
@@ -132,17 +132,17 @@ class RevocationFeed:
         """From a load, if one is needed, to the first fault, which is raised."""
         await self._source.connect()
         if not self._loaded:
-            beat = await self._source.beat(b"")
+            beat = await self._source.heartbeat(b"")
             self._position = beat.newest
             self._notice(beat)
-        await _first_fault(self._read(view), self._prove(view), self._give_back(view))
+        await _first_fault(self._read(view), self._confirm_continuity(view), self._give_back(view))
 
     # Reading.
 
     async def _load(self, view: RevocationView) -> None:
         """Load all. What is revoked meanwhile comes after the entry that was noted before, and is read at the same time."""
         noted = self._position
-        async for revocations in self._source.everything():
+        async for revocations in self._source.all_revocations():
             view.add(revocations)
         async for entries in self._source.history(noted):  # a set that was lost alone
             view.add(self._revocations(entries))
@@ -184,21 +184,21 @@ class RevocationFeed:
 
     # Showing continuity.
 
-    async def _prove(self, view: RevocationView) -> None:
+    async def _confirm_continuity(self, view: RevocationView) -> None:
         if not self._loaded:
             await self._load(view)
             self._loaded = True
         while True:
-            asked = self._monotonic()
-            beat = await self._source.beat(self._position)
+            sent_at = self._monotonic()
+            beat = await self._source.heartbeat(self._position)
             if not beat.present:
                 raise Discontinuous
-            await self._reach(beat.newest)
+            await self._await_entry(beat.newest)
             self._notice(beat)
-            await self._look_for_ours(asked)
+            await self._look_for_ours(sent_at)
             waits = not self._remembers and beat.loss and beat.quiet < _NOTICED * self._interval
-            if asked >= self._believed_from and not waits:
-                self._believe(view, asked - beat.age, beat)
+            if sent_at >= self._believed_from and not waits:
+                self._believe(view, sent_at - beat.age, beat)
             while not view.purge(self._clock(), _SLICE):  # noqa: ASYNC110  it works, and does not wait
                 await asyncio.sleep(0)  # others have their turn
             await asyncio.sleep(self._until_next())
@@ -208,7 +208,7 @@ class RevocationFeed:
         left = self._believed_from - self._monotonic()
         return min(self._interval, left) if left > 0 else self._interval
 
-    def _believe(self, view: RevocationView, moment: float, beat: Beat) -> None:
+    def _believe(self, view: RevocationView, moment: float, beat: Heartbeat) -> None:
         view.confirm(moment)
         if not self._remembers:
             if beat.loss and beat.counted:
@@ -219,7 +219,7 @@ class RevocationFeed:
                 self._due.set()
         self._say(up=True, detail="the revocation feed is continuous")
 
-    async def _reach(self, entry: bytes) -> None:
+    async def _await_entry(self, entry: bytes) -> None:
         """Wait until the reader has come to `entry`. Raises `StoreUnavailable` when it does not in two intervals."""
         try:
             async with asyncio.timeout(2 * self._interval):
@@ -229,7 +229,7 @@ class RevocationFeed:
         except TimeoutError:
             raise StoreUnavailable("the stream of revocations stands still") from None
 
-    def _notice(self, beat: Beat) -> None:
+    def _notice(self, beat: Heartbeat) -> None:
         if beat.server and self._server and beat.server != self._server:
             self._distrust()
         self._server = beat.server or self._server
@@ -256,11 +256,11 @@ class RevocationFeed:
 
     # Giving back.
 
-    async def _look_for_ours(self, asked: float) -> None:
+    async def _look_for_ours(self, sent_at: float) -> None:
         """What we had written before the beat was sent, and did not come: write it again where it is not."""
         if not self._writable:
             return
-        late = [(entry, until) for entry, (until, written) in self._ours.items() if written < asked]
+        late = [(entry, until) for entry, (until, written) in self._ours.items() if written < sent_at]
         await self._give(late)
         for entry, _ in late:
             self._ours.pop(entry, None)

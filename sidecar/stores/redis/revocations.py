@@ -16,7 +16,7 @@ from sidecar.core.ports import StoreCondition, StoreUnavailable
 from sidecar.stores.redis import scripts
 from sidecar.stores.redis.connection import Server
 from sidecar.stores.redis.feed import RevocationFeed, name_of
-from sidecar.stores.redis.source import Beat, Entries, Revocations
+from sidecar.stores.redis.source import Entries, Heartbeat, Revocations
 
 STREAM_LENGTH: Final = 10_000
 _CHUNK: Final = 500
@@ -48,7 +48,7 @@ class RedisRevocations:
         self.keys = [self._revoked, self._stream, f"{prefix}:cutoffs", self._state]
         self._probe = self._server.script(scripts.PROBE)
         self._revoke = self._server.script(scripts.REVOKE)
-        self._beat = self._server.script(scripts.BEAT)
+        self._run_heartbeat = self._server.script(scripts.HEARTBEAT)
         self._take_turn = self._server.script(scripts.TURN)
         self._end_turn = self._server.script(scripts.END_TURN)
         self._sign = self._server.script(scripts.SIGN)
@@ -88,21 +88,21 @@ class RedisRevocations:
         with _readable():
             return [each for each, until in zip(revocations, known, strict=True) if until is None or until < each[1]]
 
-    async def beat(self, last_read: bytes) -> Beat:
+    async def heartbeat(self, last_read: bytes) -> Heartbeat:
         before = self._clock()
         args: list[bytes | float] = [before, STREAM_LENGTH, last_read, int(self._interval * 1000)]
         try:
-            said = await self._server.run(lambda: self._beat(keys=self.keys, args=args), again=True)
+            answer = await self._server.run(lambda: self._run_heartbeat(keys=self.keys, args=args), again=True)
         except StoreUnavailable as exc:
             if not _refuses_writes(exc.__cause__):
                 raise
             self._note_writable(str(exc))
-            return await self._beat_by_reading(last_read)
+            return await self._heartbeat_by_reading(last_read)
         self._note_writable("")
         with _readable():
-            present, newest, now, server, loss, why, quiet = said
+            present, newest, now, server, loss, why, quiet = answer
             skew = float(now) - self._between(before)
-            return Beat(
+            return Heartbeat(
                 bool(present),
                 bytes(newest),
                 name_of(server),
@@ -112,7 +112,7 @@ class RedisRevocations:
                 quiet=float(quiet),
             )
 
-    async def _beat_by_reading(self, last_read: bytes) -> Beat:
+    async def _heartbeat_by_reading(self, last_read: bytes) -> Heartbeat:
         """What a server that takes no writes can show: the newest entry that there is. A replica shows it as of the last
         time it heard of its primary. Raises `StoreUnavailable` for one that is cut off, since it may miss what is revoked
         elsewhere."""
@@ -124,9 +124,9 @@ class RedisRevocations:
             ask.hmget(self._state, "open", "loss", "since", "sign")
             ask.time()
             ask.info("everything")
-            said = await self._server.run(ask.execute)
+            answer = await self._server.run(ask.execute)
         with _readable():
-            found, newest, (is_open, loss, *moments), (seconds, microseconds), info = said
+            found, newest, (is_open, loss, *moments), (seconds, microseconds), info = answer
             now = seconds + microseconds / 1e6
             quiet = now - max(float(moment or 0) for moment in moments)
             number = name_of(loss or b"0") if is_open else ""
@@ -142,7 +142,7 @@ class RedisRevocations:
             name: Literal["store_not_writable", "store_writable"] = "store_not_writable" if fault else "store_writable"
             self._emit(StoreNoted(name, fault or "the store takes writes again"))
 
-    async def everything(self) -> AsyncIterator[list[tuple[str, int]]]:
+    async def all_revocations(self) -> AsyncIterator[list[tuple[str, int]]]:
         cursor = 0
         while True:
             scan = partial(self._redis.execute_command, "ZSCAN", self._revoked, cursor, "COUNT", _CHUNK)
@@ -168,8 +168,8 @@ class RedisRevocations:
 
     async def make_whole(self, loss: str, window: float) -> bool | None:
         keys = [self._revoked, self._state]
-        said = await self._server.run(lambda: self._make_whole(keys=keys, args=[_bytes_of(loss), window]), again=True)
-        return {1: True, 0: None}.get(said, False)
+        answer = await self._server.run(lambda: self._make_whole(keys=keys, args=[_bytes_of(loss), window]), again=True)
+        return {1: True, 0: None}.get(answer, False)
 
     async def take_turn(self, seconds: float) -> bool:
         args: list[bytes | int] = [self._name, max(1, int(seconds * 1000))]
@@ -191,7 +191,7 @@ class RedisRevocations:
                     yield page
 
 
-def _seen(present: bool, newest: Entries, info: dict[str, Any]) -> Beat:  # noqa: FBT001  a field of it
+def _seen(present: bool, newest: Entries, info: dict[str, Any]) -> Heartbeat:  # noqa: FBT001  a field of it
     age = 0.0
     if info.get("role") != "master":
         if info.get("master_link_status") != "up":
@@ -199,7 +199,7 @@ def _seen(present: bool, newest: Entries, info: dict[str, Any]) -> Beat:  # noqa
         age = float(info["master_last_io_seconds_ago"]) + 1.0  # whole seconds are said
     if not newest:
         raise StoreUnavailable("the server holds no revocations, and takes no writes")
-    return Beat(present, newest[0][0], str(info.get("run_id", "")), age=age, writable=False)
+    return Heartbeat(present, newest[0][0], str(info.get("run_id", "")), age=age, writable=False)
 
 
 @contextmanager

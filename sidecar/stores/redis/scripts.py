@@ -125,7 +125,7 @@ leave(KEYS[1], KEYS[4], ARGV[1])
 # heartbeat when the last one is too old; the server's time in seconds; its run id, '' where INFO is not allowed; the name of
 # the loss that is open, or ''; why there is one; and for how many seconds nobody has given anything back since. It always
 # writes something: a server that takes no writes says so at once, and a replica cannot be taken for its primary.
-BEAT: Final = (
+HEARTBEAT: Final = (
     _SET
     + """
 redis.call('HSET', KEYS[4], 'beat', time[1])
@@ -270,15 +270,15 @@ else
     'ends', ends, 'over', string.format('%.6f', now + left), 'idle_end', string.format('%.6f', now + idle), 'current', current)
 end
 add(jti, till, over)
-local said = {1}
+local results = {1}
 if tonumber(most) > 0 then
   redis.call('ZADD', UNUSED, string.format('%.6f', now), FAMILY)
   redis.call('EXPIRE', UNUSED, math.ceil(idle))
   local many = redis.call('ZCARD', UNUSED) - most
   local oldest = many > 0 and redis.call('ZPOPMIN', UNUSED, many) or {}
-  for i = 1, #oldest, 2 do said[#said + 1] = oldest[i] end
+  for i = 1, #oldest, 2 do results[#results + 1] = oldest[i] end
 end
-return said
+return results
 """
 )
 
@@ -343,10 +343,10 @@ return {'ended', finish()}
 
 # KEYS: budgets. ARGV: seconds until full and interval of each. Gives of each whether one was taken, seconds until there is one
 # more, and whether it was full. The rules are those of `core.throttling`.
-SPEND: Final = """
+CONSUME: Final = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-local said = {}
+local results = {}
 for i, key in ipairs(KEYS) do
   local seconds, interval = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
   local full_at = tonumber(redis.call('GET', key) or 0)
@@ -358,7 +358,7 @@ for i, key in ipairs(KEYS) do
   end
   local wait = left + interval - now - seconds
   if wait < 0.000001 then wait = 0 end
-  said[i] = {taken and 1 or 0, string.format('%.6f', wait), fresh and 1 or 0}
+  results[i] = {taken and 1 or 0, string.format('%.6f', wait), fresh and 1 or 0}
 end
-return said
+return results
 """

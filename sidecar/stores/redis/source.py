@@ -7,7 +7,7 @@ Entries = list[tuple[bytes, dict[bytes, bytes]]]
 Revocations = list[tuple[str, int]]
 
 
-class Beat(NamedTuple):
+class Heartbeat(NamedTuple):
     """The answer to a heartbeat: is the entry asked for still in the stream, and which entry is the newest; which server said
     so, or empty; how many seconds its clock is ahead of ours; the name of the loss that is open, or empty, whether entries
     were `counted` as missing, and for how many seconds nobody has given anything back; how old, in seconds, the answer may be,
@@ -30,7 +30,7 @@ class Source(Protocol):
     async def connect(self) -> None:
         """See that the server can be reached, and that all can be done there that is needed."""
 
-    async def beat(self, last_read: bytes) -> Beat:
+    async def heartbeat(self, last_read: bytes) -> Heartbeat:
         """Ask for continuity; `last_read` is empty when nothing was read yet."""
 
     async def remember(self, revocations: Iterable[tuple[str, int]]) -> None:
@@ -39,7 +39,7 @@ class Source(Protocol):
     async def missing(self, revocations: Revocations) -> Revocations:
         """Those that the server does not know, or not for so long."""
 
-    def everything(self) -> AsyncIterator[Revocations]:
+    def all_revocations(self) -> AsyncIterator[Revocations]:
         """All revocations, some at a time: what is there throughout is given."""
 
     def history(self, until: bytes) -> AsyncIterator[Entries]:

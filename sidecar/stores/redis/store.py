@@ -32,7 +32,7 @@ from sidecar.core.oauth.refresh_tokens import (
 )
 from sidecar.core.ports import StoreCondition, StoreUnavailable
 from sidecar.core.revocations import NotBefore, RevocationView, family_end
-from sidecar.core.throttling import Budget, Spent
+from sidecar.core.throttling import Budget, Consumed
 from sidecar.stores.redis import scripts
 from sidecar.stores.redis.connection import Server
 from sidecar.stores.redis.feed import name_of
@@ -68,7 +68,7 @@ class RedisStore:
         )
         self._open_family = self._server.script(scripts.OPEN_FAMILY)
         self._rotate = self._server.script(scripts.ROTATE)
-        self._spend = self._server.script(scripts.SPEND)
+        self._consume = self._server.script(scripts.CONSUME)
         self._end_family = self._server.script(scripts.END_FAMILY)
         self._forget_unused = self._server.script(scripts.FORGET_UNUSED)
         self._clock = clock
@@ -111,7 +111,7 @@ class RedisStore:
 
     # What `core.ports.Store` asks for.
 
-    async def once(self, key: str, seconds: int) -> bool:
+    async def add(self, key: str, seconds: int) -> bool:
         return bool(await self._run(lambda: self._redis.set(self._key(key), b"1", ex=seconds, nx=True)))
 
     async def put(self, key: str, value: str, seconds: int) -> None:
@@ -122,7 +122,7 @@ class RedisStore:
         value = await self._run(lambda: self._redis.get(self._key(key)), again=True)
         return None if value is None else str(value, "utf-8")
 
-    async def take(self, key: str) -> str | None:
+    async def pop(self, key: str) -> str | None:
         value = await self._run(lambda: self._redis.getdel(self._key(key)))
         return None if value is None else str(value, "utf-8")
 
@@ -155,24 +155,24 @@ class RedisStore:
                 await self._run(lambda: self._forget_unused(keys=names), again=True)
         return bool(opened)
 
-    async def rotate(self, key: str, asked: Rotation) -> Rotated:
+    async def rotate(self, key: str, rotation: Rotation) -> Rotated:
         args: list[str | int | float] = [
             *self._beginning(key),
-            asked.client_id,
-            asked.presented,
-            asked.successor,
-            int(asked.repeats),
-            asked.idle,
-            *asked.access,
-            *asked.scope,
+            rotation.client_id,
+            rotation.presented,
+            rotation.successor,
+            int(rotation.repeats),
+            rotation.idle,
+            *rotation.access,
+            *rotation.scope,
         ]
-        keys = self._family_keys(key, asked.client_id)
+        keys = self._family_keys(key, rotation.client_id)
         word, rest = await self._run(lambda: self._rotate(keys=keys, args=args))
         outcome = Outcome(word.decode())
         if outcome not in (Outcome.ROTATED, Outcome.REPEATED):
             return Rotated(outcome, revoked=self._ended(rest))
         subject, roles, scope, issued, ends, current = [value.decode() for value in rest]
-        family = _family(asked.client_id, subject, roles, scope, issued, ends)
+        family = _family(rotation.client_id, subject, roles, scope, issued, ends)
         if self._ended_by_not_before(family):  # the server does not know it, or not any more
             return Rotated(Outcome.ENDED, revoked=(await self.end_family(key)).revoked)
         return Rotated(outcome, family, current)
@@ -195,23 +195,23 @@ class RedisStore:
 
         answer, (seconds, microseconds) = await self._run(ask, again=True)
         ahead = seconds + microseconds / 1e6 - self._clock()
-        said = {name: value.decode() if value is not None else "" for name, value in zip(fields, answer, strict=True)}
-        if not said["client"]:
+        values = {name: value.decode() if value is not None else "" for name, value in zip(fields, answer, strict=True)}
+        if not values["client"]:
             return None
         return FamilyState(
-            _family(*(said[name] for name in ("client", "subject", "roles", "scope", "issued", "ends"))),
-            said["current"],
-            float(said["idle_end"]) - ahead,
-            said["previous"],
-            float(said["rotated"]) - ahead if said["rotated"] else 0.0,
-            bool(said["ended"]),
+            _family(*(values[name] for name in ("client", "subject", "roles", "scope", "issued", "ends"))),
+            values["current"],
+            float(values["idle_end"]) - ahead,
+            values["previous"],
+            float(values["rotated"]) - ahead if values["rotated"] else 0.0,
+            bool(values["ended"]),
         )
 
-    async def spend(self, budgets: Sequence[Budget]) -> list[Spent]:
+    async def consume(self, budgets: Sequence[Budget]) -> list[Consumed]:
         rates = [value for _, rate in budgets for value in (rate.seconds, rate.interval)]
         keys = [self._key(key) for key, _ in budgets]
-        said = await self._run(lambda: self._spend(keys=keys, args=rates))
-        return [Spent(bool(taken), float(wait), bool(fresh)) for taken, wait, fresh in said]
+        values = await self._run(lambda: self._consume(keys=keys, args=rates))
+        return [Consumed(bool(taken), float(wait), bool(fresh)) for taken, wait, fresh in values]
 
     def _family_keys(self, key: str, client_id: str) -> list[str]:
         family = self._key(f"family:{key}")

@@ -27,7 +27,7 @@ async def test_a_worker_that_has_just_begun_says_what_is_missing(app: App) -> No
     assert ready["upstream"] is not None
     assert ready["upstream"].startswith("the API server does not accept connections: ")
     assert (ready["store_writes"], ready["draining"]) == (None, None)
-    app.listener.draining = True
+    app.connections.draining = True
     assert (await app.readiness())["draining"] == "the worker is going away"
 
 
@@ -40,7 +40,7 @@ async def test_events_reach_every_listener(app: App) -> None:
 async def test_settings_are_swapped_whole(app: App) -> None:
     before = app.rules
     app.use(app.settings.model_copy(update={"routes": ()}))
-    assert (app.rules.generation, app.gateway._rules) == (before.generation + 1, app.rules)
+    assert (app.rules.generation, app.handler._rules) == (before.generation + 1, app.rules)
     assert app.settings.routes == ()
 
 

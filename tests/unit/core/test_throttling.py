@@ -17,7 +17,7 @@ from sidecar.core.oauth.secrets import hash_secret, parse_secret_hash
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest
-from sidecar.core.throttling import Budget, Budgets, Rate, Spent
+from sidecar.core.throttling import Budget, Budgets, Consumed, Rate
 from sidecar.oauth.clients.authentication import ClientAuthenticator
 from sidecar.oauth.clients.throttle import (
     Memory,
@@ -40,7 +40,7 @@ def test_a_budget_never_gives_more_than_its_rate(gaps: list[float], burst: int, 
     now, taken = 0.0, []
     for gap in gaps:
         now += gap
-        (spent,) = budgets.spend([Budget("a", rate)], now)
+        (spent,) = budgets.consume([Budget("a", rate)], now)
         assert 0 <= spent.wait <= rate.interval * 1.001
         if spent.taken:
             taken.append(now)
@@ -54,27 +54,27 @@ def test_a_budget_never_gives_more_than_its_rate(gaps: list[float], burst: int, 
 
 def test_the_wait_is_true() -> None:
     budgets = Budgets()
-    said = [budgets.spend([Budget("a", RATE)], 100.0)[0] for _ in range(4)]
+    said = [budgets.consume([Budget("a", RATE)], 100.0)[0] for _ in range(4)]
     assert said == [(True, 0, True), (True, 0, False), (True, 20, False), (False, 20, False)]
-    assert budgets.spend([Budget("a", RATE)], 119.9)[0] == (False, pytest.approx(0.1), False)
-    assert budgets.spend([Budget("a", RATE)], 120.0)[0] == (True, pytest.approx(20), False)
-    assert budgets.spend([Budget("a", RATE)], 120.0)[0] == (False, pytest.approx(20), False)
-    assert budgets.spend([Budget("a", RATE)], 500.0)[0].fresh
+    assert budgets.consume([Budget("a", RATE)], 119.9)[0] == (False, pytest.approx(0.1), False)
+    assert budgets.consume([Budget("a", RATE)], 120.0)[0] == (True, pytest.approx(20), False)
+    assert budgets.consume([Budget("a", RATE)], 120.0)[0] == (False, pytest.approx(20), False)
+    assert budgets.consume([Budget("a", RATE)], 500.0)[0].fresh
 
 
 def test_budgets_are_bounded_and_what_is_full_is_forgotten() -> None:
     budgets = Budgets(most=2)
     for number in range(10):
-        budgets.spend([Budget(str(number), RATE)], 0.0)
+        budgets.consume([Budget(str(number), RATE)], 0.0)
     assert repr(budgets) == "<Budgets 2>"
-    budgets.spend([Budget("new", RATE)], 20.0)
+    budgets.consume([Budget("new", RATE)], 20.0)
     assert repr(budgets) == "<Budgets 1>"
 
 
 class StoreDown(MemoryStore):
     """Counts nothing."""
 
-    async def spend(self, budgets: Sequence[Budget]) -> list[Spent]:
+    async def consume(self, budgets: Sequence[Budget]) -> list[Consumed]:
         raise StoreUnavailable("no connection")
 
 
@@ -98,9 +98,9 @@ class Served:
         served = self
 
         class Counting(store):  # type: ignore[misc,valid-type]
-            async def spend(self, budgets: Sequence[Budget]) -> list[Spent]:
+            async def consume(self, budgets: Sequence[Budget]) -> list[Consumed]:
                 served.spends += 1
-                return list(await super().spend(budgets))
+                return list(await super().consume(budgets))
 
         self.store = Counting(clock=lambda: self.now, emit=lambda _: None)
         self.processes = [self.process(requests, rates) for _ in range(2)]

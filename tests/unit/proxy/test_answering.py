@@ -109,11 +109,11 @@ def test_a_body_that_is_announced_too_large_is_not_waited_for() -> None:
 def test_where_too_many_wait_no_other_does() -> None:
     async def go() -> None:
         road = Road(POST % 5)
-        road.client.listener.crowded = True
+        road.client.manager.crowded = True
         with pytest.raises(Refused):
             road.exchange.await_body()
         here = Road(POST % 5 + b"hello")
-        here.client.listener.crowded = True
+        here.client.manager.crowded = True
         here.exchange.await_body()  # nothing has to be waited for
         assert await here.exchange.read_body(5) == b"hello"
 

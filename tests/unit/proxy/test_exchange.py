@@ -67,7 +67,7 @@ def test_the_client_is_told_whether_its_connection_stays(
     async def go() -> None:
         for streamed in (False, True):
             road = Road(request_)
-            road.client.listener.draining = draining
+            road.client.manager.draining = draining
             road.forward()
             if streamed:
                 road.answer(200, LENGTH, b"four")
@@ -182,7 +182,7 @@ def test_a_body_that_goes_wrong_on_its_way_is_given_up(limit: int | None, data: 
         except Exception:  # noqa: BLE001  the parser says so to the connection too
             road.exchange.payload.set_exception(ValueError())
         await the_end_of(road, Outcome.GIVEN_UP)
-        assert "abandon" in road.upstream.fate
+        assert "abort" in road.upstream.fate
         assert status in road.client.written
         assert b"0\r\n\r\n" not in road.upstream.written
 
@@ -200,7 +200,7 @@ def test_a_failure_before_the_answer_is_answered_by_us() -> None:
         road.exchange.flush()
         assert road.client.written.count(b"HTTP/1.1 ") == 1
         await the_end_of(road, Outcome.GIVEN_UP)
-        assert (road.upstream.fate, road.reports[0].fault.cause) == (["abandon"], Cause.CUT_SHORT)
+        assert (road.upstream.fate, road.reports[0].fault.cause) == (["abort"], Cause.CUT_SHORT)
 
     run(go)
 
@@ -227,7 +227,7 @@ def test_a_client_that_leaves_ends_its_request_and_nothing_is_written() -> None:
         road.forward()
         road.exchange.client_left()
         await the_end_of(road, Outcome.CLIENT_LEFT)
-        assert (road.reports[0].status, road.upstream.fate[0], road.client.written) == (499, "abandon", b"")
+        assert (road.reports[0].status, road.upstream.fate[0], road.client.written) == (499, "abort", b"")
         assert not road.exchange.wanted
         await eventually(lambda: not road.exchange.sending)
         road.exchange.refuse(Reason.INTERNAL)  # what an endpoint of ours still says
@@ -262,7 +262,7 @@ def test_a_token_that_ends_ends_what_flows(begun: bool) -> None:
         assert road.reports[0].reason is Reason.EXPIRED
         assert (b" 401 " in road.client.written) is not begun
         assert not road.exchange.keep_alive
-        assert road.upstream.fate == ["abandon"]
+        assert road.upstream.fate == ["abort"]
 
     run(go)
 

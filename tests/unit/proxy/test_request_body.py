@@ -139,7 +139,7 @@ def test_a_body_whose_rest_will_not_come_is_given_up(limit: int | None, reason: 
         else:
             sending.road.come(b"5\r\nhello\r\n")
         await eventually(lambda: sending.sender.sent)
-        assert (sending.broken, sending.road.upstream.fate) == ([reason], ["abandon"])
+        assert (sending.broken, sending.road.upstream.fate) == ([reason], ["abort"])
         assert sending.road.upstream.written == b""
 
     run(go)

@@ -244,10 +244,10 @@ def test_without_a_key_for_an_algorithm_nothing_is_checked(checks: list[str]) ->
 
 def test_what_is_remembered_outlives_the_assertion_and_shows_nothing_of_it() -> None:
     read = RULES.read(made(jti="canary"), NOW)
-    assert read.once.startswith("jti:rsa:")
-    assert "canary" not in read.once
+    assert read.replay_key.startswith("jti:rsa:")
+    assert "canary" not in read.replay_key
     assert read.remembered_for(NOW) == 60 + 60
-    assert RULES.read(made("ec", jti="canary"), NOW).once != read.once, "each client has ids of its own"
+    assert RULES.read(made("ec", jti="canary"), NOW).replay_key != read.replay_key, "each client has ids of its own"
 
 
 JSON = st.recursive(

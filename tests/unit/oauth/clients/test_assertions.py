@@ -34,7 +34,7 @@ CLIENTS = ClientRegistry(
 class DownStore(MemoryStore):
     """Cannot be reached."""
 
-    async def once(self, key: str, seconds: int) -> bool:
+    async def add(self, key: str, seconds: int) -> bool:
         raise StoreUnavailable("no connection")
 
 

@@ -62,7 +62,7 @@ async def test_a_session_lasts_for_its_time() -> None:
     made = sessions(clock)
     cookie = await made.open(ANNA, None)
     assert (await made.read(cookie), await made.read(OTHER), await made.read(None)) == (
-        (*ANNA[:1], ANNA.mark, clock.now),
+        (*ANNA[:1], ANNA.password_version, clock.now),
         None,
         None,
     )

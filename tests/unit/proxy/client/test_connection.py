@@ -60,7 +60,7 @@ class Recorder:
     def log_failure(self, part: str, exc: Exception) -> None:
         raise exc
 
-    def worded(self, reply: Reply) -> Reply:
+    def apply_compat(self, reply: Reply) -> Reply:
         return reply
 
     def report_unparsed(self, connection: ClientConnection, reason: Reason, fault: object = None) -> None:

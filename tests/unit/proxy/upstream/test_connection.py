@@ -75,7 +75,7 @@ def test_the_states_of_a_connection_by_what_comes(world: World) -> None:
     assert asked.told == ["connected", "head 200 OK", "complete"]
     world.lose()
     assert world.connection.state is State.CLOSED
-    assert world.pool.fate == ["give_back", "forget"]
+    assert world.pool.fate == ["release", "connection_closed"]
 
 
 def test_one_exchange_follows_the_other(world: World) -> None:
@@ -88,7 +88,7 @@ def test_one_exchange_follows_the_other(world: World) -> None:
         assert asked.told[-1] == ("whole" if number else "complete")  # the shape of its head is known by then
         assert world.connection.usable
         assert not world.connection.carrying
-    assert world.pool.fate == ["give_back"] * 4
+    assert world.pool.fate == ["release"] * 4
 
 
 def test_a_connection_with_something_unread_is_not_used(world: World) -> None:
@@ -109,13 +109,13 @@ def test_a_connection_that_is_not_kept_is_closed(world: World) -> None:
     asked = world.ask()
     assert world.come(PLAIN.replace(b"1.1", b"1.0")) is State.CLOSING
     assert asked.told[-1] == "complete"
-    assert (world.pool.fate, world.pipe.ended) == (["answered", "closing"], "closed")
+    assert (world.pool.fate, world.pipe.ended) == (["answered", "connection_closing"], "closed")
 
 
 def test_a_connection_that_has_a_part_of_a_request_is_cut(world: World) -> None:
     world.ask(sending=True, reusable=False)
     world.come(PLAIN)
-    assert (world.pool.fate, world.pipe.ended) == (["answered", "closing"], "aborted")
+    assert (world.pool.fate, world.pipe.ended) == (["answered", "connection_closing"], "aborted")
 
 
 def test_a_connection_goes_back_to_the_pool_only_when_it_is_read_from(world: World) -> None:
@@ -128,7 +128,8 @@ def test_a_connection_goes_back_to_the_pool_only_when_it_is_read_from(world: Wor
 
 
 @pytest.mark.parametrize(
-    ("data", "fate"), [(b"x", ["unasked", "closing"]), (b"HTTP/1.1 408 Late\r\n\r\n", ["closing"])]
+    ("data", "fate"),
+    [(b"x", ["unsolicited", "connection_closing"]), (b"HTTP/1.1 408 Late\r\n\r\n", ["connection_closing"])],
 )
 def test_bytes_that_nobody_asked_for_end_the_connection(world: World, data: bytes, fate: list[str]) -> None:
     assert world.come(data) is State.CLOSING
@@ -139,7 +140,7 @@ def test_bytes_behind_an_answer_end_it_and_the_connection(world: World) -> None:
     asked = world.ask()
     world.come(PLAIN + PLAIN)
     assert asked.fault is not None
-    assert world.pool.fate == ["unasked", "closing", "failed"]
+    assert world.pool.fate == ["unsolicited", "connection_closing", "failed"]
     assert world.connection.state is State.CLOSING
 
 
@@ -148,7 +149,7 @@ def test_a_body_without_a_length_is_whole_at_the_end_of_the_stream(world: World)
     assert world.come(ENDLESS) is State.BODY
     assert not world.connection.eof_received()
     assert asked.told[-1] == "complete"
-    assert (world.pool.fate, world.pipe.ended) == (["answered", "closing"], "closed")
+    assert (world.pool.fate, world.pipe.ended) == (["answered", "connection_closing"], "closed")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,7 @@ def test_an_end_of_the_stream_elsewhere_ends_no_answer_properly(world: World, da
     world.lose()
     assert asked.fault is not None
     assert asked.fault.cause is cause
-    assert world.pool.fate == ["closing", "forget", "failed"]
+    assert world.pool.fate == ["connection_closing", "connection_closed", "failed"]
 
 
 def test_an_idle_connection_closes_with_the_stream(world: World) -> None:
@@ -206,10 +207,10 @@ def test_what_an_upstream_said_counts_though_our_writing_failed(world: World) ->
 def test_what_came_for_nobody_is_not_read_at_the_end(world: World) -> None:
     world.ask()
     world.connection.write(b"x")
-    world.connection.abandon()
+    world.connection.abort()
     world.pipe.peer.send(PLAIN)
     world.lose(BrokenPipeError())
-    assert "unasked" not in world.pool.fate
+    assert "unsolicited" not in world.pool.fate
 
 
 @pytest.mark.parametrize(
@@ -232,7 +233,7 @@ def test_an_upstream_that_is_silent_for_too_long_fails_the_exchange(
     world.pass_time(0.1)
     assert asked.fault is not None
     assert asked.fault.cause is cause
-    assert world.pool.fate == ["closing", *(["failed"] if blamed else [])]
+    assert world.pool.fate == ["connection_closing", *(["failed"] if blamed else [])]
     assert world.pipe.ended == "aborted"
 
 
@@ -264,7 +265,7 @@ def test_after_a_switch_bytes_go_to_the_tunnel_and_nowhere_else(world: World) ->
     assert world.pipe.ended == "eof"
     world.lose()
     assert asked.tunnel.finished
-    assert world.pool.fate == ["answered", "forget"]
+    assert world.pool.fate == ["answered", "connection_closed"]
 
 
 def test_a_switch_too_early_is_refused_and_no_fault_of_the_upstream(world: World) -> None:
@@ -272,13 +273,13 @@ def test_a_switch_too_early_is_refused_and_no_fault_of_the_upstream(world: World
     world.come(SWITCH)
     assert asked.fault is not None
     assert asked.fault.cause is Cause.BAD_SWITCH
-    assert world.pool.fate == ["closing"]
+    assert world.pool.fate == ["connection_closing"]
 
 
 def test_an_answer_that_nobody_wants_any_more_goes_nowhere(world: World) -> None:
     asked = world.ask()
     world.come(PLAIN[:-1])
-    world.connection.abandon()
+    world.connection.abort()
     world.come(PLAIN[-1:])
     world.lose()
     assert asked.told == ["connected", "head 200 OK"]

@@ -29,7 +29,7 @@ class Server:
     def __init__(self) -> None:
         self.peers: list[asyncio.StreamWriter] = []
         self.asked: list[bytes] = []
-        self.unasked: list[str] = []
+        self.unsolicited: list[str] = []
         self.passed = 0.0  # seconds by which the pool's clock was put forward
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -47,7 +47,7 @@ class Server:
             timeouts=UpstreamTimeouts(1, 1, 1),
             limits=PoolLimits(**{"max_connections": 10, "idle": 100.0, "max_age": 1000.0, **limits}),
             monotonic=lambda: time.monotonic() + self.passed,
-            on_unasked=self.unasked.append,
+            on_unasked=self.unsolicited.append,
         )
         try:
             yield pool
@@ -160,8 +160,8 @@ async def test_an_upstream_that_speaks_unasked_is_asked_once_per_connection_for_
                 await answered(server, asker)
                 await eventually(lambda asker=asker: asker.connection.transport is None)
             server.passed += pause + 0.5
-            assert len(server.unasked) == 1
-            assert server.unasked.pop().startswith("http://127.0.0.1:")
+            assert len(server.unsolicited) == 1
+            assert server.unsolicited.pop().startswith("http://127.0.0.1:")
             asker = await asked(pool)
             await answered(server, asker)
             assert (await asked(pool)).connection is asker.connection
@@ -186,7 +186,7 @@ async def test_a_server_may_say_that_it_waits_no_longer(said: bytes) -> None:
         server.peers[0].write(said)
         server.peers[0].close()
         await eventually(lambda: not pool.connections)
-        assert not server.unasked
+        assert not server.unsolicited
 
 
 async def test_no_connection_is_handed_out_twice() -> None:

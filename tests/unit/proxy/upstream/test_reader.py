@@ -155,7 +155,7 @@ def test_what_nobody_wants_is_passed_on_to_nobody() -> None:
     reader, asked = ResponseReader(), Asked()
     reader.begin(asked)
     assert reader.feed(PLAIN[:-2]) is Progress.MORE
-    reader.forget()
+    reader.reset()
     reader.feed(PLAIN[-2:])
     assert asked.body == b"hel"
 

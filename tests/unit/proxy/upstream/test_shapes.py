@@ -142,7 +142,7 @@ def passed_on(shapes: ResponseShapes, responses: list[bytes], *, head_request: b
     found: list[object] = []
     connection: Any = None
     for response in responses:
-        kept = bool(pool.fate) and pool.fate[-1] == "give_back"
+        kept = bool(pool.fate) and pool.fate[-1] == "release"
         if connection is None or connection.receiver is not None or not kept:
             connection = UpstreamConnection(pool, 0)
             connection.connection_made(Sink())

@@ -1,4 +1,4 @@
-"""proxy.gateway: the phases of a request, without a network. Over sockets: tests/e2e/test_admission_everywhere.py."""
+"""proxy.handler: the phases of a request, without a network. Over sockets: tests/e2e/test_admission_everywhere.py."""
 
 import pytest
 
@@ -90,7 +90,7 @@ async def test_the_rule_is_asked_each_time(
 async def test_other_rules_make_what_was_read_worthless(world: World) -> None:
     connection, data = Connection(), ask("/x", token())
     raw = world.handle(data, connection).message.raw_headers
-    world.gateway.use(rules(Route("/x", access=Access.DENY)))
+    world.handler.use(rules(Route("/x", access=Access.DENY)))
     noted = world.handle(data, connection, raw=raw)
     assert (noted.reason, noted.client_id, noted.user) == (Reason.DENIED_BY_ROUTE, "app", "anna")
 
@@ -101,7 +101,7 @@ async def test_a_request_keeps_to_the_rules_that_it_began_with(world: World) -> 
     noted = world.handle(ask("/x", None, *lines, method="POST", body=body))
     assert noted.task is not None
     before = noted.rules
-    world.gateway.use(rules(Route("/x", access=Access.DENY)))
+    world.handler.use(rules(Route("/x", access=Access.DENY)))
     await noted.task
     assert (noted.decision, noted.rules is before, noted.body) == (Decision.ADMITTED, True, b'{ "n": 1}')
 
@@ -130,30 +130,30 @@ async def test_a_defect_of_ours_admits_nothing(world: World) -> None:
         def decide(self, *_: object) -> Route:
             raise ZeroDivisionError
 
-    world.gateway.use(rules(policy=Broken()))
+    world.handler.use(rules(policy=Broken()))
     noted = world.handle(ask("/x", token()))
-    assert (noted.reason, noted.sent, world.failures) == (Reason.INTERNAL, None, ["gateway ZeroDivisionError()"])
+    assert (noted.reason, noted.sent, world.failures) == (Reason.INTERNAL, None, ["handler ZeroDivisionError()"])
 
 
 async def test_what_flows_is_judged_by_the_rules_in_force(world: World) -> None:
     noted = world.handle(ask("/x", token()))
-    assert world.gateway.recheck(noted) is None  # type: ignore[arg-type]
+    assert world.handler.recheck(noted) is None  # type: ignore[arg-type]
     world.view._confirmed = -100.0
-    assert world.gateway.recheck(noted) is None  # type: ignore[arg-type]  # the store is away
-    world.gateway.use(rules(Route("/x", scope=frozenset({"b"}))))
-    assert world.gateway.recheck(noted) is Reason.INSUFFICIENT_SCOPE  # type: ignore[arg-type]
-    world.gateway.use(rules(Route("/x", access=Access.DENY)))
-    assert world.gateway.recheck(noted) is Reason.DENIED_BY_ROUTE  # type: ignore[arg-type]
-    assert world.gateway.recheck(world.handle(ask("/open/x"))) is None  # type: ignore[arg-type]
+    assert world.handler.recheck(noted) is None  # type: ignore[arg-type]  # the store is away
+    world.handler.use(rules(Route("/x", scope=frozenset({"b"}))))
+    assert world.handler.recheck(noted) is Reason.INSUFFICIENT_SCOPE  # type: ignore[arg-type]
+    world.handler.use(rules(Route("/x", access=Access.DENY)))
+    assert world.handler.recheck(noted) is Reason.DENIED_BY_ROUTE  # type: ignore[arg-type]
+    assert world.handler.recheck(world.handle(ask("/open/x"))) is None  # type: ignore[arg-type]
 
 
 async def test_too_many_requests_are_turned_away_but_preflights_are_answered(world: World) -> None:
     busy = Noted(ask())
-    world.gateway.turn_away(busy)  # type: ignore[arg-type]
+    world.handler.turn_away(busy)  # type: ignore[arg-type]
     assert busy.reason is Reason.OVERLOADED
     lines = ("Origin: https://page.example", "Access-Control-Request-Method: POST")
     preflight = Noted(ask("/oauth/token", None, *lines, method="OPTIONS"))
-    world.gateway.turn_away(preflight)  # type: ignore[arg-type]
+    world.handler.turn_away(preflight)  # type: ignore[arg-type]
     assert preflight.reply is not None
     assert preflight.reply.status == 204
 
@@ -161,4 +161,4 @@ async def test_too_many_requests_are_turned_away_but_preflights_are_answered(wor
 async def test_routes_of_random_paths_are_not_remembered_for_ever(world: World) -> None:
     for number in range(5000):
         world.handle(ask(f"/open/{number}"))
-    assert len(world.gateway._rules.routed) <= 4096
+    assert len(world.handler._rules.routed) <= 4096

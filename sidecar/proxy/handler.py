@@ -1,4 +1,4 @@
-"""The admission of a request: `Gateway.handle` reads as the list of its phases.
+"""The admission of a request: `AuthenticatingHandler.handle` reads as the list of its phases.
 
 normalise the path → match the route → one method? → find the credential → verify → admit (`core.admission`) → forward →
 (report, at the end)
@@ -50,7 +50,7 @@ _OF_NO_MORE_USE: Final = frozenset([Reason.EXPIRED, Reason.PROTECTED_CLIENT_DISA
 _LONGEST_ROUTED: Final = 256
 
 
-class Gateway:
+class AuthenticatingHandler:
     """Decides about every request of a worker, by the rules in force: `use` puts others in their place."""
 
     def __init__(
@@ -97,7 +97,7 @@ class Gateway:
         except Refused as exc:
             refuse(exchange, exc)
         except Exception as exc:  # noqa: BLE001  a defect of ours must not admit, nor take the worker down
-            self._log_failure("gateway", exc)
+            self._log_failure("handler", exc)
             exchange.refuse(Reason.INTERNAL)
 
     def turn_away(self, exchange: Exchange) -> None:
@@ -306,7 +306,7 @@ class Gateway:
         except RequestBroken:
             exchange.refuse(Reason.MALFORMED_REQUEST)
         except Exception as exc:  # noqa: BLE001  see handle
-            self._log_failure("gateway", exc)
+            self._log_failure("handler", exc)
             exchange.refuse(Reason.INTERNAL)
 
     def _admit_by_body(
