@@ -6,13 +6,14 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.process import Sidecar, get, running
 from tests.support.raw import Response, exchange, read_all, read_response
+from tests.support.tcp import queues_of_peer, unread, wait_until_read
 from tests.support.upstream import Received, Unanswering, Upstream, reply, saying
 from tests.support.waiting import wait_until
 
@@ -49,34 +50,39 @@ def test_the_largest_length_is_no_missing_length(sidecar: Sidecar, upstream: Ups
     with socket.create_connection(sidecar.address, timeout=5) as connection:
         connection.sendall(data)
         assert read_response(connection, "POST").status in (400, 408, 413)
-    time.sleep(0.05)
+        assert read_all(connection) == b"", "nothing more is read from it"
     assert exchange(sidecar.address, head(token, "/after")).status == 200
     assert [received.target for received in upstream.take()] == ["/after"]
 
 
-def flood(sidecar: Sidecar, request: bytes, stop: threading.Event, *, reading: bool) -> threading.Thread:
-    """A client that pipelines without end, in a thread."""
+@contextlib.contextmanager
+def flooding(sidecar: Sidecar, request: bytes, *, reading: bool) -> Iterator[socket.socket]:
+    """A client that pipelines without end, in a thread; gives its connection."""
+    stop = threading.Event()
 
     def run() -> None:
-        with socket.create_connection(sidecar.address, timeout=30) as connection:
-            connection.settimeout(0.05)
-            data, sent = request * 4000, 0
-            while not stop.is_set():
+        data, sent = request * 4000, 0
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                sent += connection.send(data[sent % len(request) :])
+            if reading:
                 with contextlib.suppress(TimeoutError):
-                    sent += connection.send(data[sent % len(request) :])
-                if reading:
-                    with contextlib.suppress(TimeoutError):
-                        connection.recv(4 * MIB)
+                    connection.recv(4 * MIB)
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread
+    with socket.create_connection(sidecar.address, timeout=30) as connection:
+        connection.settimeout(0.05)
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield connection
+        finally:
+            stop.set()
+            thread.join()
 
 
 def test_a_client_that_pipelines_without_end_does_not_stop_the_others(sidecar: Sidecar, token: str) -> None:
-    stop = threading.Event()
-    threads = [flood(sidecar, b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n", stop, reading=True) for _ in range(2)]
-    try:
+    request = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+    with flooding(sidecar, request, reading=True), flooding(sidecar, request, reading=True):
         wait_until(lambda: sidecar.metric("sidecar_requests_total", code="401") > 20_000, within=30)
         slowest = 0.0
         for _ in range(20):
@@ -85,37 +91,35 @@ def test_a_client_that_pipelines_without_end_does_not_stop_the_others(sidecar: S
             assert get(f"{sidecar.admin}/healthz")[0] == 200
             slowest = max(slowest, time.monotonic() - begun)
         assert slowest < 5, "the worker belongs to one client"
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
 
 
 def test_a_client_that_reads_no_answers_gets_no_more_of_them(tmp_path: Path, upstream: Upstream) -> None:
     with running(tmp_path, upstream.url, timeouts={"idle": "30s"}) as sidecar:
         before = resident(sidecar)
-        answered = lambda: sidecar.metric("sidecar_requests_total", code="401")  # noqa: E731
-        stop = threading.Event()
-        thread = flood(sidecar, b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n", stop, reading=False)
-        try:
-            wait_until(lambda: answered() > 1000)
-            seen = -1.0
-            while seen != (seen := answered()):
-                time.sleep(0.3)
+        with flooding(sidecar, b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n", reading=False) as connection:
+
+            def stopped() -> bool:
+                """The sidecar has answers that the client does not take, and answers nobody but the others."""
+                queues, answered = queues_of_peer(connection), sidecar.metric("sidecar_requests_total", code="401")
+                for _ in range(20):
+                    assert get(f"{sidecar.public}/ok")[0] == 401
+                done = sidecar.metric("sidecar_requests_total", code="401") == answered + 20
+                return done and queues is not None and queues.unsent > 0 and queues.unread > 0
+
+            wait_until(stopped, within=30)
             assert resident(sidecar) - before < 16 * MIB
-        finally:
-            stop.set()
-            thread.join()
 
 
-def slow_reader(sidecar: Sidecar, request: bytes, before: Callable[[], None], *, rate: int = 2 * MIB) -> bytes:
-    """Send a request, do something, and only then read the answer, slowly."""
+def slow_reader(
+    sidecar: Sidecar, request: bytes, before: Callable[[socket.socket], object], *, rate: int = 2 * MIB
+) -> bytes:
+    """Send a request, do something with the connection, and only then read the answer, slowly."""
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
         connection.settimeout(10)
         connection.connect(sidecar.address)
         connection.sendall(request)
-        before()
+        before(connection)
         data = b""
         with contextlib.suppress(ConnectionResetError):
             while part := connection.recv(rate // 20):
@@ -123,6 +127,11 @@ def slow_reader(sidecar: Sidecar, request: bytes, before: Callable[[], None], *,
                 time.sleep(0.05)
             return data
         return data + b"<reset>"
+
+
+def answer_begun(connection: socket.socket) -> None:
+    """Wait until some of the answer is there."""
+    wait_until(lambda: unread(connection) > 0)
 
 
 BIG = reply(200, b"a" * (6 * MIB), "Connection: close")
@@ -136,7 +145,7 @@ def test_a_last_answer_is_delivered_however_slowly_it_is_read(
 ) -> None:
     """Closing waits for the client as long as it makes progress."""
     upstream.answer = saying(answer, keep=False)
-    data = slow_reader(sidecar, head(token, "/x", "GET", "Connection: close", version=version), lambda: time.sleep(0.1))
+    data = slow_reader(sidecar, head(token, "/x", "GET", "Connection: close", version=version), answer_begun)
     assert data.count(b"a") >= 6 * MIB
     assert not data.endswith(b"<reset>")
 
@@ -154,7 +163,7 @@ def test_a_last_answer_is_delivered_when_reading_begins_late(tmp_path: Path, ups
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.connect(sidecar.address)
             connection.sendall(head(token, f"/{size}", "GET", "Connection: close"))
-        time.sleep(4)
+        time.sleep(4)  # longer than the sidecar lingers
         assert [len(read_response(connection).body) for connection in connections] == sizes
 
 
@@ -163,7 +172,12 @@ def test_a_client_that_stops_reading_an_answer_without_length_sees_it_cut(
 ) -> None:
     """HTTP/1.0: an orderly close would say that this was all."""
     upstream.answer = saying(BIG_UNTIL_CLOSE, keep=False)
-    data = slow_reader(sidecar, head(token, version="1.0"), lambda: time.sleep(3), rate=64 * MIB)
+
+    def cut(connection: socket.socket) -> None:
+        answer_begun(connection)
+        wait_until(lambda: queues_of_peer(connection) is None)
+
+    data = slow_reader(sidecar, head(token, version="1.0"), cut, rate=64 * MIB)
     assert data.count(b"a") < 6 * MIB
     assert data.endswith(b"<reset>")
 
@@ -189,9 +203,8 @@ def test_draining_delivers_what_was_answered(tmp_path: Path, upstream: Upstream)
     with running(tmp_path, upstream.url) as sidecar:
         request = head(sidecar.token(), version="1.0")
 
-        def stop() -> None:
-            wait_until(lambda: bool(upstream.received))
-            time.sleep(0.2)
+        def stop(connection: socket.socket) -> None:
+            answer_begun(connection)
             threading.Thread(target=sidecar.process.terminate).start()
 
         data = slow_reader(sidecar, request, stop)
@@ -204,8 +217,8 @@ def test_what_draining_cuts_is_seen_as_cut(tmp_path: Path, upstream: Upstream) -
     with running(tmp_path, upstream.url, timeouts={"drain": "300ms"}) as sidecar:
         request = head(sidecar.token(), version="1.0")
 
-        def stop() -> None:
-            time.sleep(0.2)
+        def stop(connection: socket.socket) -> None:
+            answer_begun(connection)
             sidecar.stop()
 
         data = slow_reader(sidecar, request, stop, rate=64 * MIB)
@@ -286,7 +299,7 @@ def test_many_requests_behind_a_body_in_two_reads_are_all_answered(
     upstream.answer = lambda received, connection: bool(connection.sendall(reply(200, b"")) or True)
     with socket.create_connection(sidecar.address, timeout=10) as connection:
         connection.sendall(head(token, "/post", "POST", "Content-Length: 5") + b"ab")
-        time.sleep(0.1)
+        wait_until_read(connection)
         connection.sendall(b"cde" + head(token, "/get") * count + head(token, "/last", "GET", "Connection: close"))
         assert read_all(connection).count(b"HTTP/1.1 200 ") == count + 2
     assert upstream.take()[0].body == b"abcde"
@@ -300,7 +313,7 @@ def test_a_body_behind_many_requests_is_waited_for(
     with socket.create_connection(sidecar.address, timeout=10) as connection:
         post = head(token, "/post", "POST", "Content-Length: 5", "Connection: close")
         connection.sendall(head(token, "/get") * count + post + b"ab")
-        time.sleep(0.3)
+        wait_until_read(connection)
         connection.sendall(b"cde")
         assert read_all(connection).count(b"HTTP/1.1 200 ") == count + 1
 
@@ -339,7 +352,7 @@ def test_the_upstream_of_a_stalled_upload_is_told(sidecar: Sidecar, upstream: Up
 def test_a_steady_slow_client_is_no_stalled_one(sidecar: Sidecar, upstream: Upstream, token: str) -> None:
     """It takes longer than `timeouts.idle` for what is buffered, and still all of it."""
     upstream.answer = saying(reply(200, b"a" * (2 * MIB)))
-    data = slow_reader(sidecar, head(token, "/x", "GET", "Connection: close"), lambda: None, rate=MIB)
+    data = slow_reader(sidecar, head(token, "/x", "GET", "Connection: close"), answer_begun, rate=MIB)
     assert data.count(b"a") >= 2 * MIB
 
 
@@ -400,7 +413,7 @@ def test_bytes_behind_a_split_end_of_an_upgrade_are_not_lost(
     with socket.create_connection(sidecar.address, timeout=5) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.sendall(request[:-cut])
-        time.sleep(0.1)
+        wait_until_read(connection)
         connection.sendall(request[-cut:] + b"\x81")
         assert read_response(connection).status == 200
     assert seen == [[]]

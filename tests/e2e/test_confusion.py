@@ -3,12 +3,12 @@
 import contextlib
 import json
 import socket
-import time
 
 import pytest
 
 from tests.support.process import Sidecar
 from tests.support.raw import exchange, read_all, read_response
+from tests.support.tcp import wait_until_read
 from tests.support.upstream import Received, Upstream, reply, saying
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -98,7 +98,7 @@ def test_another_protocol_is_refused_wherever_it_stands(
             with socket.create_connection(sidecar.address, timeout=10) as connection:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 connection.sendall(data[: max(cut, 0)])
-                time.sleep(0.002)  # most of the time it makes two reads of it; either way the outcome is the same
+                wait_until_read(connection)
                 connection.sendall(data[max(cut, 0) :])
                 answer = read_all(connection)
             assert answer.count(b"HTTP/1.1 400 ") == 1, (before, cut, answer)
@@ -118,7 +118,7 @@ def test_a_body_may_speak_of_other_protocols(
     with socket.create_connection(sidecar.address, timeout=10) as connection:
         for _ in range(3):
             connection.sendall(head + body[:cut])
-            time.sleep(0.002)
+            wait_until_read(connection)
             connection.sendall(body[cut:])
             assert read_response(connection, "POST").status == 200
     assert [received.body for received in upstream.take()] == [text] * 3

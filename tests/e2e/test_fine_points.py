@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.process import Sidecar, running
 from tests.support.raw import exchange, read_all, read_response
+from tests.support.tcp import wait_until_read
 from tests.support.upstream import Upstream, echo, reply, saying
 from tests.support.waiting import wait_until
 
@@ -69,7 +70,7 @@ def test_a_client_of_http_1_0_never_gets_a_100(sidecar: Sidecar, upstream: Upstr
     for target, auth in (("/oauth/token", ""), ("/x", f"Authorization: Bearer {token}\r\n")):
         with socket.create_connection(sidecar.address, timeout=10) as connection:
             connection.sendall(f"POST {target} HTTP/1.0\r\nHost: a\r\n{auth}{more}".encode())
-            time.sleep(0.05)
+            wait_until_read(connection)
             connection.sendall(form)
             raw = read_all(connection)
         assert raw.startswith(b"HTTP/1.1 200 "), raw

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.process import Sidecar, running
 from tests.support.raw import read_all, read_response
+from tests.support.tcp import wait_until_read
 from tests.support.upstream import Received, Upstream, reply
 
 IDLE = 3.0
@@ -43,9 +44,9 @@ def test_bodies_that_begin_and_end_elsewhere_are_whole(place: tuple[Sidecar, Ups
     with socket.create_connection(sidecar.address, timeout=20) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.sendall(first[:-1])
-        time.sleep(0.02)  # most of the time it makes a read of its own; the outcome is the same
+        wait_until_read(connection)
         connection.sendall(first[-1:] + between + last[:-1])
-        time.sleep(0.02)
+        wait_until_read(connection)
         connection.sendall(last[-1:])
         begun = time.monotonic()
         _left.pop(connection.fileno(), None)
@@ -101,7 +102,7 @@ def test_another_protocol_is_refused_behind_what_was_held_back(place: tuple[Side
     rest = f"Host: a\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
     with socket.create_connection(sidecar.address, timeout=20) as connection:
         connection.sendall(b"".join(request(token, f"/{number}") for number in range(33)) + line[:cut])
-        time.sleep(0.05)
+        wait_until_read(connection)
         connection.sendall(line[cut:] + rest)
         data = read_all(connection)
     assert b"HTTP/1.1 400 " in data

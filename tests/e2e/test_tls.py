@@ -19,6 +19,7 @@ from tests.support.certificates import Authority, Pair
 from tests.support.process import SECRET, Sidecar, configuration, running
 from tests.support.raw import Response, read_all, read_response
 from tests.support.redis import RedisServer
+from tests.support.tcp import queues_of_peer
 from tests.support.tls_upstream import TlsUpstream, server_side
 from tests.support.upstream import Answer, Received, Upstream
 from tests.support.waiting import wait_until
@@ -346,7 +347,7 @@ def test_a_slow_client_gets_all_that_the_api_sent_before_it_closed(
         connection.settimeout(20)
         connection.connect(sidecar.address)
         connection.sendall(f"GET /x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {sidecar.token()}\r\n\r\n".encode())
-        time.sleep(0.5)
+        wait_until(lambda: (queues := queues_of_peer(connection)) is not None and queues.unsent > 0)
         response = read_response(connection)
     assert response.complete
     assert response.body == body

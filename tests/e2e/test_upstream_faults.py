@@ -14,6 +14,7 @@ import pytest
 from tests.support.holding import Holding, held
 from tests.support.process import Sidecar, configuration, running
 from tests.support.raw import Response, exchange, read_all, read_response
+from tests.support.tcp import wait_until_read
 from tests.support.upstream import Answer, Endless, Received, Unanswering, Upstream, reply, saying
 from tests.support.waiting import wait_until
 
@@ -123,7 +124,8 @@ def test_an_informational_answer_passes_without_a_length(
     def answer(_: Received, connection: socket.socket) -> bool:
         for extra in ("", "content-length: 0\r\n"):
             connection.sendall(f"HTTP/1.1 {status} Early\r\nX-A: b\r\n{extra}\r\n".encode())
-            time.sleep(0.05 if apart else 0)
+            if apart:
+                wait_until_read(connection)
         connection.sendall(reply(200, b"final"))
         return True
 
@@ -199,7 +201,7 @@ def test_a_client_that_pauses_its_upload_is_waited_for(slow: tuple[Sidecar, Upst
     sidecar, upstream = slow
     with socket.create_connection(sidecar.address, timeout=10) as connection:
         connection.sendall(head(sidecar.token(), method="PUT", extra="Content-Length: 8\r\n") + b"abcd")
-        time.sleep(1.2)
+        time.sleep(1.2)  # three times as long as the upstream may be silent
         connection.sendall(b"efgh")
         assert read_response(connection).status == 200
     assert upstream.take()[0].body == b"abcdefgh"
@@ -221,7 +223,7 @@ def test_the_answer_is_due_from_the_end_of_the_request(slow: tuple[Sidecar, Upst
     upstream.answer = Holding()
     with socket.create_connection(sidecar.address, timeout=10) as connection:
         connection.sendall(head(sidecar.token(), method="PUT", extra="Content-Length: 8\r\n") + b"abcd")
-        time.sleep(0.8)
+        time.sleep(0.8)  # twice as long as the upstream may be silent
         connection.sendall(b"efgh")
         begun = time.monotonic()
         assert read_response(connection).status == 504
@@ -264,7 +266,7 @@ def test_a_body_without_a_length_ends_with_the_stream_and_not_with_a_reset(
 ) -> None:
     def answer(_: Received, connection: socket.socket) -> bool:
         connection.sendall(b"HTTP/1.1 200 X\r\n\r\nok")
-        time.sleep(0.1)
+        wait_until_read(connection)
         if reset:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
         return False
@@ -386,7 +388,7 @@ def test_an_answer_without_a_length_that_a_reset_ends_is_not_whole(
 ) -> None:
     def resetting(_: Received, connection: socket.socket) -> bool:
         connection.sendall(EARLY["to the end of the stream"].encode())
-        time.sleep(0.05)
+        wait_until_read(connection)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
         return False
 

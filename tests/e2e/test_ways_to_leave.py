@@ -65,7 +65,7 @@ def answer(received: Received, connection: socket.socket) -> bool:
             )
         case "begun":
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n" + (b"" if bodyless else b"begun"))
-            time.sleep(1.5)
+            time.sleep(1.5)  # longer than any time limit here
             return False
         case "204":
             connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
@@ -73,7 +73,7 @@ def answer(received: Received, connection: socket.socket) -> bool:
             connection.sendall(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             return False
         case _:
-            time.sleep(1.5)
+            time.sleep(1.5)  # longer than any time limit here
             return False
     return True
 

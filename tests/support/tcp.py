@@ -1,0 +1,64 @@
+"""What the kernel knows of a TCP connection on this machine: for tests in which it matters how many reads the other side makes.
+
+Only for IPv4 and for two sockets on this machine, whose queues Linux shows in /proc/net/tcp.
+"""
+
+import array
+import fcntl
+import socket
+import termios
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tests.support.waiting import wait_until
+
+_CLOSED: Final = frozenset(["06", "07", "0B"])  # TIME_WAIT, CLOSE, CLOSING: no process reads any more
+
+
+class Queues(NamedTuple):
+    """Bytes that one side's process has not read yet, and bytes that it wrote and the other kernel has not acknowledged."""
+
+    unread: int
+    unsent: int
+
+
+def _address(local: tuple[str, int]) -> str:
+    host, port = local[:2]
+    return f"{int.from_bytes(socket.inet_aton(host), 'little'):08X}:{port:04X}"
+
+
+def _queues(local: tuple[str, int], remote: tuple[str, int]) -> Queues | None:
+    """Those of the socket with these two ends; `None` when no process has it open."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, ours, theirs, state, queues, *_ = line.split()
+        if (ours, theirs) == (_address(local), _address(remote)) and state not in _CLOSED:
+            unsent, unread = (int(number, 16) for number in queues.split(":"))
+            return Queues(unread, unsent)
+    return None
+
+
+def queues_of_peer(connection: socket.socket) -> Queues | None:
+    """Those of the other side; `None` when that has closed the connection."""
+    return _queues(connection.getpeername(), connection.getsockname())
+
+
+def wait_until_read(connection: socket.socket, *, within: float = 10) -> None:
+    """Wait until the other side's process has read all that was sent on `connection`, or has closed it. What is sent next makes
+    a read of its own there."""
+
+    def read() -> bool:
+        try:
+            ours = _queues(connection.getsockname(), connection.getpeername())
+            peer = queues_of_peer(connection)
+        except OSError:  # it is not connected any more
+            return True
+        return ours is None or peer is None or (ours.unsent, peer.unread) == (0, 0)
+
+    wait_until(read, within=within)
+
+
+def unread(connection: socket.socket) -> int:
+    """How many bytes have come on `connection` that were not read yet."""
+    size = array.array("i", [0])
+    fcntl.ioctl(connection, termios.FIONREAD, size)
+    return size[0]
