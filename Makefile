@@ -16,7 +16,7 @@ run: $(RUNS)  ## the demo: a token in, an admitted request through, a revoked on
 	@$(BIN)/sidecar demo $(ARGS)
 
 unit: $(STAMP)  ## the unit tests alone: no service, no download
-	$(BIN)/pytest -q tests/unit
+	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -q tests/unit
 
 test: $(STAMP) system  ## every test but the slow faults, with the coverage gate
 	rm -f .coverage .coverage.*

@@ -1,6 +1,7 @@
 """What every test starts from.
 
-- Hypothesis gives the same examples in every run, so that a failure is the change's; `nightly` looks for new ones, for longer.
+- Hypothesis gives the same examples in every run, so that a failure is the change's; `nightly` looks for new ones, for longer,
+  and `quick` takes fewer of them.
 - A child inherits the signals that its parent ignores, and a job in the background of a shell ignores some. The processes that
   tests start must not depend on how the tests were started.
 """
@@ -11,6 +12,7 @@ import signal
 from hypothesis import settings
 
 settings.register_profile("default", derandomize=True, deadline=None, max_examples=300)
+settings.register_profile("quick", derandomize=True, deadline=None, max_examples=50)
 settings.register_profile("nightly", max_examples=5000, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

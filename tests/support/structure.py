@@ -1,7 +1,8 @@
 """The package as its imports and sizes show it. `python -m tests.support.structure` writes the picture in the documentation."""
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +30,8 @@ def room_of(name: str) -> str:
     return name.partition(".")[0]
 
 
-def imports(path: Path) -> set[str]:
+@cache
+def imports(path: Path) -> Set[str]:
     """All that a file imports, whole names, with imports for types."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):

@@ -46,6 +46,7 @@ LONGEST_MODULE, LONGEST_CLASS, MOST_PARAMETERS = 400, 300, 8
 TESTED_BY = {
     "__main__": "e2e/test_main_job.py",
     "runtime.worker": "e2e/test_lifecycle.py",
+    "assembly.revoking": "contract/test_revoking.py",
     "stores.memory": "contract/test_stores.py",
     "stores.redis.store": "contract/test_stores.py",
     "stores.redis.connection": "contract/test_lost_connections.py",

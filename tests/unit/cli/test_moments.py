@@ -1,30 +1,36 @@
-"""Moments on the command line."""
+"""cli.moments: moments as an operator writes and reads them."""
 
-from pathlib import Path
-
+import click
 import pytest
-import yaml
 
-from tests.support.command import run
-from tests.support.process import configuration
-from tests.support.redis import RedisServer
+from sidecar.cli.moments import Moment, readable
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "seconds"),
     [
-        ("2026-01-02", "2026-01-02 00:00:00"),
-        ("2026-01-02T03:04:05Z", "2026-01-02 03:04:05"),
-        ("2026-01-02T03:04:05.9+01:00", "2026-01-02 02:04:05"),
-        ("1700000000", "2023-11-14 22:13:20"),
+        ("2026-01-02", 1767312000),
+        ("2026-01-02T03:04:05Z", 1767323045),
+        ("2026-01-02T03:04:05.5+01:00", 1767319445.5),
+        ("1700000000", 1700000000),
+        ("0", 0),
     ],
 )
-def test_a_moment_is_written_in_these_ways(tmp_path: Path, text: str, shown: str) -> None:
-    with RedisServer() as server:
-        path = tmp_path / "sidecar.yaml"
-        path.write_text(yaml.safe_dump(configuration("http://127.0.0.1:1", store={"url": server.url})))
-        result = run("tokens", "revoke", "--config", str(path), "--client", "gone", "--before", text)
-        assert result.exit_code == 0
-        assert f"revoked everything issued to gone until {shown} UTC" in result.output
-        assert "names no client gone" in result.output
-        assert server.command("HKEYS", "{sidecar}:cutoffs") == [b"client gone"]
+def test_a_moment_is_a_date_a_time_with_its_offset_or_epoch_seconds(text: str, seconds: float) -> None:
+    assert Moment().convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "now", "-5", "1e9", "\u0661", "2026-01-02T03:04:05", "2026-13-01", "02.01.2026", "2026-01-02 "]
+)
+def test_anything_else_is_refused_with_what_to_write(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="2026-11-24T08:30:00Z"):
+        Moment().convert(text, None, None)
+
+
+def test_a_default_is_taken_as_it_is() -> None:
+    assert Moment().convert(5.0, None, None) == 5.0
+
+
+def test_a_moment_is_shown_in_utc() -> None:
+    assert readable(1700000000.9) == "2023-11-14 22:13:20"

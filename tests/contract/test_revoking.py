@@ -1,7 +1,6 @@
-"""Revocation in a store that processes share, with a real Redis."""
+"""assembly.revoking: what an operator revokes in a store that processes share."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,15 +45,13 @@ def opened(server: RedisServer) -> Store:
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as redis:
-        yield redis
+@pytest.fixture
+def server(redis_server: RedisServer) -> RedisServer:
+    return redis_server
 
 
 @pytest.fixture
 def settings(server: RedisServer, tmp_path: Path) -> Settings:
-    server.command("FLUSHALL")
     path = tmp_path / "sidecar.yaml"
     path.write_text(yaml.safe_dump(configuration("http://127.0.0.1:1", store={"url": server.url})))
     return load(path)
