@@ -54,9 +54,6 @@ TESTED_BY = {
     "stores.redis.revocations": "contract/test_redis_losses.py",
     "stores.redis.scripts": "contract/test_families.py",
     "stores.redis.source": "contract/test_redis_feed.py",
-    # Their sockets are most of what they do; tests of their own without a network are to be written.
-    "proxy.client.acceptor": "e2e/test_behind_balancers.py",
-    "proxy.client.connections": "e2e/test_pool_and_limits.py",
 }
 
 
