@@ -30,7 +30,7 @@ from sidecar.proxy.wire import encode_reply
 
 _QUIET: Final = 1.0  # seconds; who was silent for as long is not expected to ask just now
 # In Python 3.11 a member of an enumeration is looked up by a function, each time.
-_IDLE, _HEAD, _BUSY, _LINGERING = State.IDLE, State.HEAD, State.BUSY, State.LINGERING
+_IDLE, _HEAD, _BUSY, _EMPTYING, _LINGERING = State.IDLE, State.HEAD, State.BUSY, State.EMPTYING, State.LINGERING
 
 
 class ClientConnection(SendingSide):
@@ -146,13 +146,16 @@ class ClientConnection(SendingSide):
             self._head_since = now if reader.head_bytes else 0.0
         elif reader.head_bytes and not self._head_since:
             self._head_since = now
-        if self.state is State.EMPTYING and not reader.finishing:
+        if self.state is _EMPTYING and not reader.finishing:
             self._become(_IDLE)
         if self.state is _IDLE or self.state is _HEAD:
             self.state = _HEAD if reader.head_bytes else _IDLE
         if reader.full and not self._buffer_paused:
             self._pause_reading_for_buffer()
-        self._go_on()
+        if self.state is _EMPTYING:
+            self._go_on()
+        else:
+            self._pump()
 
     # The order of exchanges.
 
@@ -162,7 +165,8 @@ class ClientConnection(SendingSide):
             return
         reader, self._pumping = self.reader, True
         try:
-            while self._may_go_on():
+            # As `_may_go_on`, without a call: this is the hot path.
+            while (self.state is _IDLE or self.state is _HEAD) and not self._paused:
                 if reader.queue:
                     message, payload = reader.take()
                     if self._buffer_paused and not reader.full:
@@ -211,7 +215,7 @@ class ClientConnection(SendingSide):
             if reader.queue or reader.full or reader.fault is not None or self._eof_at:
                 self._pump()
         elif payload is reader.body:
-            self._become(State.EMPTYING)  # it is dropped as it comes
+            self._become(_EMPTYING)  # it is dropped as it comes
             self._until = now + self.manager.timeouts.request_header
         else:
             self.close_lingering()  # it will never come
@@ -245,7 +249,7 @@ class ClientConnection(SendingSide):
             return transport is not None
         if self.state is _LINGERING or transport.is_closing():
             return False
-        if self.state is not State.EMPTYING and (
+        if self.state is not _EMPTYING and (
             self.reader.head_bytes or now - self.active_at < _QUIET or unread(transport)
         ):
             return True
@@ -275,7 +279,7 @@ class ClientConnection(SendingSide):
         self._go_on()
 
     def _go_on(self) -> None:
-        if self.state is State.EMPTYING and self.reader.fault is not None:
+        if self.state is _EMPTYING and self.reader.fault is not None:
             self.close_lingering()  # the request that is broken was answered
         else:
             self._pump()

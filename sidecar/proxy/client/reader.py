@@ -39,6 +39,7 @@ _PLAIN_LINE: Final = re.compile(
     rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*) HTTP/1\.1"
 )
 _RAW_TARGET: Final = re.compile(rb"[A-Z]+ [!-~]*[\x80-\xff][!-~\x80-\xff]* HTTP/1\.[01]\r\n")
+_NOTHING: Final = (b"", 0)
 _HEAD_END: Final = b"\r\n\r\n"
 
 
@@ -116,7 +117,7 @@ class RequestReader:
         self.full = False  # the parser holds back what follows a full queue
         self.body: StreamReader = EMPTY_PAYLOAD  # of the last request that was parsed
         self._incomplete: StreamReader | None = None  # the body, not yet whole, of a request that left the queue
-        self._held = (b"", 0)  # a read of which the parser holds back a part, and what its body had before
+        self._held = _NOTHING  # a read of which the parser holds back a part, and what its body had before
         # The head that is not whole yet.
         self.head_bytes = 0
         self._head_end = b""  # the last three of them
@@ -209,29 +210,27 @@ class RequestReader:
                 alone = _alone(self._head_end + read, messages)
             if not self._line.ended(read, alone=alone):
                 return self.fail(Reason.MALFORMED_REQUEST)
-            messages = self._note_message(read, body, messages, finished, alone=alone)
-        if self._trailers.mixed(read, messages, ended=not in_head and body.is_eof()):
-            return self.fail(Reason.MALFORMED_REQUEST)
+            self._swallows = False
+            if self._trailing and finished:
+                self._keep_end(body, alone=alone)
+            if messages and messages[-1][0].upgrade and alone:
+                messages = [self._without_upgrade(read, *messages[-1])]
+        trailers = self._trailers
+        if trailers.watching or (messages and (messages[0][0].chunked or len(messages) > 1)):
+            if trailers.mixed(read, messages, ended=not in_head and body.is_eof()):
+                return self.fail(Reason.MALFORMED_REQUEST)
         if messages:
             self._accept(messages, read, finished, clean=clean)
         elif in_head and data and not finished:
             self._go_on_with_head(data)
-        if self._trailers.passed(read, held=self.full):
+        if trailers.watching and trailers.passed(read, held=self.full):
             self.parser = self._new_parser()
             self._flow.use_parser(self.parser)
-        self._held = (read, before) if self.full or (self.receiving and self._flow.reading_held) else (b"", 0)
+        if self.full or (not self.body.is_eof() and self._flow.reading_held):
+            self._held = (read, before)
+        elif self._held is not _NOTHING:
+            self._held = _NOTHING
         return bool(messages)
-
-    def _note_message(
-        self, data: bytes, body: StreamReader, messages: list[Request], finished: int, *, alone: bool
-    ) -> list[Request]:
-        """Keep what depends on where a request ends: the end of a `body` with trailers, and an upgrade that is ignored."""
-        self._swallows = False
-        if self._trailing and finished:
-            self._keep_end(body, alone=alone)
-        if messages and messages[-1][0].upgrade and alone:
-            return [self._without_upgrade(data, *messages[-1])]
-        return messages
 
     def fail(self, reason: Reason, cause: Fault | None = None) -> bool:
         """Nothing after this point of the stream can be understood, or is waited for. Requests that were read still count.

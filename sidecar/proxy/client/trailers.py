@@ -15,11 +15,13 @@ _END: Final = b"\r\n\r\n"
 
 
 class TrailerWatch:
-    """Follows the reads of one connection."""
+    """Follows the reads of one connection. A read needs not be shown to it while it is not `watching`, unless a chunked request
+    came of it."""
 
-    __slots__ = ("_chunked", "_last", "_since", "owed")
+    __slots__ = ("_chunked", "_last", "_since", "owed", "watching")
 
     def __init__(self) -> None:
+        self.watching = False  # a chunked request came last, or the parser may hold a trailer of it
         self.owed = False  # the parser may hold a trailer
         self._chunked = False  # the last request is
         self._last = b""  # the last three bytes before a read of a chunked request
@@ -38,14 +40,14 @@ class TrailerWatch:
                     return True
             self._chunked = bool(message.chunked)
             self.owed = self._chunked and payload.is_eof()
+        self.watching = self._chunked or self.owed
         return False
 
     def passed(self, data: bytes, *, held: bool) -> bool:
         """Go on to the next read; `held`: the parser holds back a part of this one. Whether a new parser is to take over."""
-        if not self._chunked and not self.owed:
-            return False
         ended = self.owed and not held and (self._last + data).endswith(_END)
         self._since = self._since + data if self.owed and not ended else b""
         self._last = (self._last + data)[-3:]
         self.owed = self.owed and not ended
+        self.watching = self._chunked or self.owed
         return ended
