@@ -152,10 +152,7 @@ class ClientConnection(SendingSide):
             self.state = _HEAD if reader.head_bytes else _IDLE
         if reader.full and not self._buffer_paused:
             self._pause_reading_for_buffer()
-        if self.state is _EMPTYING:
-            self._go_on()
-        else:
-            self._pump()
+        (self._go_on if self.state is _EMPTYING else self._pump)()
 
     # The order of exchanges.
 
@@ -165,7 +162,6 @@ class ClientConnection(SendingSide):
             return
         reader, self._pumping = self.reader, True
         try:
-            # As `_may_go_on`, without a call: this is the hot path.
             while (self.state is _IDLE or self.state is _HEAD) and not self._paused:
                 if reader.queue:
                     message, payload = reader.take()

@@ -210,15 +210,12 @@ class RequestReader:
                 alone = _alone(self._head_end + read, messages)
             if not self._line.ended(read, alone=alone):
                 return self.fail(Reason.MALFORMED_REQUEST)
-            self._swallows = False
-            if self._trailing and finished:
-                self._keep_end(body, alone=alone)
-            if messages and messages[-1][0].upgrade and alone:
-                messages = [self._without_upgrade(read, *messages[-1])]
+            noted = self._swallows or self._trailing or (messages and messages[-1][0].upgrade)
+            messages = self._note_message(read, body, messages, finished, alone=alone) if noted else messages
         trailers = self._trailers
-        if trailers.watching or (messages and (messages[0][0].chunked or len(messages) > 1)):
-            if trailers.mixed(read, messages, ended=not in_head and body.is_eof()):
-                return self.fail(Reason.MALFORMED_REQUEST)
+        watched = trailers.watching or (messages and (messages[0][0].chunked or len(messages) > 1))
+        if watched and trailers.mixed(read, messages, ended=not in_head and body.is_eof()):
+            return self.fail(Reason.MALFORMED_REQUEST)
         if messages:
             self._accept(messages, read, finished, clean=clean)
         elif in_head and data and not finished:
@@ -226,11 +223,20 @@ class RequestReader:
         if trailers.watching and trailers.passed(read, held=self.full):
             self.parser = self._new_parser()
             self._flow.use_parser(self.parser)
-        if self.full or (not self.body.is_eof() and self._flow.reading_held):
-            self._held = (read, before)
-        elif self._held is not _NOTHING:
-            self._held = _NOTHING
+        held = self.full or (not self.body.is_eof() and self._flow.reading_held)
+        self._held = (read, before) if held else _NOTHING
         return bool(messages)
+
+    def _note_message(
+        self, data: bytes, body: StreamReader, messages: list[Request], finished: int, *, alone: bool
+    ) -> list[Request]:
+        """Keep what depends on where a request ends: the end of a `body` with trailers, and an upgrade that is ignored."""
+        self._swallows = False
+        if self._trailing and finished:
+            self._keep_end(body, alone=alone)
+        if messages and messages[-1][0].upgrade and alone:
+            return [self._without_upgrade(data, *messages[-1])]
+        return messages
 
     def fail(self, reason: Reason, cause: Fault | None = None) -> bool:
         """Nothing after this point of the stream can be understood, or is waited for. Requests that were read still count.
