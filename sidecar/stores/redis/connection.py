@@ -21,7 +21,6 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.commands.core import AsyncScript
 from redis.credentials import CredentialProvider
 from redis.exceptions import (
     AuthenticationError,
@@ -40,6 +39,7 @@ from redis.exceptions import (
 )
 
 from sidecar.core.ports import StoreUnavailable
+from sidecar.stores.redis.lua import BoundScript, Command, Script
 
 _AT_ONCE: Final = 32  # commands of this process in flight; more wait, within their timeout
 _WARM: Final = 4  # connections
@@ -90,16 +90,16 @@ class Server:
         self._pool = _Pool(**self._options)
         self.redis: Redis = Redis.from_pool(self._pool)
         self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._scripts: list[AsyncScript] = []
+        self._scripts: list[BoundScript] = []
 
     def __repr__(self) -> str:
         return "<Server>"  # its address may hold a password
 
-    def script(self, text: str) -> AsyncScript:
-        """A Lua function: to be called with `keys` and `args`, by `run`."""
-        script = self.redis.register_script(text)
-        self._scripts.append(script)
-        return script
+    def script(self, script: Script) -> BoundScript:
+        """The script as this server runs it: calling it gives a command for `run`."""
+        bound = BoundScript(script, self.redis.register_script(script.text))
+        self._scripts.append(bound)
+        return bound
 
     async def warm(self) -> None:
         """See that there are some connections, and that the server knows the scripts: a command that has to bring its own takes
@@ -117,10 +117,10 @@ class Server:
                     await self._pool.release(connection)
             async with self.redis.pipeline(transaction=False) as pipe:
                 for script in self._scripts:
-                    pipe.script_load(script.script)
+                    pipe.script_load(script.text)
                 await pipe.execute()
 
-    async def run(self, command: Callable[[], Awaitable[Any]], *, again: bool = False) -> Any:
+    async def run(self, command: Command, *, again: bool = False) -> Any:
         """What a command of redis-py gives. `again`: to run it twice is to run it once, so it may be sent on a new connection
         when the first is lost under it. Raises `StoreUnavailable`."""
         async with translated(), asyncio.timeout(self._timeout), self._slots:

@@ -2,7 +2,7 @@
 (`stores.redis.scripts`)."""
 
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, Literal
@@ -16,6 +16,7 @@ from sidecar.core.ports import StoreCondition, StoreUnavailable
 from sidecar.stores.redis import scripts
 from sidecar.stores.redis.connection import Server
 from sidecar.stores.redis.feed import RevocationFeed, name_of
+from sidecar.stores.redis.lua import Argument
 from sidecar.stores.redis.source import Entries, Heartbeat, Revocations
 
 STREAM_LENGTH: Final = 10_000
@@ -45,7 +46,8 @@ class RedisRevocations:
         self._revoked, self._stream, self._state = (f"{prefix}:{name}" for name in ("revoked", "revocations", "state"))
         self._turn = f"{prefix}:turn"
         self._name = random.randbytes(8).hex().encode()  # noqa: S311  of this process, when it takes its turn; no secret
-        self.keys = [self._revoked, self._stream, f"{prefix}:cutoffs", self._state]
+        names = (self._revoked, self._stream, f"{prefix}:cutoffs", self._state)
+        self.keys: Mapping[str, str] = dict(zip(scripts.REVOCATION_KEYS, names, strict=True))
         self._probe = self._server.script(scripts.PROBE)
         self._revoke = self._server.script(scripts.REVOKE)
         self._run_heartbeat = self._server.script(scripts.HEARTBEAT)
@@ -66,7 +68,7 @@ class RedisRevocations:
     async def connect(self) -> None:
         await self._server.warm()
         probe = f"{self._revoked}:probe"
-        refused = await self._server.run(lambda: self._probe(keys=[probe]), again=True)
+        refused = await self._server.run(self._probe({"key": probe}), again=True)
         if refused:
             names = ", ".join(sorted(name.decode() for name in refused))
             raise StoreUnavailable(f"the user may not run the commands that are needed: {names}")
@@ -74,10 +76,9 @@ class RedisRevocations:
     async def remember(self, revocations: Iterable[tuple[str, int]]) -> None:
         pairs = list(revocations)
         for start in range(0, len(pairs), _CHUNK):
-            args: list[bytes | float] = [self._clock(), STREAM_LENGTH]
-            for entry, until in pairs[start : start + _CHUNK]:
-                args += (_bytes_of(entry), until)
-            await self._server.run(partial(self._revoke, keys=self.keys, args=args), again=True)
+            chunk = [part for entry, until in pairs[start : start + _CHUNK] for part in (_bytes_of(entry), until)]
+            args = {"clock": self._clock(), "length": STREAM_LENGTH}
+            await self._server.run(self._revoke(self.keys, args, more_args=chunk), again=True)
 
     async def missing(self, revocations: Revocations) -> Revocations:
         if not revocations:
@@ -90,9 +91,16 @@ class RedisRevocations:
 
     async def heartbeat(self, last_read: bytes) -> Heartbeat:
         before = self._clock()
-        args: list[bytes | float] = [before, STREAM_LENGTH, last_read, int(self._interval * 1000)]
+        milliseconds = int(self._interval * 1000)
+        args: dict[str, Argument] = {
+            "clock": before,
+            "length": STREAM_LENGTH,
+            "last_read": last_read,
+            "interval": milliseconds,
+        }
+        command = self._run_heartbeat(self.keys, args)
         try:
-            answer = await self._server.run(lambda: self._run_heartbeat(keys=self.keys, args=args), again=True)
+            answer = await self._server.run(command, again=True)
         except StoreUnavailable as exc:
             if not _refuses_writes(exc.__cause__):
                 raise
@@ -164,20 +172,21 @@ class RedisRevocations:
             start = b"(" + found[-1][0]
 
     async def sign(self) -> None:
-        await self._server.run(lambda: self._sign(keys=[self._state]), again=True)
+        await self._server.run(self._sign({"state": self._state}), again=True)
 
     async def make_whole(self, loss: str, window: float) -> bool | None:
-        keys = [self._revoked, self._state]
-        answer = await self._server.run(lambda: self._make_whole(keys=keys, args=[_bytes_of(loss), window]), again=True)
+        keys = {"revoked": self._revoked, "state": self._state}
+        command = self._make_whole(keys, {"given_for": _bytes_of(loss), "window": window})
+        answer = await self._server.run(command, again=True)
         return {1: True, 0: None}.get(answer, False)
 
     async def take_turn(self, seconds: float) -> bool:
-        args: list[bytes | int] = [self._name, max(1, int(seconds * 1000))]
-        keys = [self._turn, self._state]
-        return bool(await self._server.run(lambda: self._take_turn(keys=keys, args=args), again=True))
+        keys = {"turn": self._turn, "state": self._state}
+        args: dict[str, Argument] = {"process": self._name, "milliseconds": max(1, int(seconds * 1000))}
+        return bool(await self._server.run(self._take_turn(keys, args), again=True))
 
     async def end_turn(self) -> None:
-        await self._server.run(lambda: self._end_turn(keys=[self._turn], args=[self._name]), again=True)
+        await self._server.run(self._end_turn({"turn": self._turn}, {"process": self._name}), again=True)
 
     async def entries(self, last_read: bytes) -> AsyncGenerator[Entries, None]:
         deadline = 2 * self._interval

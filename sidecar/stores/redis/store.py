@@ -15,7 +15,7 @@ One Lua script writes all of a revocation, so that no worker can hear of what is
 """
 
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -33,9 +33,10 @@ from sidecar.core.oauth.refresh_tokens import (
 from sidecar.core.ports import StoreCondition, StoreUnavailable
 from sidecar.core.revocations import NotBefore, RevocationView, family_end
 from sidecar.core.throttling import Budget, Consumed
-from sidecar.stores.redis import scripts
+from sidecar.stores.redis import family_scripts, scripts
 from sidecar.stores.redis.connection import Server
 from sidecar.stores.redis.feed import name_of
+from sidecar.stores.redis.lua import Argument, Command
 from sidecar.stores.redis.revocations import STREAM_LENGTH, RedisRevocations
 
 
@@ -66,11 +67,11 @@ class RedisStore:
             emit=emit,
             jitter=jitter,
         )
-        self._open_family = self._server.script(scripts.OPEN_FAMILY)
-        self._rotate = self._server.script(scripts.ROTATE)
+        self._open_family = self._server.script(family_scripts.OPEN_FAMILY)
+        self._rotate = self._server.script(family_scripts.ROTATE)
         self._consume = self._server.script(scripts.CONSUME)
-        self._end_family = self._server.script(scripts.END_FAMILY)
-        self._forget_unused = self._server.script(scripts.FORGET_UNUSED)
+        self._end_family = self._server.script(family_scripts.END_FAMILY)
+        self._forget_unused = self._server.script(family_scripts.FORGET_UNUSED)
         self._clock = clock
         self._view: RevocationView | None = None
 
@@ -133,41 +134,41 @@ class RedisStore:
         return f"{self._prefix}:{key}"
 
     async def open_family(self, key: str, family: Family, current: str, access: FamilyAccess, idle: int) -> bool:
-        args: list[str | int | float] = [
-            *self._beginning(key, ended=self._ended_by_not_before(family)),
-            family.client_id,
-            family.subject,
-            ",".join(family.roles),
-            " ".join(family.scope),
-            family.issued,
-            family.ends,
-            family.ends - self._clock(),
-            idle,
-            current,
-            *access,
-            MOST_UNUSED if family.own and current else 0,
-        ]
-        keys = self._family_keys(key, family.client_id)
-        opened, *unused = await self._run(lambda: self._open_family(keys=keys, args=args))
+        args = {
+            **self._family_args(key, ended=self._ended_by_not_before(family)),
+            "client": family.client_id,
+            "subject": family.subject,
+            "roles": ",".join(family.roles),
+            "scope": " ".join(family.scope),
+            "issued": family.issued,
+            "ends": family.ends,
+            "left": family.ends - self._clock(),
+            "idle": idle,
+            "current": current,
+            "jti": access.jti,
+            "till": access.until,
+            "most_unused": MOST_UNUSED if family.own and current else 0,
+        }
+        opened, *unused = await self._run(self._open_family(self._family_keys(key, family.client_id), args))
         if unused:
-            names = [name for each in unused for name in (each, each + b":live")]
+            forget = self._forget_unused({}, more_keys=[name for each in unused for name in (each, each + b":live")])
             with suppress(StoreUnavailable):  # they end by themselves, in a while
-                await self._run(lambda: self._forget_unused(keys=names), again=True)
+                await self._run(forget, again=True)
         return bool(opened)
 
     async def rotate(self, key: str, rotation: Rotation) -> Rotated:
-        args: list[str | int | float] = [
-            *self._beginning(key),
-            rotation.client_id,
-            rotation.presented,
-            rotation.successor,
-            int(rotation.repeats),
-            rotation.idle,
-            *rotation.access,
-            *rotation.scope,
-        ]
+        args = {
+            **self._family_args(key),
+            "asking": rotation.client_id,
+            "presented": rotation.presented,
+            "successor": rotation.successor,
+            "repeats": int(rotation.repeats),
+            "idle": rotation.idle,
+            "jti": rotation.access.jti,
+            "till": rotation.access.until,
+        }
         keys = self._family_keys(key, rotation.client_id)
-        word, rest = await self._run(lambda: self._rotate(keys=keys, args=args))
+        word, rest = await self._run(self._rotate(keys, args, more_args=rotation.scope))
         outcome = Outcome(word.decode())
         if outcome not in (Outcome.ROTATED, Outcome.REPEATED):
             return Rotated(outcome, revoked=self._ended(rest))
@@ -178,9 +179,9 @@ class RedisStore:
         return Rotated(outcome, family, current)
 
     async def end_family(self, key: str, client_id: str | None = None, *, forbid: int = 0) -> Ended:
-        args: list[str | int | float] = [*self._beginning(key), client_id or "", forbid]
+        args = {**self._family_args(key), "asking": client_id or "", "forbid": forbid}
         keys = self._family_keys(key, client_id or "")
-        word, revoked = await self._run(lambda: self._end_family(keys=keys, args=args))
+        word, revoked = await self._run(self._end_family(keys, args))
         return Ended(Outcome(word.decode()), self._ended(revoked))
 
     async def read_family(self, key: str) -> FamilyState | None:
@@ -189,7 +190,7 @@ class RedisStore:
 
         async def ask() -> Any:
             async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.hmget(self._family_keys(key, "")[0], fields)
+                pipe.hmget(self._key(f"family:{key}"), fields)
                 pipe.time()
                 return await pipe.execute()
 
@@ -210,18 +211,19 @@ class RedisStore:
     async def consume(self, budgets: Sequence[Budget]) -> list[Consumed]:
         rates = [value for _, rate in budgets for value in (rate.seconds, rate.interval)]
         keys = [self._key(key) for key, _ in budgets]
-        values = await self._run(lambda: self._consume(keys=keys, args=rates))
+        values = await self._run(self._consume({}, more_keys=keys, more_args=rates))
         return [Consumed(bool(taken), float(wait), bool(fresh)) for taken, wait, fresh in values]
 
-    def _family_keys(self, key: str, client_id: str) -> list[str]:
+    def _family_keys(self, key: str, client_id: str) -> Mapping[str, str]:
         family = self._key(f"family:{key}")
-        return [family, f"{family}:live", *self.revocations.keys, self._key(f"unused:{client_id}")]
+        unused = self._key(f"unused:{client_id}")
+        return {"family": family, "live": f"{family}:live", **self.revocations.keys, "unused": unused}
 
-    def _beginning(self, key: str, *, ended: bool = False) -> list[str | int | float]:
-        """What each script about a family is told first. This process may remember an end that the server lost."""
+    def _family_args(self, key: str, *, ended: bool = False) -> Mapping[str, Argument]:
+        """What each script about a family is told. This process may remember an end that the server lost."""
         entry = family_end(key)
         known = ended or (self._view is not None and entry in self._view)
-        return [self._clock(), STREAM_LENGTH, entry, int(known)]
+        return {"clock": self._clock(), "length": STREAM_LENGTH, "end_entry": entry, "end_known": int(known)}
 
     def _ended_by_not_before(self, family: Family) -> bool:
         """Whether this process knows a not-before time that ended the family."""
@@ -233,7 +235,7 @@ class RedisStore:
         self._note(list(zip(entries, map(self.revocations.feed.end_of, revoked[1::2]), strict=True)))
         return tuple(entry for entry in entries if not entry.startswith(" "))
 
-    async def _run(self, command: Callable[[], Awaitable[Any]], *, again: bool = False) -> Any:
+    async def _run(self, command: Command, *, again: bool = False) -> Any:
         return await self._server.run(command, again=again)
 
 
