@@ -60,7 +60,7 @@ class Unreadable(NamedTuple):
 
 
 class FlowControl(BaseProtocol):
-    """Told by a request body when its buffer is full. A client connection is one."""
+    """Receives the flow-control calls of a request body whose buffer is full. A client connection is one."""
 
     __slots__ = ()
 
@@ -152,7 +152,7 @@ class RequestReader:
             max_msg_queue_size=MAX_PIPELINED,
         )
 
-    # What came.
+    # Results.
 
     @property
     def receiving(self) -> bool:

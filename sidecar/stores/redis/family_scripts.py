@@ -1,21 +1,21 @@
-"""The Lua functions about families of refresh tokens. Their rules are those of `core.oauth.refresh_tokens`; the contract tests
-hold both sides to them."""
+"""The Lua scripts about families of refresh tokens. Their rules are those of `core.oauth.refresh_tokens`; the contract tests
+check that both agree."""
 
 from typing import Final
 
 from sidecar.stores.redis.lua import Script
 from sidecar.stores.redis.scripts import REMEMBER, REVOCATION_KEYS
 
-# A family is a hash, and a sorted set of its access tokens (`jti` by when a revocation of it may be forgotten). Both go when
-# neither a refresh token nor an access token of it can be valid.
+# A family is a hash, and a sorted set of its access tokens (each `jti` with the time when its revocation may be forgotten).
+# Both expire when no refresh token and no access token of the family can be valid.
 #
-# When its refresh tokens end is kept in Redis' time (`over`, `idle_end`), which is the same for all: the caller says how many
-# seconds are left by its own clock. `issued`, `ends` and the ends of access tokens are of the callers' clocks, for they are
-# compared with what tokens say; so access tokens are forgotten two hours late, as in the set of revocations, and whatever is
-# left of them is revoked. Families of an older version have no `over`.
+# The end of its refresh tokens is stored in the time of Redis (`over`, `idle_end`), which is the same for all callers: the
+# caller passes the seconds that are left by its own clock. `issued`, `ends` and the ends of access tokens are in the callers'
+# time, because they are compared with the contents of tokens. So access tokens are forgotten two hours late, as in the set of
+# revocations, and all that remain are revoked. Families of an older version have no `over`.
 #
-# Keys: the family, its access tokens, what REVOKE has, the grants that the client gave itself and did not use. Arguments: what
-# REVOKE has, the entry of the family's end (`core.revocations`), and whether the caller knows that end (1 or 0), which the
+# Keys: the family, its access tokens, the keys of REVOKE, and the client's own grants that are unused. Arguments: those of
+# REVOKE, the entry of the family's end (`core.revocations`), and whether the caller knows of that end (1 or 0), which the
 # server may have lost.
 _KEYS: Final = ("family", "live", *REVOCATION_KEYS, "unused")
 _ARGS: Final = ("clock", "length", "end_entry", "end_known")
@@ -70,8 +70,8 @@ end
 """
 )
 
-# `left` and `idle` are seconds, `jti` and `till` those of the access token, `most_unused` is how many grants a client may give
-# itself and not use (0 for a grant of another kind). Gives 1, or 0 when nothing was kept; then the families that are too many.
+# `left` and `idle` are seconds; `jti` and `till` belong to the access token; `most_unused` is the number of its own grants
+# that a client may leave unused (0 for other grants). Returns 1, or 0 when nothing was stored; then the surplus families.
 OPEN_FAMILY: Final = Script(
     keys=_KEYS,
     args=(
@@ -105,7 +105,7 @@ return results
 """,
 )
 
-# `families`: each with its access tokens, in pairs. Those that were used meanwhile stay.
+# `families`: each family with its access tokens, in pairs. Families that were used meanwhile are kept.
 FORGET_UNUSED: Final = Script(
     more_keys="families",
     body="""
@@ -115,9 +115,9 @@ end
 """,
 )
 
-# `asking` is the client; `repeats` is 1 when a token repeats what it gave; `idle` is seconds, `jti` and `till` are those of the
-# access token, `scopes` each scope that was asked for.
-# Gives the outcome; then, when a token is to be given, subject, roles, scope, issued, ends, current; else what was revoked.
+# `asking` is the client; `repeats` is 1 when a token repeats its successor; `idle` is seconds; `jti` and `till` belong to the
+# access token; `scopes` are the requested scopes. Returns the outcome; then, when a token is to be issued, subject, roles,
+# scope, issued, ends and current; otherwise what was revoked.
 ROTATE: Final = Script(
     keys=_KEYS,
     args=(*_ARGS, "asking", "presented", "successor", "repeats", "idle", "jti", "till"),
@@ -150,7 +150,7 @@ return {again and 'repeated' or 'rotated', {subject, roles, scope, issued, ends,
 """,
 )
 
-# `asking` is the client ('' for any), `forbid` is seconds. Gives the outcome and what was revoked.
+# `asking` is the client ('' for any); `forbid` is seconds. Returns the outcome and what was revoked.
 END_FAMILY: Final = Script(
     keys=_KEYS,
     args=(*_ARGS, "asking", "forbid"),

@@ -1,7 +1,7 @@
-"""Lua scripts whose keys and arguments have names, in Lua as in Python.
+"""Lua scripts with named keys and arguments.
 
-Redis passes both by position, as KEYS and ARGV. A script declares their names once: its header in Lua, which binds them to
-locals, and the order in which Python sends them both follow from that declaration.
+Redis passes both by position, as KEYS and ARGV. A script declares their names once. The Lua header that binds them to locals,
+and the order in which Python sends them, both follow from that declaration.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -22,8 +22,9 @@ _NO_ARGUMENTS: Final[Mapping[str, Argument]] = {}
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
-    """A Lua script. `keys` and `args` are the names of its fixed keys and arguments; `more_keys` and `more_args` name the Lua
-    tables of any number of further ones, empty when it takes none. A name must not occur twice: `ValueError`."""
+    """A Lua script. `keys` and `args` are the names of its fixed keys and arguments; `more_keys` and `more_args` are the
+    names of the Lua tables with any number of further ones, empty if it takes none. Raises `ValueError` if a name occurs
+    twice."""
 
     keys: tuple[str, ...] = ()
     more_keys: str = ""
@@ -82,8 +83,8 @@ class BoundScript:
         more_keys: Sequence[Key] | None = None,
         more_args: Sequence[Argument] | None = None,
     ) -> Command:
-        """A command that runs the script with these keys and arguments; nothing is sent yet. Raises `TypeError` unless exactly
-        the declared ones are given."""
+        """A command that runs the script with these keys and arguments; nothing is sent yet. Raises `TypeError` unless
+        exactly the declared ones are given."""
         script = self._script
         return partial(
             self._send,

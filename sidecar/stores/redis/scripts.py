@@ -1,15 +1,16 @@
-"""The Lua functions that run in Redis: each is one step that nobody can come between.
+"""The Lua scripts that run in Redis. Each one is atomic.
 
-What several need stands once, at the head of each; those about families of refresh tokens are in `family_scripts`. Times come
-from the server, which all processes share.
+Functions that several scripts need are at the head of each; the scripts about families of refresh tokens are in
+`family_scripts`. Times come from the server, which all processes share.
 """
 
 from typing import Final
 
 from sidecar.stores.redis.lua import Script
 
-# Each entry of the stream names the one `after` which it came, '' for none: whoever has read that one has missed nothing. A
-# stream whose last id is the last that there can be, since somebody wrote it, begins anew.
+# Each stream entry has the id of the previous entry in its field `after`, '' if there was none: a reader that has read that
+# one has missed nothing. A stream whose last id is the largest possible one, because some client wrote it, is deleted and
+# started again.
 _APPEND: Final = """
 local function append(stream, length, ...)
   local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
@@ -23,14 +24,14 @@ local function append(stream, length, ...)
 end
 """
 
-# The set of revocations, and a hash about it, the *state*. Each script counts the set when it comes and when it goes
-# (`card`), so that a set which somebody else has made smaller is noticed by whoever comes next: it was evicted, deleted or
-# restored on its own. A beat also notices another server than before (`run`), and any script that there is no state. Each
-# time that is a *loss*: it gets a name of its own, its moment, also while an earlier one is `open`. It stays open until a
-# process that remembers everything has given back what it knows, and everybody had the time to notice (`MAKE_WHOLE`).
+# The set of revocations, and a hash about it, the *state*. Each script counts the set at its beginning and at its end
+# (`card`). So the next script notices a set that became smaller in any other way: by eviction, deletion, or a restore of the
+# set alone. A heartbeat also notices a change of the server (`run`), and every script notices a missing state. Each such
+# event is a *loss*: it is named after its time, even while an earlier loss is `open`. A loss stays open until a process that
+# remembers everything has restored what it knows, and all processes had the time to notice the loss (`MAKE_WHOLE`).
 #
-# Entries leave the set when they have been over for two hours by the server's clock and by the caller's, whichever is behind:
-# clocks differ, and a process whose clock is late would admit again what is forgotten too early.
+# Entries leave the set two hours after their end by the server's clock or the caller's, whichever is behind: clocks differ,
+# and a process whose clock is behind would accept a token again if its revocation were forgotten too early.
 _SET: Final = (
     _APPEND
     + """
@@ -62,9 +63,9 @@ end
 """
 )
 
-# An entry of the revocations is a token id, a not-before time (`core.revocations`) or the end of a family. Not-before times are
-# also kept by what they are about, for the rotations. A known entry is not added to the stream again: that makes the script
-# idempotent, and it costs little to offer a server that lost its data everything that a worker remembers.
+# A revocation entry is a token id, a not-before time (`core.revocations`) or the end of a family. Not-before times are also
+# stored by their subject, for the rotations. A known entry is not added to the stream again. That makes the script
+# idempotent, and it is cheap to offer everything that a worker remembers to a server that lost its data.
 REMEMBER: Final = (
     _SET
     + """
@@ -86,8 +87,8 @@ end
 """
 )
 
-# Gives the names of the commands that the user may not run, of all that we need. `key` is one that is never there. Each is
-# called so that it changes nothing; faults of any other kind, such as those of a full server, are not its business.
+# Returns the names of those required commands that the user may not run. `key` never exists. Each command is called in a way
+# that changes nothing; other errors, such as those of a full server, are ignored.
 PROBE: Final = Script(
     keys=("key",),
     body="""
@@ -115,10 +116,10 @@ return refused
 )
 
 # The keys of the scripts that revoke: the set, the stream, the not-before times and the state. `clock` is the caller's, in
-# seconds; `length` is that of the stream.
+# seconds; `length` is the maximum length of the stream.
 REVOCATION_KEYS: Final = ("revoked", "stream", "not_before", "state")
 
-# `revocations`: entry and until of each revocation.
+# `revocations`: entry and until of each revocation, in turn.
 REVOKE: Final = Script(
     keys=REVOCATION_KEYS,
     args=("clock", "length"),
@@ -133,11 +134,11 @@ leave(revoked, state, clock)
 """,
 )
 
-# `last_read` is the last entry that was read ('' at first), `interval` the milliseconds between heartbeats. Gives whether that
-# entry is still there; the newest entry, which is a new heartbeat when the last one is too old; the server's time in seconds;
-# its run id, '' where INFO is not allowed; the name of the loss that is open, or ''; why there is one; and for how many seconds
-# nobody has given anything back since. It always writes something: a server that takes no writes says so at once, and a replica
-# cannot be taken for its primary.
+# `last_read` is the last entry that was read ('' at first), `interval` the milliseconds between heartbeats. Returns whether
+# that entry is still there; the newest entry, which is a new heartbeat if the last one is too old; the server's time in
+# seconds; its run id, '' where INFO is not allowed; the name of the open loss, or ''; the reason of the loss; and for how
+# many seconds no process has restored anything since. The script always writes something, so a server that takes no writes is
+# noticed at once, and a replica is never taken for its primary.
 HEARTBEAT: Final = Script(
     keys=REVOCATION_KEYS,
     args=("clock", "length", "last_read", "interval"),
@@ -166,7 +167,7 @@ return {present, newest, string.format('%.6f', now), run, open and (loss or '0')
 """,
 )
 
-# Shows those who wait that something is being given back.
+# Shows waiting processes that revocations are being restored.
 SIGN: Final = Script(
     keys=("state",),
     body="""
@@ -175,7 +176,7 @@ redis.call('HSET', state, 'sign', string.format('%d.%06d', time[1], time[2]))
 """,
 )
 
-# Whether a process may give back for so many milliseconds: nobody else does.
+# Returns whether a process may restore for this many milliseconds, while no other process does.
 TURN: Final = Script(
     keys=("turn", "state"),
     args=("process", "milliseconds"),
@@ -191,7 +192,7 @@ return 1
 """,
 )
 
-# The turn of a process is over.
+# Ends the turn of a process.
 END_TURN: Final = Script(
     keys=("turn",),
     args=("process",),
@@ -200,8 +201,8 @@ if redis.call('TYPE', turn).ok == 'string' and redis.call('GET', turn) == proces
 """,
 )
 
-# `given_for` is the name of the loss after which everything was given back, `window` the seconds in which everybody notices
-# one. Gives 1 when the loss is over, 0 when it is too early to say so, -1 when there was another.
+# `given_for` is the name of the loss after which everything was restored, `window` the seconds within which all processes
+# notice a loss. Returns 1 when the loss is over, 0 when it is too early to say so, -1 when there was another loss.
 MAKE_WHOLE: Final = Script(
     keys=("revoked", "state"),
     args=("given_for", "window"),
@@ -217,8 +218,8 @@ return 1
 """,
 )
 
-# `rates`: seconds until full and interval of each budget. Gives of each whether one was taken, seconds until there is one
-# more, and whether it was full. The rules are those of `core.throttling`.
+# `rates`: the seconds until full and the interval of each budget. Returns for each budget whether one was taken, the seconds
+# until one more is available, and whether it was full. The rules are those of `core.throttling`.
 CONSUME: Final = Script(
     more_keys="budgets",
     more_args="rates",

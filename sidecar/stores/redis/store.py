@@ -1,17 +1,18 @@
-"""State in Redis, shared by every worker of every replica.
+"""State in Redis, shared by all workers of all replicas.
 
 Keys, all under the configured prefix (whose braces keep them in one slot of a cluster):
 
-- `…:revoked`      a sorted set, `jti` by the second until which it is to be remembered: the state
+- `…:revoked`      a sorted set: each `jti` with the second until which it must be remembered; this is the state
 - `…:cutoffs`      a hash: the not-before times (`core.revocations`), for the scripts that rotate refresh tokens
-- `…:revocations`  a stream of what was revoked, cut to about 10,000 entries: how workers hear of it (`stores.redis.feed`)
-- `…:state`        a hash about the set: how many it holds, and the mark of a loss (`stores.redis.scripts`)
-- `…:turn`         whose turn it is to give back what was lost
-- `…:family:ID`    a family of refresh tokens, a hash; with `:live` its access tokens (`stores.redis.scripts`)
-- `…:unused:ID`    a sorted set: the families that a client gave itself and did not use
-- `…:KIND:ID`      a value that ends by itself
+- `…:revocations`  a stream of new revocations, trimmed to about 10,000 entries, which workers follow (`stores.redis.feed`)
+- `…:state`        a hash about the set: the number of its entries, and the mark of a loss (`stores.redis.scripts`)
+- `…:turn`         the process whose turn it is to restore what was lost
+- `…:family:ID`    a family of refresh tokens, a hash; `:live` has its access tokens (`stores.redis.family_scripts`)
+- `…:unused:ID`    a sorted set: the unused families of a client's own grants
+- `…:KIND:ID`      a value that expires by itself
 
-One Lua script writes all of a revocation, so that no worker can hear of what is not kept, or miss what is.
+One Lua script writes all parts of a revocation, so a worker never hears of a revocation that is not stored, and never misses
+a stored one.
 """
 
 import random
@@ -41,8 +42,7 @@ from sidecar.stores.redis.revocations import STREAM_LENGTH, RedisRevocations
 
 
 class RedisStore:
-    """A `Store` in Redis. Times in seconds; `interval` is that of the heartbeat. `renewed` gives the address anew, for a
-    password that was changed."""
+    """A `Store` in Redis. Times are in seconds; `interval` is the time between heartbeats."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class RedisStore:
     def __repr__(self) -> str:
         return f"<RedisStore {self.revocations.feed}>"
 
-    # What `core.ports.RevocationStore` asks for.
+    # The implementation of `core.ports.RevocationStore`.
 
     async def revoke(self, jti: str, exp: int) -> None:
         await self.remember([(jti, exp)])
@@ -88,11 +88,11 @@ class RedisStore:
         await self.revoke(not_before.entry, until)
 
     async def remember(self, revocations: list[tuple[str, int]]) -> None:
-        """Write revocations. Raises `StoreUnavailable`; some may have been written then."""
+        """Write revocations. When it raises `StoreUnavailable`, some may have been written."""
         await self.revocations.remember(revocations)
 
     def _note(self, revocations: list[tuple[str, int]]) -> None:
-        """What was written just now, before the feed says it."""
+        """Apply what was just written, before the feed reports it."""
         self.revocations.feed.wrote(revocations)
         if self._view is not None:
             self._view.add(revocations)
@@ -110,7 +110,7 @@ class RedisStore:
     async def close(self) -> None:
         await self._server.close()
 
-    # What `core.ports.Store` asks for.
+    # The implementation of `core.ports.Store`.
 
     async def add(self, key: str, seconds: int) -> bool:
         return bool(await self._run(lambda: self._redis.set(self._key(key), b"1", ex=seconds, nx=True)))
@@ -152,7 +152,7 @@ class RedisStore:
         opened, *unused = await self._run(self._open_family(self._family_keys(key, family.client_id), args))
         if unused:
             forget = self._forget_unused({}, more_keys=[name for each in unused for name in (each, each + b":live")])
-            with suppress(StoreUnavailable):  # they end by themselves, in a while
+            with suppress(StoreUnavailable):  # they expire by themselves after a while
                 await self._run(forget, again=True)
         return bool(opened)
 
@@ -174,7 +174,7 @@ class RedisStore:
             return Rotated(outcome, revoked=self._ended(rest))
         subject, roles, scope, issued, ends, current = [value.decode() for value in rest]
         family = _family(rotation.client_id, subject, roles, scope, issued, ends)
-        if self._ended_by_not_before(family):  # the server does not know it, or not any more
+        if self._ended_by_not_before(family):  # the server does not know the not-before time, or has lost it
             return Rotated(Outcome.ENDED, revoked=(await self.end_family(key)).revoked)
         return Rotated(outcome, family, current)
 
@@ -220,7 +220,7 @@ class RedisStore:
         return {"family": family, "live": f"{family}:live", **self.revocations.keys, "unused": unused}
 
     def _family_args(self, key: str, *, ended: bool = False) -> Mapping[str, Argument]:
-        """What each script about a family is told. This process may remember an end that the server lost."""
+        """The arguments of every script about a family. This process may remember an end that the server has lost."""
         entry = family_end(key)
         known = ended or (self._view is not None and entry in self._view)
         return {"clock": self._clock(), "length": STREAM_LENGTH, "end_entry": entry, "end_known": int(known)}
@@ -230,7 +230,7 @@ class RedisStore:
         return self._view is not None and self._view.issued_too_early(family.client_id, family.subject, family.issued)
 
     def _ended(self, revoked: list[bytes]) -> tuple[str, ...]:
-        """The ids of the access tokens that a script revoked: it gives pairs of entry and end."""
+        """The ids of the access tokens that a script revoked; `revoked` has pairs of entry and end."""
         entries = [name_of(entry) for entry in revoked[::2]]
         self._note(list(zip(entries, map(self.revocations.feed.end_of, revoked[1::2]), strict=True)))
         return tuple(entry for entry in entries if not entry.startswith(" "))
