@@ -1,9 +1,9 @@
-"""A request on a client connection, and the one answer that it gets.
+"""A request on a client connection, and its one response.
 
 Rules:
 - An exchange ends exactly once, and then reports one `RequestDone`.
-- Once a byte of a response was written, no other response can be: what fails later aborts the connection, so that the
-  client sees a truncated answer as truncated.
+- Once a byte of a response was written, no other response is possible: a later failure aborts the connection, so that the
+  client recognises the response as truncated.
 """
 
 import asyncio
@@ -35,24 +35,24 @@ _CLOSING: Final = frozenset([400, 405, 408, 413, 414, 431])
 class Outcome(Enum):
     """How an exchange ended."""
 
-    ANSWERED = "answered"  # by us, and nothing went to the upstream
-    WHOLE = "whole"  # the upstream's answer, in one piece
-    STREAMED = "streamed"  # the upstream's answer, as it came
-    TUNNEL = "tunnel"  # 101, and the tunnel is over
-    GIVEN_UP = "given up"  # answered by us, because the upstream's answer did not come or was not waited for
-    ABORTED = "aborted"  # the connection was cut within an answer
-    CLIENT_LEFT = "client left"  # before it had its answer
+    ANSWERED = "answered"  # by the sidecar; nothing went to the upstream
+    WHOLE = "whole"  # with the upstream's response, in one piece
+    STREAMED = "streamed"  # with the upstream's response, forwarded as it arrived
+    TUNNEL = "tunnel"  # with 101, after the end of the tunnel
+    GIVEN_UP = "given up"  # by the sidecar, because the upstream's response did not arrive or was no longer awaited
+    ABORTED = "aborted"  # the connection was cut within a response
+    CLIENT_LEFT = "client left"  # before the response was complete
 
 
 Tally = Callable[[Decision, int, float, float | None], None]
-"""Told of a request that ended without a reason: its decision, status, seconds and seconds upstream."""
+"""Called for a request that ended without a reason, with its decision, status, seconds and seconds upstream."""
 
 
 class Services(NamedTuple):
-    """What every exchange of a worker shares. `tally` is told of a request that ended without a reason, not `report`, when
-    nobody asks for more than its decision, status, seconds and seconds upstream. `switching` are those that may become a
-    tunnel or are one; `tunnel_idle` in seconds, `body_limit` in bytes; `tapdata`: refusals have its integer `code`.
-    `log_failure` is told of a defect of ours."""
+    """What all exchanges of a worker share. For a request that ended without a reason, `tally` is called instead of `report`;
+    it is `None` when consumers need more than decision, status, seconds and seconds upstream. `switching` are the exchanges
+    that are or may become a tunnel; `tunnel_idle` is in seconds, `body_limit` in bytes; `tapdata`: refusals carry its integer
+    `code`. `log_failure` reports a defect of the sidecar."""
 
     pool: RequestSender
     report: Callable[[RequestDone], None]
@@ -66,34 +66,34 @@ class Services(NamedTuple):
     log_failure: Callable[[str, Exception], None]
 
     def apply_compat(self, reply: Reply) -> Reply:
-        """A reply of ours as those expect it who call this API."""
+        """Adapt a reply of the sidecar to what the callers of this API expect."""
         return reply if self.tapdata else without_code(reply)
 
 
 class Answering:
-    """A request, from its head to the end of its response, as far as it concerns the client."""
+    """The client's half of an exchange: a request, from its head to the end of its response."""
 
-    # What most exchanges never change is written here once, and not for each.
+    # Class attributes hold the values that most exchanges never change; this saves setting them for each.
     wanted = True
-    waiting = False  # for its own body, which we read before it goes on
-    outcome: Outcome | None = None  # once it has ended
+    waiting = False  # for its own body, which the sidecar reads before it processes the request
+    outcome: Outcome | None = None  # set when the exchange has ended
     expects_continue = False
     trailer_names: Set[bytes] = NO_TRAILERS
     decision = Decision.REFUSED
     reason: Reason | None = None
-    fault: Fault | None = None  # what of the upstream's is behind the reason
+    fault: Fault | None = None  # the upstream's fault that explains the reason
     client_id: str | None = None
     user: str | None = None
-    told = False  # by an event of its own
+    told = False  # already reported by an event of its own
     path = ""
-    shared: Fields = ()  # what any answer of ours carries, so that a page may read it
+    shared: Fields = ()  # CORS fields for every reply of the sidecar, so that a page may read it
     status = 0
     task: asyncio.Task[None] | None = None
     upgrade = b""  # the protocol that the upstream is asked to switch to
-    rules: RequestRules  # that it is decided by, from its beginning to its end
-    verified: VerifiedToken | None = None  # what the request was admitted by
+    rules: RequestRules  # that decide the request from beginning to end
+    verified: VerifiedToken | None = None  # the token that admitted the request
     _upstream_seconds: float | None = None
-    _response: StreamedResponse | None = None  # when it does not come in one piece
+    _response: StreamedResponse | None = None  # set unless the response arrives in one piece
     _head_written = False
 
     def __init__(
@@ -110,7 +110,7 @@ class Answering:
         self._services = services
         self.started = now
         self.head_request = message.method == "HEAD"
-        # An upgrade that was asked for and not done leaves the parser unsure of what follows.
+        # After an upgrade that was requested but not performed, the parser cannot interpret what follows.
         self.keep_alive = not message.should_close and not message.upgrade
 
     def __repr__(self) -> str:
@@ -119,7 +119,7 @@ class Answering:
 
     @property
     def ended(self) -> bool:
-        """Whether the response is written, or never will be."""
+        """Whether the response is complete, or never will be."""
         return self.outcome is not None
 
     @property
@@ -128,13 +128,13 @@ class Answering:
         return self._head_written
 
     def refuse(self, reason: Reason, detail: str | None = None, *headers: tuple[str, str]) -> None:
-        """Answer with the refusal's JSON body; `reason.status` 4xx for a malformed request closes the connection."""
+        """Send a refusal with its JSON body; a malformed request (4xx in `_CLOSING`) also closes the connection."""
         if reason.status in _CLOSING:
             self.keep_alive = False
         self.respond(refusal(reason, detail, *headers))
 
     def respond(self, reply: Reply) -> None:
-        """Answer with a reply of ours, unless a response has begun: then only aborting is left."""
+        """Send a reply of the sidecar; if a response has already begun, abort instead."""
         self._answer(reply, Outcome.ANSWERED)
 
     def _answer(self, reply: Reply, outcome: Outcome) -> None:
@@ -144,7 +144,7 @@ class Answering:
             self.reason = reply.reason
             self._abort()
             return
-        self._response = None  # what was only collected of another is not sent
+        self._response = None  # a response that was collected but not written is discarded
         self._plan_rest_of_request()
         self.status = reply.status
         self.reason = reply.reason
@@ -156,13 +156,13 @@ class Answering:
         self._end(outcome)
 
     def await_body(self) -> None:
-        """Announce `read_body`. Raises `Refused` when too many are waiting for theirs."""
+        """Announce `read_body`. Raises `Refused` when too many requests wait for their body."""
         if not self.payload.is_eof():
             self.connection.manager.begin_waiting(self)
 
     async def read_body(self, limit: int) -> bytes:
-        """The whole body of the request. Raises `BodyTooLarge` beyond `limit` bytes, as soon as that is known,
-        `RequestBroken`, and `Refused` when it does not come in time, or there is no place for the request any more."""
+        """The whole body of the request. Raises `BodyTooLarge` as soon as it is known to exceed `limit` bytes,
+        `RequestBroken`, and `Refused` when the body does not arrive in time, or there is no longer room for the request."""
         check_declared(self.message, limit)
         if self.expects_continue and not self.payload.is_eof():
             self.connection.write(_CONTINUE)
@@ -170,14 +170,14 @@ class Answering:
         if not self.waiting:
             return read_at_hand(self.payload, limit)
         try:
-            # A body of ours is small: it may take as long as a head.
+            # Bodies that the sidecar reads are small, so they get the time limit of a head.
             return await read_whole(self.payload, limit, self.connection.manager.timeouts.request_header)
         finally:
             if self.waiting:
                 self.connection.manager.end_waiting(self)
 
     def _abort(self) -> None:
-        """Cut the connection: what was written of the answer is seen to be no whole one."""
+        """Cut the connection, so that the client recognises the response as incomplete."""
         self._let_go()
         self.keep_alive = False
         self.connection.abort(reset=self._response is not None and self._response.ends_by_close)
@@ -185,11 +185,12 @@ class Answering:
             self._end(Outcome.ABORTED)
 
     def _let_go(self) -> None:
-        """End what goes on besides, of which nobody wants the outcome."""
+        """Stop other work for this exchange; its result is no longer wanted."""
         self.wanted = False
 
     def _plan_rest_of_request(self) -> None:
-        """The response comes before the end of the request: a small rest is read and dropped, a large one is not."""
+        """The response precedes the end of the request: a small rest of the body is read and dropped; a large one closes the
+        connection."""
         payload = self.payload
         if not payload.is_eof() and not rest_is_small(self.message, payload, expects_continue=self.expects_continue):
             self.keep_alive = False
@@ -201,7 +202,7 @@ class Answering:
         return b"" if self.message.version >= (1, 1) else b"Connection: keep-alive\r\n"
 
     def _end(self, outcome: Outcome, now: float | None = None) -> None:
-        """The one end of this, at `now` (monotonic seconds): report it, and let the connection go on."""
+        """The single end of the exchange, at `now` (monotonic seconds): report it, and release the connection."""
         self.outcome = outcome
         self.wanted = False
         if self.upgrade:

@@ -1,4 +1,5 @@
-"""Where a request holds its token: header fields, query, body. What to look at is the operator's choice (`proxy.rules`)."""
+"""Finds the token of a request in header fields, query or body. The operator chooses which of them to search
+(`proxy.rules`)."""
 
 from typing import Final, NamedTuple
 
@@ -16,14 +17,14 @@ _FORM: Final = "application/x-www-form-urlencoded"
 
 
 class Credential(NamedTuple):
-    """What was found: the token, and the query as it goes on."""
+    """The token that was found, and the query to forward."""
 
     token: str | None
     query: str | None
 
 
 def find_credential(rules: RequestRules, target: RequestTarget, headers: RequestHeaders) -> Credential:
-    """The token of a head, wherever the rules look for it. Raises `Refused(MULTIPLE_TOKENS)`."""
+    """The token in the head, in any place that the rules allow. Raises `Refused(MULTIPLE_TOKENS)`."""
     tokens = headers.tokens
     if rules.credentials.any_header and len(tokens) == 1 and not target.query:
         return Credential(tokens[0], target.query)
@@ -44,7 +45,8 @@ def find_credential(rules: RequestRules, target: RequestTarget, headers: Request
 
 
 def body_may_hold_token(message: RawRequestMessage, rules: RequestRules, headers: RequestHeaders) -> bool:
-    """Only a form or JSON, not compressed; and never when the client waits for 100: it is refused without one."""
+    """Only a form or JSON that is not compressed; and never when the client waits for 100, since such a request is refused
+    without a 100 response."""
     if (
         "body" not in rules.credentials.places
         or not headers.framing
@@ -57,19 +59,19 @@ def body_may_hold_token(message: RawRequestMessage, rules: RequestRules, headers
 
 
 def body_streams(message: RawRequestMessage, payload: StreamReader, rules: RequestRules) -> bool:
-    """Whether a body has no length, and is not all here or too much to look through: it may go on for as long as it
-    likes."""
+    """Whether a body has no length, and has either not arrived completely or is too large to search: it may continue
+    indefinitely."""
     return bool(message.chunked) and (not payload.is_eof() or payload.total_bytes > rules.credentials.body_limit)
 
 
 def token_in_body(body: bytes, headers: RequestHeaders) -> credentials.Found:
-    """latin-1 keeps every byte in its place; a token is ASCII in any encoding that we could meet."""
+    """latin-1 preserves every byte; a token is ASCII in every encoding that is likely to occur."""
     text = body.decode("latin-1")
     return credentials.from_pairs(text) if _media_type(headers) == _FORM else credentials.from_json(text)
 
 
 def token_that_came(payload: StreamReader, rules: RequestRules, headers: RequestHeaders) -> str | None:
-    """The token of a body that came with its head: no closed route waits for more of it."""
+    """The token of a body that arrived with its head: a closed route waits for no more of the body."""
     limit = rules.credentials.body_limit
     if not payload.is_eof() or payload.exception() is not None or payload.total_bytes > limit:
         return None
@@ -78,7 +80,7 @@ def token_that_came(payload: StreamReader, rules: RequestRules, headers: Request
 
 
 def _media_type(headers: RequestHeaders) -> str | None:
-    """`_FORM`, `json`, or `None` for a body that holds no fields."""
+    """`_FORM`, `json`, or `None` for a body without fields."""
     media_type = headers.content_type.partition(";")[0].strip().lower()
     if media_type == _FORM:
         return _FORM

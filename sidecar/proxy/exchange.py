@@ -1,7 +1,7 @@
-"""One request and its response: answered by us, or carried to the upstream and back.
+"""One request and its response: answered by the sidecar, or carried to the upstream and back.
 
-What the client is answered, and how an exchange ends, is in `answering`; a response that goes on as it comes is in `response`,
-the body of the request in `request_body`.
+`answering` has the client's response and the end of an exchange, `response` a response that is forwarded as it arrives, and
+`request_body` the body of the request.
 """
 
 from typing import Final
@@ -23,39 +23,39 @@ from sidecar.proxy.tunnel import Tunnel
 
 _SAFE: Final = frozenset(["GET", "HEAD", "OPTIONS", "TRACE"])
 _CLIENT_LEFT: Final = 499
-# In Python 3.11 a member of an enumeration is looked up by a function, each time.
+# In Python 3.11, accessing an enumeration member calls a function each time.
 _WHOLE: Final = Outcome.WHOLE
 
 
 class Exchange(Answering):
-    """A request on a client connection, and what becomes of it: see `Services` for what all of them share."""
+    """A request on a client connection and its outcome; all exchanges share one `Services`."""
 
-    # What most exchanges never change is written here once, and not for each.
+    # Class attributes hold the values that most exchanges never change; this saves setting them for each.
     resendable = False
     sent_at = 0.0
     tunnel: Tunnel | None = None
-    _body: BodySender | None = None  # when it is streamed
+    _body: BodySender | None = None  # set when the body is streamed
     _upstream: UpstreamLink | None = None
 
     @property
     def streaming(self) -> bool:
-        """Whether bytes flow for as long as they like: a response, an upload or a tunnel."""
+        """Whether bytes flow for an unlimited time: a response, an upload or a tunnel."""
         return self._head_written or self._body is not None
 
     @property
     def awaits_switch(self) -> bool:
-        """Whether 101 would be an answer: never when the client has sent more than its request already."""
+        """Whether 101 is an acceptable response: not when the client has already sent more than its request."""
         return bool(self.upgrade) and not self.connection.spoke_early
 
     @property
     def sending(self) -> bool:
-        """Whether more of the request's body is to go to the upstream."""
+        """Whether more of the request's body has to be sent to the upstream."""
         return self._body is not None and self._body.sending
 
     # Carried to the upstream.
 
     def forward(self, head: bytes, body: bytes | None = None) -> None:
-        """Send the request on. `body` is the whole body when it was read already; else it is streamed."""
+        """Forward the request. `body` is the whole body if it was already read; otherwise the body is streamed."""
         self.sent_at = self.started if self.task is None else self._services.monotonic()
         if self.payload is EMPTY_PAYLOAD and body is None and not self.message.chunked:
             self.resendable = self.message.method in _SAFE
@@ -68,8 +68,8 @@ class Exchange(Answering):
         self._services.pool.dispatch(self, head)
 
     def _begin_body(self, body: bytes | None) -> bytes:
-        """What goes with the head: `body`, which was read already, or one that is whole by now; nothing when it is streamed.
-        Raises `BodyTooLarge`."""
+        """The bytes to send with the head: `body`, which was already read, or a body that has arrived completely; nothing
+        when the body is streamed. Raises `BodyTooLarge`."""
         limit, message, payload = self._services.body_limit, self.message, self.payload
         if body is not None:
             if limit is not None and len(body) > limit:
@@ -96,18 +96,18 @@ class Exchange(Answering):
             self._body.start(connection, self.connection.loop)
 
     def _give_up_sending(self, reason: Reason) -> None:
-        """The rest of the body is not sent. When the client is gone, its connection has ended this already."""
+        """Do not send the rest of the body. If the client is gone, its connection has already ended this exchange."""
         if self.outcome is None:
             self._fail(reason)
 
     def _last_chunk(self) -> bytes:
-        """The end of a chunked request, with the trailers that were announced."""
+        """The end of a chunked request, with the announced trailers."""
         end = self.connection.end_of(self.payload) if self.trailer_names else b""
         return b"0\r\n%b\r\n" % trailer_section(end, self.trailer_names)
 
     def may_reuse(self) -> bool:
         if self.upgrade:
-            return False  # who knows what it would do with the next request
+            return False  # the upstream's handling of a further request is unpredictable
         return self._body is None or self._body.sent
 
     @property
@@ -127,7 +127,7 @@ class Exchange(Answering):
     def on_head(self, status: int, reason: bytes, headers: ResponseHeaders) -> None:
         self.status = status
         if self.upgrade:
-            self._services.switching.discard(self)  # it was not 101
+            self._services.switching.discard(self)  # the response was not 101
         response = self._streamed
         response.frame(headers, bodyless=self.head_request or status in (204, 304))
         if response.ends_by_close:
@@ -174,7 +174,7 @@ class Exchange(Answering):
             self._end(Outcome.TUNNEL)
 
     def end_early(self, reason: Reason) -> None:
-        """The token that admitted this ended while bytes were flowing."""
+        """The token that admitted the request ended while bytes were flowing."""
         if self.outcome is not None:
             return
         self.reason = reason
@@ -186,7 +186,7 @@ class Exchange(Answering):
             self.cancel(reason)
 
     def cancel(self, reason: Reason) -> None:
-        """End this without the upstream's answer, of which nothing was passed on yet."""
+        """End the exchange without the upstream's response, none of which was forwarded yet."""
         self._let_go()
         self.keep_alive = False
         self._answer(refusal(reason), Outcome.GIVEN_UP)
@@ -198,7 +198,7 @@ class Exchange(Answering):
         if self.payload is not EMPTY_PAYLOAD:
             self._plan_rest_of_request()
         self._head_written = True
-        # The upstream's connection is in the pool by now. A client that takes no more must not pause it there, so it is let go
+        # The upstream's connection is already back in the pool. A slow client must not pause it there, so it is released
         # before anything is written.
         self._upstream = None
         self._upstream_seconds = now - self.sent_at
@@ -225,11 +225,11 @@ class Exchange(Answering):
 
     def _fail(self, reason: Reason) -> None:
         if self._upstream is not None:
-            self._upstream.abort()  # it may still have an answer to what it got: nobody wants that any more
+            self._upstream.abort()  # the upstream may still answer what it received; that answer is no longer wanted
             self._upstream = None
         self._upstream_seconds = self._services.monotonic() - self.sent_at
         self.stop_sending()
-        self._answer(refusal(reason), Outcome.GIVEN_UP)  # a head that was only collected is not sent
+        self._answer(refusal(reason), Outcome.GIVEN_UP)  # a head that was collected but not written is discarded
 
     def stop_sending(self) -> None:
         if self._body is not None:
@@ -238,17 +238,18 @@ class Exchange(Answering):
     # The client's side.
 
     def client_paused(self) -> None:
-        """The client does not take more of the response."""
+        """The client accepts no more of the response for now."""
         if self._upstream is not None:
             self._upstream.pause_reading()
 
     def client_resumed(self) -> None:
-        """It does again."""
+        """The client accepts more again."""
         if self._upstream is not None:
             self._upstream.resume_reading()
 
     def client_left(self) -> None:
-        """The connection is gone: the upstream is told by closing its connection; our own endpoints finish their work."""
+        """The client connection is gone: close the upstream connection to notify the upstream. The sidecar's own endpoints
+        finish their work."""
         if self.tunnel is not None:
             self.tunnel.finish()
         if self.outcome is not None:

@@ -1,4 +1,4 @@
-"""The head of a request as it goes on to the API."""
+"""The head of a request as it is forwarded to the API."""
 
 from sidecar.core.http.forwarded import forwarded_block
 from sidecar.core.http.request_headers import RequestHeaders
@@ -8,13 +8,13 @@ from sidecar.proxy.exchange import Exchange
 
 
 def request_line(exchange: Exchange, path: str, query: str | None) -> bytes:
-    """For a path, and a query if there is one."""
+    """The request line for a path, and a query if there is one."""
     method = exchange.message.method
     return (f"{method} {path} HTTP/1.1\r\n" if query is None else f"{method} {path}?{query} HTTP/1.1\r\n").encode()
 
 
 def forwarded(exchange: Exchange, headers: RequestHeaders) -> bytes:
-    """What tells the API of the client and of the proxies before us."""
+    """The fields that describe the client and the preceding proxies to the API."""
     connection = exchange.connection
     return forwarded_block(
         headers.forwarded,
@@ -27,14 +27,15 @@ def forwarded(exchange: Exchange, headers: RequestHeaders) -> bytes:
 
 
 class Upgrades:
-    """The requests of a worker that may become a tunnel, or are one: `switching`, at most `most`."""
+    """The exchanges of a worker that are or may become a tunnel: `switching`, at most `most`."""
 
     def __init__(self, switching: set[Answering], most: int) -> None:
         self._switching = switching
         self._most = most
 
     def ask(self, exchange: Exchange, headers: RequestHeaders) -> bytes:
-        """Ask the upstream to switch, if the request can: without a body there is no doubt where the tunnel begins."""
+        """The fields that ask the upstream to switch protocols, if the request allows it; only without a body is it certain
+        where the tunnel begins. Raises `Refused` when there are too many tunnels."""
         message = exchange.message
         plain = message.upgrade and message.version == (1, 1) and not headers.framing and not headers.expects_continue
         if not plain or exchange.connection.spoke_early:
@@ -42,5 +43,5 @@ class Upgrades:
         if len(self._switching) >= self._most:
             raise Refused(Reason.OVERLOADED, "There are too many tunnels; try again.")
         exchange.upgrade = headers.upgrade
-        self._switching.add(exchange)  # from now on: the answers to any number of them may come at the same time
+        self._switching.add(exchange)  # from now on: any number of 101 responses may arrive at the same time
         return b"Connection: Upgrade\r\nUpgrade: %b\r\n" % headers.upgrade

@@ -1,10 +1,10 @@
-"""The admission of a request: `AuthenticatingHandler.handle` reads as the list of its phases.
+"""The admission of a request: `AuthenticatingHandler.handle` lists its phases.
 
 normalise the path → match the route → one method? → find the credential → verify → admit (`core.admission`) → forward →
 (report, at the end)
 
-Everything is decided from memory. A request whose token may stand in its body is the one case that has to wait: the body
-is read, within bounds, and the phases go on from there.
+Every decision is made from memory. Only a request whose token may be in its body has to wait: the body is read, within
+limits, and the phases continue.
 """
 
 from collections.abc import Callable
@@ -32,9 +32,9 @@ from sidecar.proxy.request import BodyTooLarge, RequestBroken
 from sidecar.proxy.rules import RequestRules, Routed
 
 _MOST_ROUTED: Final = 4096
-# In Python 3.11 a member of an enumeration is looked up by a function, each time.
+# In Python 3.11, accessing an enumeration member calls a function each time.
 _TOKEN, _ADMITTED = Access.TOKEN, Decision.ADMITTED
-# What reading a token ends with, by these rules, whenever it is read.
+# Results of reading a token that stay the same for as long as these rules apply.
 _FOR_GOOD: Final = frozenset(
     [
         Reason.MISSING_TOKEN,
@@ -51,7 +51,7 @@ _LONGEST_ROUTED: Final = 256
 
 
 class AuthenticatingHandler:
-    """Decides about every request of a worker, by the rules in force: `use` puts others in their place."""
+    """Decides about every request of a worker by the current rules; `use` replaces the rules."""
 
     def __init__(
         self,
@@ -72,11 +72,11 @@ class AuthenticatingHandler:
         self._log_failure = log_failure
 
     def use(self, rules: RequestRules) -> None:
-        """Decide by these from the next request on."""
+        """Apply these rules from the next request on."""
         self._rules = rules
 
     def handle(self, exchange: Exchange) -> None:
-        """Answer the request, or start to. Never raises."""
+        """Answer the request, or start answering it. Never raises."""
         exchange.rules = rules = self._rules
         try:
             if self._handle_again(exchange, rules):
@@ -96,19 +96,19 @@ class AuthenticatingHandler:
                 raise _closed(exchange, rules, routed.target, headers)
         except Refused as exc:
             refuse(exchange, exc)
-        except Exception as exc:  # noqa: BLE001  a defect of ours must not admit, nor take the worker down
+        except Exception as exc:  # noqa: BLE001  a defect of the sidecar must neither admit a request nor end the worker
             self._log_failure("handler", exc)
             exchange.refuse(Reason.INTERNAL)
 
     def turn_away(self, exchange: Exchange) -> None:
-        """Refuse a request, of which nothing was looked at yet: there are too many."""
+        """Refuse a request without examining it, because there are too many."""
         exchange.rules = self._rules
         if not share(exchange, exchange.message.path.partition("?")[0]):
             exchange.refuse(Reason.OVERLOADED)
 
     def _handle_again(self, exchange: Exchange, rules: RequestRules) -> bool:
-        """Handle a request whose head repeats the one before on its connection, for a target whose route is known: what was
-        read then is not read again. Whether it is such a request. What is decided is decided anew."""
+        """Handle a request whose head repeats the previous one on its connection, for a target with a known route: what was
+        read then is not read again, but the decision is made anew. Returns whether this was such a request."""
         message, memo = exchange.message, exchange.connection.memo
         if memo.again is not message.raw_headers or memo.rules is not rules:
             return False
@@ -133,7 +133,7 @@ class AuthenticatingHandler:
     # The phases.
 
     def _route(self, exchange: Exchange, rules: RequestRules) -> Routed:
-        """What the request asks for, and the rule for it. Answers are remembered, within bounds, since targets repeat."""
+        """The request's target and the rule for it. Results are remembered, within limits, because targets repeat."""
         message = exchange.message
         key = (message.method, message.path)
         routed = rules.routed.get(key) if message.version is HttpVersion11 else None
@@ -142,9 +142,9 @@ class AuthenticatingHandler:
             plain = target.query is None and target.authority is None and message.version is HttpVersion11
             line = request_line(exchange, target.path, None) if plain else None
             routed = Routed(target, rules.policy.decide(message.method, target.path), line)
-            if plain and len(message.path) <= _LONGEST_ROUTED:  # a query varies, and may hold a token
+            if plain and len(message.path) <= _LONGEST_ROUTED:  # queries vary, and may hold a token
                 if len(rules.routed) >= _MOST_ROUTED:
-                    rules.routed.clear()  # somebody walks random paths: start again, never grow
+                    rules.routed.clear()  # a client requests random paths: start again instead of growing
                 rules.routed[key] = routed
         else:
             exchange.path = routed.target.path
@@ -178,14 +178,14 @@ class AuthenticatingHandler:
     def _check_method(
         self, exchange: Exchange, rules: RequestRules, target: RequestTarget, headers: RequestHeaders
     ) -> None:
-        """Raises `Refused` when a header asks for a method that another rule holds for."""
+        """Raises `Refused` when a header asks for a method to which another rule applies."""
         if not rules.policy.decides_alike(exchange.message.method, headers.methods, target.path):
             raise Refused(Reason.AMBIGUOUS_METHOD)
 
     def _handle_protected(
         self, exchange: Exchange, rules: RequestRules, routed: Routed, headers: RequestHeaders
     ) -> None:
-        """Find the token, verify it, ask the admission rule, forward."""
+        """Find the token, verify it, apply the admission rule, forward."""
         target = routed.target
         found = find_credential(rules, target, headers)
         if found.token is None and body_may_hold_token(exchange.message, rules, headers):
@@ -202,14 +202,14 @@ class AuthenticatingHandler:
         _remember(exchange, routed, headers, verified)
 
     def _read_token(self, token: str | None, rules: RequestRules) -> VerifiedToken:
-        """Raises `Refused` unless the token is one of ours."""
+        """Raises `Refused` unless the token is a valid one of the sidecar."""
         if token is None:
             raise Refused(Reason.MISSING_TOKEN)
         return rules.cache.get(token) or VerifiedToken(rules.tokens.read(token, self._now()))
 
     def _admit(self, exchange: Exchange, verified: VerifiedToken, route: Route, token: str | None = None) -> None:
-        """Raises `Refused` unless the admission rule has no objection. `token` is the text that `verified` was read from: it is
-        remembered while it can be of use."""
+        """Raises `Refused` if the admission rule objects. `token` is the text that `verified` was read from; it is cached
+        while it can be used again."""
         rules = exchange.rules
         moment = exchange.started if exchange.task is None else self._monotonic()
         reason = objection(verified, route, rules.admission, self._view, self._now(), moment)
@@ -246,7 +246,7 @@ class AuthenticatingHandler:
         else:
             block = memo.block = headers.block + forwarded(exchange, headers) + verified.identity
             memo.block_of = verified
-            memo.again = None  # it is another's block now
+            memo.again = None  # the block now belongs to another token
         if headers.upgrade:
             block += self._upgrades.ask(exchange, headers)
         exchange.forward((line or request_line(exchange, path, query)) + block + b"\r\n", body)
@@ -256,7 +256,7 @@ class AuthenticatingHandler:
     def _forward_public(
         self, exchange: Exchange, rules: RequestRules, target: RequestTarget, headers: RequestHeaders
     ) -> None:
-        """Nobody is identified. A token of ours is taken away all the same; what is not ours is the API's business."""
+        """No one is authenticated. The sidecar's own tokens are removed anyway; tokens of others are left to the API."""
         if body_may_hold_token(exchange.message, rules, headers) and not body_streams(
             exchange.message, exchange.payload, rules
         ):
@@ -290,7 +290,8 @@ class AuthenticatingHandler:
     # A token in the body.
 
     def _read_body(self, exchange: Exchange, rules: RequestRules, go_on: Callable[[bytes], None]) -> None:
-        """Go on with the body of a request, when that is here. Raises `Refused` when too many wait for theirs."""
+        """Continue with the body of a request once it has arrived. Raises `Refused` when too many requests wait for their
+        body."""
         exchange.await_body()
         exchange.task = exchange.connection.loop.create_task(
             self._go_on_with_body(exchange, rules.credentials.body_limit, go_on)
@@ -322,11 +323,11 @@ class AuthenticatingHandler:
         query = find_credential(rules, target, headers).query
         self._forward(exchange, None, target.path, query, headers, verified, found.rest.encode("latin-1"))
 
-    # What flows for long.
+    # Long-lived streams.
 
     def recheck(self, exchange: RequestInProgress) -> Reason | None:
-        """Why a request that was admitted would be refused now, by the rules that are in force now. A store that is out of
-        reach ends nothing that flows: what it was last known to hold is still obeyed."""
+        """The reason for which an admitted request would now be refused under the current rules. An unreachable store ends no
+        stream: the last known revocations still apply."""
         verified, rules = exchange.verified, self._rules
         if verified is None:
             return None
@@ -352,9 +353,9 @@ def _read_target(exchange: Exchange) -> RequestTarget:
 
 
 def _remember(exchange: Exchange, routed: Routed, headers: RequestHeaders, read: VerifiedToken | Reply) -> None:
-    """Keep what was read of a head: its token, or the reply when it has none that could ever be used. Only for targets
-    without a query and heads without a body, since both could hold a token; and not for heads that ask for another
-    method, about which each path decides anew."""
+    """Keep what was read from a head: its token, or the reply if it holds no token that could ever be used. Only for targets
+    without a query and heads without a body, since both could hold a token; and not for heads that ask for another method,
+    which is decided per path."""
     memo = exchange.connection.memo
     if memo.headers is not headers or routed.line is None:
         return
@@ -365,7 +366,7 @@ def _remember(exchange: Exchange, routed: Routed, headers: RequestHeaders, read:
 
 
 def _closed(exchange: Exchange, rules: RequestRules, target: RequestTarget, headers: RequestHeaders) -> Refused:
-    """The refusal of a closed route, which says whose token came along as far as the signature is good."""
+    """The refusal of a closed route; it names the owner of the request's token if the signature is valid."""
     reason = Reason.DENIED_BY_ROUTE
     try:
         token = find_credential(rules, target, headers).token

@@ -1,4 +1,4 @@
-"""How much and how long, on both sides: what the operator sets."""
+"""Sizes, counts and times for both sides, set by the operator."""
 
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ class ClientLimits(NamedTuple):
 
 
 class PoolLimits(NamedTuple):
-    """`idle` in seconds: for how long an unused connection is kept. `max_age` likewise: for how long one is used at all."""
+    """In seconds: `idle` limits how long an unused connection is kept, `max_age` how long a connection is used at all."""
 
     max_connections: int
     idle: float

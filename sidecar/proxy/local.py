@@ -1,4 +1,4 @@
-"""Requests for one of our own endpoints."""
+"""Requests for the sidecar's own endpoints."""
 
 from collections.abc import Callable
 from typing import Final
@@ -18,13 +18,13 @@ _BODY: Final = 64 * 1024
 
 
 class LocalEndpoints:
-    """Hands requests to the endpoints. `log_failure` is told of a defect of ours."""
+    """Passes requests to the endpoints. `log_failure` reports a defect of the sidecar."""
 
     def __init__(self, log_failure: Callable[[str, Exception], None]) -> None:
         self._log_failure = log_failure
 
     def answer(self, exchange: Exchange, rules: RequestRules, routed: Routed, headers: RequestHeaders) -> None:
-        """Answer, or answer the browser that asks first whether a page may. Raises `Refused` when too many requests wait."""
+        """Answer the request, or a CORS preflight for it. Raises `Refused` when too many requests wait."""
         exchange.decision = Decision.LOCAL
         target = routed.target
         endpoint = rules.endpoints[routed.route.path]
@@ -45,7 +45,7 @@ class LocalEndpoints:
                 exchange.refuse(Reason.BODY_TOO_LARGE)
             except RequestBroken:
                 exchange.refuse(Reason.MALFORMED_REQUEST)
-            except Exception as exc:  # noqa: BLE001  a defect of ours must not take the connection's task down unseen
+            except Exception as exc:  # noqa: BLE001  a defect of the sidecar must not end the connection's task unnoticed
                 self._log_failure("endpoint", exc)
                 exchange.refuse(Reason.INTERNAL)
 
@@ -54,7 +54,8 @@ class LocalEndpoints:
 
 
 def share(exchange: Exchange, path: str) -> bool:
-    """Let a page read what is answered at `path`, if it may. Whether all is said: its browser was asking."""
+    """Let a page of another origin read the response at `path`, if allowed. Returns whether the request was a preflight and
+    is answered."""
     sharing = exchange.rules.sharing.get(path)
     if sharing is None:
         return False

@@ -1,13 +1,13 @@
 """What the parts of the data path know of each other: protocols, and the values that both sides share.
 
-A request comes from a client connection and goes to an upstream connection, and each calls the other back. So neither
-imports the other; both import this file, which imports none of them::
+A request comes from a client connection and goes to an upstream connection, and each calls the other back. So neither imports
+the other; both import this module, which imports neither of them::
 
     client.acceptor ──► client.connections ──► client.connection ──► ports
-                                gateway ──► exchange ──► answering ──► tunnel ──► ports
+                                handler ──► exchange ──► answering ──► tunnel ──► ports
                              upstream.pool ──► upstream.connection ──► ports
 
-The composition root brings them together: `connections` gets the gateway and a factory of exchanges.
+The composition root connects them: `connections` gets the handler and a factory of exchanges.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ from sidecar.proxy.limits import ClientLimits, ClientTimeouts, PoolLimits, Upstr
 from sidecar.proxy.request import HeadMemo
 
 WholeResponse = tuple[int, bytes, bytes]
-"""A response: its status, its status line and fields as they go on, its body. A named tuple would cost more than reading it."""
+"""A response: status, status line and fields as forwarded, body. A named tuple would cost more than the parsing."""
 
-# The client's side: what a connection is to an exchange, and an exchange to its connection.
+# The client's side: how an exchange sees its connection, and a connection its exchange.
 
 
 class RequestPlaces(Protocol):
@@ -37,81 +37,81 @@ class RequestPlaces(Protocol):
 
     @property
     def timeouts(self) -> ClientTimeouts:
-        """The time limits of clients."""
+        """The time limits for clients."""
 
     @property
     def draining(self) -> bool:
-        """Whether the worker is going away."""
+        """Whether the worker is shutting down."""
 
     def trusts(self, peer: str) -> bool:
-        """Whether the peer's `X-Forwarded-*` may be believed."""
+        """Whether the peer's `X-Forwarded-*` fields are trusted."""
 
     def begin_waiting(self, exchange: "RequestToAnswer") -> None:
-        """The exchange waits for its request's body. Raises `Refused` when there is no place for that."""
+        """The exchange waits for the body of its request. Raises `Refused` when too many exchanges are waiting."""
 
     def end_waiting(self, exchange: "RequestToAnswer") -> None:
-        """The wait is over. Raises `Refused` when there is no place for the request."""
+        """The wait is over. Raises `Refused` when there is no room for the request."""
 
 
 class ClientLink(Protocol):
-    """The connection that a request came on, as its exchange and its tunnel see it. See `client.connection`."""
+    """The connection that a request arrived on, as its exchange and its tunnel see it. See `client.connection`."""
 
     memo: HeadMemo
     peer: str
     trusted: bool
     scheme: str
     certificate: bytes
-    active_at: float  # monotonic seconds: when the client was last heard
+    active_at: float  # monotonic seconds: when the client last sent something
 
     @property
     def manager(self) -> RequestPlaces:
-        """Whose connection it is."""
+        """The manager of the connection."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop that the connection lives on."""
+        """The event loop of the connection."""
 
     @property
     def spoke_early(self) -> bool:
-        """Whether bytes came after a request to upgrade, before its answer."""
+        """Whether bytes arrived after an upgrade request, before its response."""
 
     @property
     def writing_paused(self) -> bool:
-        """Whether the client takes no more for now."""
+        """Whether the client accepts no more for now."""
 
     def write(self, data: bytes) -> None:
         """Write bytes of a response."""
 
     def end_of(self, body: StreamReader) -> bytes:
-        """The last bytes of a request whose body is whole, as far as trailers may be among them. Once."""
+        """The last bytes of a complete request body, which may include trailers. Can be read once."""
 
     def start_tunnel(self, tunnel: "TunnelEnd") -> None:
-        """From here on, what the client sends is the tunnel's."""
+        """From now on, the client's bytes belong to the tunnel."""
 
     def exchange_ended(self, exchange: "RequestToAnswer", now: float) -> None:
-        """The response is written, or never will be."""
+        """The response is complete, or never will be."""
 
     def pause_reading(self) -> None:
-        """Take no more from the client for now."""
+        """Read no more from the client for now."""
 
     def resume_reading(self) -> None:
-        """Take more again."""
+        """Read from the client again."""
 
     def end_writing(self) -> bool:
-        """Say no more; whether the client's bytes can still come."""
+        """Close the sending side. Returns whether the client can still send."""
 
     def close(self) -> None:
-        """Close once what was written is delivered."""
+        """Close after everything written has been delivered."""
 
     def close_lingering(self) -> None:
-        """Close so that the client gets our last bytes though it may still be sending."""
+        """Close in a way that delivers the last response even if the client is still sending."""
 
     def abort(self, *, reset: bool = False) -> None:
         """Cut the connection. `reset`: with a TCP reset."""
 
 
 class RequestToAnswer(Protocol):
-    """A request, and the one answer that it gets. See `answering`."""
+    """A request, and its one response. See `answering`."""
 
     message: RawRequestMessage
     payload: StreamReader
@@ -123,7 +123,7 @@ class RequestToAnswer(Protocol):
 
     @property
     def ended(self) -> bool:
-        """Whether the response is written, or never will be."""
+        """Whether the response is complete, or never will be."""
 
     @property
     def answer_begun(self) -> bool:
@@ -131,23 +131,23 @@ class RequestToAnswer(Protocol):
 
 
 class RequestInProgress(RequestToAnswer, Protocol):
-    """An exchange, as the connection that its request came on sees it. See `exchange`."""
+    """An exchange, as the connection of its request sees it. See `exchange`."""
 
     @property
     def streaming(self) -> bool:
-        """Whether bytes flow for as long as they like."""
+        """Whether bytes flow for an unlimited time."""
 
     def client_paused(self) -> None:
-        """The client takes no more of the response for now."""
+        """The client accepts no more of the response for now."""
 
     def client_resumed(self) -> None:
-        """The client takes more again."""
+        """The client accepts more again."""
 
     def client_left(self) -> None:
-        """The connection is gone."""
+        """The client connection is gone."""
 
     def cancel(self, reason: Reason) -> None:
-        """End it without the upstream's answer, of which nothing was passed on yet."""
+        """End the exchange without the upstream's response, none of which was forwarded yet."""
 
     def end_early(self, reason: Reason) -> None:
         """The token that admitted the request has ended."""
@@ -158,35 +158,35 @@ E_contra = TypeVar("E_contra", bound=RequestInProgress, contravariant=True)
 
 
 class RequestHandler(Protocol[E_contra]):
-    """The gateway, as the client connections see it."""
+    """The request handler, as the client connections see it."""
 
     def handle(self, exchange: E_contra) -> None:
-        """Answer the request, or start to. Never raises."""
+        """Answer the request, or start answering it. Never raises."""
 
     def turn_away(self, exchange: E_contra) -> None:
         """Refuse a request because there are too many."""
 
     def recheck(self, exchange: RequestInProgress) -> Reason | None:
-        """Why a request that was admitted would be refused now."""
+        """The reason for which an admitted request would be refused now."""
 
 
 class Reporting(Protocol):
-    """Whom the client connections of a worker tell of what happens."""
+    """The observers that the client connections of a worker report to."""
 
     @property
     def monotonic(self) -> Callable[[], float]:
-        """The clock, in seconds."""
+        """The clock, in monotonic seconds."""
 
     @property
     def report(self) -> Callable[[RequestDone], None]:
-        """Told of each request that ended."""
+        """Reports each request that ended."""
 
     @property
     def log_failure(self) -> Callable[[str, Exception], None]:
-        """Told of a defect of ours: the part, and the exception."""
+        """Reports a defect of the sidecar: the component, and the exception."""
 
     def apply_compat(self, reply: Reply) -> Reply:
-        """A reply of ours as the callers of this API expect it."""
+        """Adapt a reply of the sidecar to what the callers of this API expect."""
 
 
 C_contra = TypeVar("C_contra", contravariant=True)
@@ -201,65 +201,65 @@ class ConnectionManager(RequestPlaces, Protocol[C_contra]):
 
     @property
     def log_failure(self) -> Callable[[str, Exception], None]:
-        """Told of a defect of ours: the part, and the exception."""
+        """Reports a defect of the sidecar: the component, and the exception."""
 
     @property
     def crowded(self) -> bool:
-        """Whether there are more connections than we take on."""
+        """Whether there are more connections than the limit."""
 
     def opened(self, connection: C_contra) -> None:
-        """A connection can be spoken on."""
+        """A connection is established and can carry requests."""
 
     def closed(self, connection: C_contra) -> None:
-        """A connection is gone."""
+        """A connection is closed."""
 
     def start_exchange(
         self, connection: C_contra, message: RawRequestMessage, payload: StreamReader, now: float
     ) -> RequestInProgress | None:
-        """Begin to handle a request; `None` when it is over already. `now` in monotonic seconds."""
+        """Start handling a request; `None` when it has already ended. `now` is in monotonic seconds."""
 
     def exchange_ended(self, exchange: RequestToAnswer) -> None:
-        """A request was answered."""
+        """A request has ended."""
 
     def apply_compat(self, reply: Reply) -> Reply:
-        """A reply of ours as the callers of this API expect it."""
+        """Adapt a reply of the sidecar to what the callers of this API expect."""
 
     def report_unparsed(self, connection: C_contra, reason: Reason, fault: Fault | None = None) -> None:
-        """A request was refused before it could be read; `fault` says why, as far as that is known."""
+        """Report a request that was refused before it could be parsed; `fault` is the cause, if known."""
 
 
-# The tunnel: what takes over both connections after 101.
+# The tunnel, which takes over both connections after 101.
 
 
 class TunnelEnd(Protocol):
-    """A tunnel, as the two connections see it that it took over. See `tunnel`."""
+    """A tunnel, as its two connections see it. See `tunnel`."""
 
     def from_client(self, data: bytes) -> None:
-        """Bytes that came from the client."""
+        """The client sent bytes."""
 
     def from_upstream(self, data: bytes, now: float) -> None:
-        """Bytes that came from the upstream."""
+        """The upstream sent bytes."""
 
     def upstream_full(self, *, full: bool) -> None:
-        """The upstream takes no more for now, or does again."""
+        """The upstream accepts no more for now, or accepts more again."""
 
     def client_ended(self) -> bool:
-        """The client will send no more; whether its side stays open."""
+        """The client sends no more. Returns whether its connection stays open."""
 
     def upstream_ended(self) -> bool:
-        """The upstream will send no more; whether its side stays open."""
+        """The upstream sends no more. Returns whether its connection stays open."""
 
     def finish(self) -> None:
         """A connection is gone."""
 
     def leave(self, now: float) -> None:
-        """The worker is going away."""
+        """The worker is shutting down."""
 
     def check(self, now: float) -> None:
         """Called about once a second."""
 
 
-# The upstream's side: what a connection is to an exchange, and what it calls.
+# The upstream's side: how an exchange sees its connection, and what that connection calls.
 
 
 class UpstreamLink(Protocol):
@@ -269,41 +269,41 @@ class UpstreamLink(Protocol):
         """Send bytes of the request's body, already framed."""
 
     async def drain(self) -> None:
-        """Wait until the upstream takes more."""
+        """Wait until the upstream accepts more."""
 
     def pause_reading(self) -> None:
-        """The client takes no more of the response for now."""
+        """The client accepts no more of the response for now."""
 
     def resume_reading(self) -> None:
-        """The client takes more again."""
+        """The client accepts more again."""
 
     def end_writing(self) -> bool:
-        """Say no more; whether the upstream's answer can still come."""
+        """Close the sending side. Returns whether the upstream's response can still arrive."""
 
     def close(self) -> None:
-        """Close once what was written is delivered."""
+        """Close after everything written has been delivered."""
 
     def abort(self) -> None:
-        """Close at once: the answer is not wanted any more."""
+        """Close at once: the response is no longer wanted."""
 
 
 class ResponseSink(Protocol):
-    """The exchange that an upstream connection works for. Calls come in the order of the response."""
+    """The exchange that an upstream connection serves. Calls come in the order of the response."""
 
     head_request: bool
     resendable: bool
-    expects_continue: bool  # the client may hold its body back until it gets 100
-    wanted: bool  # the answer is still waited for
+    expects_continue: bool  # the client may withhold its body until it gets 100
+    wanted: bool  # the response is still awaited
     upgrade: bytes  # the protocol that the upstream was asked to switch to, or empty
     sent_at: float  # monotonic seconds
 
     @property
     def awaits_switch(self) -> bool:
-        """Whether 101 would be an answer."""
+        """Whether 101 is an acceptable response."""
 
     @property
     def sending(self) -> bool:
-        """Whether there is more of the request to come."""
+        """Whether more of the request has to be sent."""
 
     def on_connected(self, connection: UpstreamLink) -> None:
         """The request's head was written to `connection`; the body may follow."""
@@ -315,53 +315,53 @@ class ResponseSink(Protocol):
         """The head of the final response."""
 
     def on_switch(self, connection: UpstreamLink, reason: bytes, headers: ResponseHeaders) -> TunnelEnd:
-        """101: the connection is a tunnel from here on."""
+        """A 101 response: from now on the connection belongs to a tunnel."""
 
     def on_body(self, data: bytes) -> None:
-        """Bytes of its body."""
+        """Bytes of the response body."""
 
     def on_trailers(self, pieces: list[bytes]) -> None:
         """Fields after the body, serialised."""
 
     def on_whole(self, whole: WholeResponse, now: float) -> None:
-        """All of the response at once, instead of `on_head`, `on_body` and `on_complete`."""
+        """A complete response at once, instead of `on_head`, `on_body` and `on_complete`."""
 
     def stop_sending(self) -> None:
-        """The upstream wants no more of the request."""
+        """The upstream accepts no more of the request."""
 
     def on_complete(self, now: float) -> None:
-        """The response is whole at `now` (monotonic seconds); nothing was handed on since the last `flush`."""
+        """The response is complete at `now` (monotonic seconds); nothing was forwarded since the last `flush`."""
 
     def flush(self) -> None:
-        """All that came with one read has been given: hand it on."""
+        """Everything that arrived in one read has been passed to the other methods: forward it."""
 
     def on_failure(self, fault: Fault) -> None:
-        """There will be no (more) response, and why."""
+        """There will be no response, or no more of it; `fault` says why."""
 
     def may_reuse(self) -> bool:
-        """Whether the request was sent whole."""
+        """Whether the request was sent completely, so that its connection may be reused."""
 
 
 class RequestSender(Protocol):
     """The pool, as an exchange sees it. See `upstream.pool`."""
 
     def dispatch(self, receiver: ResponseSink, request: bytes) -> None:
-        """Send a request; the outcome comes to `receiver`."""
+        """Send a request; `receiver` gets the outcome."""
 
 
 class KnownHeads(Protocol):
-    """Heads of responses that were parsed before. See `upstream.shapes`."""
+    """Response heads that were parsed before. See `upstream.shapes`."""
 
-    idle_for: float  # seconds, as the response said that was read last
+    idle_for: float  # seconds, as stated by the last response
 
     def read(self, data: bytes) -> WholeResponse | None:
-        """The response that `data` is, if its head is like a known one and nothing is before or behind it."""
+        """Parse `data` as a whole response with a known head; `None` if it is none, or bytes precede or follow it."""
 
     def learn(self, data: bytes) -> None:
-        """Remember what the head of a response is like that the parser found to be whole."""
+        """Remember the form of the head of a response that the parser found to be complete."""
 
     def kept_for(self, keep_alive: bytes) -> float:
-        """For how many seconds a connection may be kept whose response said this in `Keep-Alive`."""
+        """For how many seconds a connection may be kept after a response with this `Keep-Alive` field."""
 
 
 class ConnectionPool(Protocol[C_contra]):
@@ -371,29 +371,29 @@ class ConnectionPool(Protocol[C_contra]):
     timeouts: UpstreamTimeouts
     monotonic: Callable[[], float]
     limits: PoolLimits
-    hosts: Sequence[bytes]  # by address: what takes the place of `UPSTREAM_HOST` in a request, or empty
+    hosts: Sequence[bytes]  # by address: replaces `UPSTREAM_HOST` in a request, or empty
 
     @property
     def shapes(self) -> KnownHeads:
-        """Heads of responses that were parsed before."""
+        """Response heads that were parsed before."""
 
     def resend(self, receiver: ResponseSink, request: bytes) -> None:
         """Send a request again, on a new connection."""
 
     def release(self, connection: C_contra, now: float) -> None:
-        """An exchange is over, with a proper answer, and the connection can carry another."""
+        """An exchange ended with a proper response, and the connection can carry another exchange."""
 
     def answered(self, connection: C_contra) -> None:
-        """The upstream gave a proper answer, on a connection that cannot carry another exchange."""
+        """The upstream gave a proper response, on a connection that cannot carry another exchange."""
 
     def failed(self, connection: C_contra) -> None:
-        """The upstream gave no proper answer."""
+        """The upstream gave no proper response."""
 
     def unsolicited(self, connection: C_contra) -> None:
-        """Bytes came that belong to no request; `connection_closing` follows."""
+        """Bytes arrived that belong to no request; `connection_closing` follows."""
 
     def connection_closing(self, connection: C_contra) -> None:
-        """The connection will carry nothing more; `connection_closed` follows."""
+        """The connection will carry no further exchange; `connection_closed` follows."""
 
     def connection_closed(self, connection: C_contra) -> None:
         """The connection is gone."""

@@ -1,4 +1,4 @@
-"""How a refusal reaches the caller: reason, challenge, and whose token it was."""
+"""Turns a refusal into the client's response: reason, challenge, and the owner of the token."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ from sidecar.core.tokens import AccessToken
 from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.rules import RequestRules
 
-_KEPT_OUT: Final = (Plane.PROTECTED, Plane.REQUEST)  # where a refusal says that nothing was let through
+_KEPT_OUT: Final = (Plane.PROTECTED, Plane.REQUEST)  # a refusal on these planes means that nothing was forwarded
 
 
 def refuse(exchange: Exchange, refused: Refused) -> None:
@@ -23,18 +23,19 @@ def refuse(exchange: Exchange, refused: Refused) -> None:
 
 
 def reply_to(refused: Refused, rules: RequestRules) -> Reply:
-    """The same as a value."""
+    """A refusal as a reply value instead of a response."""
     headers = _challenge(refused, rules.realm)
     return refusal(refused.reason, refused.detail, *headers, client_id=refused.client_id, user=refused.user)
 
 
 def refused_token(reason: Reason, token: AccessToken, detail: str | None = None) -> Refused:
-    """A refusal that names whose token it was."""
+    """A refusal that names the owner of the token."""
     return Refused(reason, detail, client_id=token.client_id, user=token.user)
 
 
 def _challenge(refused: Refused, realm: str) -> list[tuple[str, str]]:
-    """`WWW-Authenticate` (RFC 6750 section 3): without an error code when no credential was sent."""
+    """The `WWW-Authenticate` challenge (RFC 6750 section 3), without an error code when no credential was sent; `Allow` for
+    405."""
     reason = refused.reason
     if reason is Reason.METHOD_NOT_ALLOWED:
         return [("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")]

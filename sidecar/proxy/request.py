@@ -1,4 +1,4 @@
-"""What is known of a request besides its message: how long its body is, and what was read of the head before it."""
+"""What is known of a request besides its message: the length of its body, and what was read from the previous head."""
 
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
@@ -8,15 +8,15 @@ from sidecar.core.http.request_headers import RequestHeaders
 from sidecar.core.replies import Reply
 
 Request = tuple[RawRequestMessage, StreamReader]
-"""The head of a request, and its body as it comes: `EMPTY_PAYLOAD` without one."""
+"""The head of a request, and its body as it arrives: `EMPTY_PAYLOAD` without one."""
 
 
 class RequestBroken(Exception):
-    """The rest of a request's body will not come: the connection was lost or its framing is broken."""
+    """The rest of a request body will not arrive: the connection was lost or the framing is broken."""
 
 
 class BodyTooLarge(Exception):
-    """A body is larger than what we read of one."""
+    """A body exceeds the limit that applies to it."""
 
 
 def declared_length(message: RawRequestMessage) -> int | None:
@@ -24,12 +24,12 @@ def declared_length(message: RawRequestMessage) -> int | None:
     if message.chunked:
         return None
     digits = message.headers.get("Content-Length")
-    return int(digits.lstrip("0") or "0") if digits else 0  # Python counts zeros against what it reads of a number
+    return int(digits.lstrip("0") or "0") if digits else 0  # Python limits digits, zeros included
 
 
 class HeadMemo:
-    """What was read of the last header section of a connection, by which rules: most clients repeat themselves. Nothing that
-    was decided is kept here."""
+    """What was read from the last header section of a connection, and by which rules, because most clients repeat themselves.
+    It contains no decisions."""
 
     __slots__ = ("again", "block", "block_of", "headers", "raw", "rules", "token", "unusable", "version")
 
@@ -38,13 +38,13 @@ class HeadMemo:
         self.version: object = None
         self.raw: object = None
         self.headers: RequestHeaders | None = None
-        self.again: object = None  # `raw`, when the following is known, and `block` belongs to it
-        self.token: VerifiedToken | None = None  # the one in `headers`
-        self.unusable: Reply | None = None  # the answer, when `headers` hold no token that could ever be used
-        self.block = b""  # what goes on of `headers`, with the identity of `block_of`
+        self.again: object = None  # `raw`, if the fields below are known and `block` belongs to it
+        self.token: VerifiedToken | None = None  # the token in `headers`
+        self.unusable: Reply | None = None  # the reply, if `headers` hold no token that could ever be used
+        self.block = b""  # the part of `headers` to forward, with the identity of `block_of`
         self.block_of: VerifiedToken | None = None
 
     def begin(self, rules: object, version: object, raw: object, headers: RequestHeaders) -> None:
-        """Forget the section before, and keep what was read of this one."""
+        """Discard the previous section, and keep what was read from this one."""
         self.rules, self.version, self.raw, self.headers = rules, version, raw, headers
         self.again = self.token = self.unusable = self.block_of = None

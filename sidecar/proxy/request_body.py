@@ -1,8 +1,8 @@
-"""The body of a request: read by us, sent on with its head, or streamed to the upstream.
+"""The body of a request: read by the sidecar, sent together with the head, or streamed to the upstream.
 
 Rules:
-- A body flows from the client to the upstream in a task of its own, as fast as the slower side takes it.
-- The upstream must not take a part of a body for the whole: when the rest will not come, its connection is given up.
+- A streamed body has its own task, and flows as fast as the slower side allows.
+- The upstream must not take a partial body for the whole: when the rest will not arrive, the upstream connection is aborted.
 """
 
 import asyncio
@@ -20,20 +20,20 @@ _SMALL_REST: Final = 64 * 1024
 
 
 def check_declared(message: RawRequestMessage, limit: int) -> None:
-    """Raises `BodyTooLarge` when the request announces more than `limit` bytes."""
+    """Raises `BodyTooLarge` when the request declares more than `limit` bytes."""
     length = declared_length(message)
     if length is not None and length > limit:
         raise BodyTooLarge
 
 
 def read_at_hand(payload: StreamReader, limit: int | None) -> bytes:
-    """What came of a body. Raises `BodyTooLarge` beyond `limit` bytes, and `RequestBroken`."""
+    """The part of a body that has arrived. Raises `BodyTooLarge` beyond `limit` bytes, and `RequestBroken`."""
     return bytes(_within(payload.read_nowait(), limit))
 
 
 async def read_whole(payload: StreamReader, limit: int, seconds: float) -> bytes:
-    """A whole body. Raises `BodyTooLarge` beyond `limit` bytes, as soon as that is known, `RequestBroken`, and `Refused` when
-    it does not come within `seconds`."""
+    """A whole body. Raises `BodyTooLarge` as soon as it is known to exceed `limit` bytes, `RequestBroken`, and `Refused` when
+    it does not arrive within `seconds`."""
     body = bytearray()
     try:
         async with asyncio.timeout(seconds):
@@ -52,13 +52,13 @@ def _within(body: bytes | bytearray, limit: int | None) -> bytes | bytearray:
 
 
 def chunk(data: bytes) -> bytes:
-    """`data` as a chunk (RFC 9112 section 7.1); nothing for no data, which would be the last chunk."""
+    """`data` as a chunk (RFC 9112 section 7.1); empty for empty data, because an empty chunk would end the body."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
 def rest_is_small(message: RawRequestMessage, payload: StreamReader, *, expects_continue: bool) -> bool:
-    """Whether the rest of a body that nobody needs is known to come, and so small that it is read and dropped. Without 100 the
-    client may send its body or not: what comes next cannot be known."""
+    """Whether the rest of an unneeded body is certain to arrive, and small enough to read and drop. Without 100 the client
+    may or may not send its body, so what follows is unknown."""
     length = declared_length(message)
     if expects_continue or length is None or payload.exception() is not None:
         return False
@@ -66,8 +66,8 @@ def rest_is_small(message: RawRequestMessage, payload: StreamReader, *, expects_
 
 
 class BodySender:
-    """The body of one request on its way to the upstream. `limit` in bytes; `last_chunk` gives the end of a chunked one, with
-    its trailers; `broken` is told why the rest is not sent."""
+    """Streams the body of one request to the upstream. `limit` is in bytes; `last_chunk` gives the end of a chunked body,
+    with its trailers; `broken` is told why the rest is not sent."""
 
     __slots__ = ("_broken", "_last_chunk", "_limit", "_message", "_payload", "_task")
 
@@ -92,20 +92,20 @@ class BodySender:
 
     @property
     def sending(self) -> bool:
-        """Whether there is an upstream, and more to come."""
+        """Whether sending to an upstream has started and has not ended."""
         return self._task is not None and not self._task.done()
 
     @property
     def sent(self) -> bool:
-        """Whether nothing more is sent."""
+        """Whether sending has ended."""
         return self._task is not None and self._task.done()
 
     def start(self, upstream: UpstreamLink, loop: asyncio.AbstractEventLoop) -> None:
-        """Send the body to `upstream`, which has the head."""
+        """Start sending the body to `upstream`, which already has the head."""
         self._task = loop.create_task(self._send(upstream))
 
     def stop(self) -> None:
-        """Send no more. From within the sending it does nothing: that ends by itself."""
+        """Stop sending. Has no effect when called from within the sending task, which ends by itself."""
         if self._task is not None and not self._task.done() and self._task is not asyncio.current_task():
             self._task.cancel()
 
@@ -115,7 +115,7 @@ class BodySender:
         except BodyTooLarge:
             upstream.abort()
             self._broken(Reason.BODY_TOO_LARGE)
-        except Exception:  # noqa: BLE001  aiohttp gives the payload whatever broke: a bad chunk, a lost connection
+        except Exception:  # noqa: BLE001  aiohttp passes any failure on to the payload: a bad chunk, a lost connection
             upstream.abort()
             self._broken(Reason.MALFORMED_REQUEST)
 

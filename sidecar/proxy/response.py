@@ -1,4 +1,4 @@
-"""A response that goes to the client as it comes from the upstream: its bytes are collected, and written once per read."""
+"""A response that is forwarded to the client as it arrives: its bytes are collected, and written once per read."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,8 @@ from sidecar.core.http.response_headers import ResponseHeaders
 
 
 class StreamedResponse:
-    """What was collected of one response and not yet written. `modern`: the client speaks HTTP/1.1, and so reads chunks and
-    1xx responses. `ends_by_close`: the end of the connection is the end of the body."""
+    """The bytes of one response that were collected and not yet written. `modern`: the client speaks HTTP/1.1, so it
+    understands chunks and 1xx responses. `ends_by_close`: the end of the connection marks the end of the body."""
 
     __slots__ = ("_chunked", "_modern", "_out", "_trailers", "ends_by_close")
 
@@ -22,7 +22,7 @@ class StreamedResponse:
         return f"<StreamedResponse {'chunked' if self._chunked else 'plain'} +{len(self._out)}>"
 
     def informational(self, status: int, reason: bytes, headers: ResponseHeaders) -> None:
-        """A 1xx response, which HTTP/1.0 does not know (RFC 9110 section 15.2)."""
+        """A 1xx response, which HTTP/1.0 does not have (RFC 9110 section 15.2)."""
         if self._modern:
             self._out += [b"HTTP/1.1 %d %b\r\n" % (status, reason), *headers.pieces, b"\r\n"]
 
@@ -40,12 +40,12 @@ class StreamedResponse:
         out = self._out
         out.append(b"HTTP/1.1 %d %b\r\n" % (status, reason))
         out += headers.pieces
-        if status == 426 and headers.upgrade:  # it has to name what it wants (RFC 9110 section 15.5.22)
+        if status == 426 and headers.upgrade:  # 426 requires an Upgrade field (RFC 9110 section 15.5.22)
             out.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % headers.upgrade)
         out += (connection, b"\r\n")
 
     def switch(self, reason: bytes, headers: ResponseHeaders) -> None:
-        """The head of a 101."""
+        """The head of a 101 response."""
         self._out += [b"HTTP/1.1 101 %b\r\n" % reason, *headers.pieces, b"Connection: Upgrade\r\n"]
         self._out.append(b"Upgrade: %b\r\n\r\n" % headers.upgrade)
 
@@ -57,15 +57,15 @@ class StreamedResponse:
             self._out.append(data)
 
     def trailers(self, pieces: Sequence[bytes]) -> None:
-        """Fields after the body; they go on when the client gets chunks."""
+        """Fields after the body; they are forwarded if the client gets chunks."""
         self._trailers = pieces
 
     def end(self) -> None:
-        """The body is whole."""
+        """The body is complete."""
         if self._chunked:
             self._out += (b"0\r\n", *self._trailers, b"\r\n")
 
     def take(self) -> bytes:
-        """What is to be written now. Once."""
+        """The bytes to write now; each is returned once."""
         out, self._out = self._out, []
         return b"".join(out)

@@ -1,7 +1,7 @@
-"""All that requests are decided by, as one value. It is never changed: another one takes its place in one step of the loop.
+"""Everything that decides about requests, as one immutable value. New rules replace it in a single step of the event loop.
 
-Each request keeps to the rules that it began with, so none meets half of the old and half of the new. What was found out by
-rules lives within them, as the verified tokens and the routes of targets do, and goes when they go.
+Each request keeps the rules that it began with, so no request sees a mix of old and new. Results that depend on the rules,
+such as verified tokens and the routes of targets, are stored in them and discarded with them.
 """
 
 from collections.abc import Mapping, Set
@@ -19,24 +19,24 @@ from sidecar.proxy.token_cache import TokenCache
 
 
 class CredentialRules(NamedTuple):
-    """Where tokens are looked for (`bearer`, `header`, `query`, `body`), and up to which size of a body, in bytes."""
+    """Where to look for tokens (`bearer`, `header`, `query`, `body`), and up to which body size in bytes."""
 
     places: Set[str]
     body_limit: int
     any_header: bool
-    """Whether both headers may hold a token."""
+    """Whether a token is accepted in both header fields."""
 
 
 class HostRules(NamedTuple):
-    """`Host` for the API: `default` when the client sent none, `instead` of whatever it sent."""
+    """The `Host` sent to the API: `default` when the client sent none, `instead` in place of any that it sent."""
 
     default: bytes
     instead: bytes | None
 
 
 class Routed(NamedTuple):
-    """A request target, and the route that decides about it. `line` is the request line that goes on, for a target of
-    nothing but a path over HTTP/1.1."""
+    """A request target and the route that applies to it. `line` is the request line to forward; only for a target that is
+    just a path over HTTP/1.1."""
 
     target: RequestTarget
     route: Route
@@ -45,8 +45,8 @@ class Routed(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RequestRules:
-    """One generation of the rules. `endpoints` are ours, by path, and `sharing` says what pages of other origins may read of
-    them. `cache` and `routed` remember what was found out by these rules."""
+    """One generation of the rules. `endpoints` are the sidecar's own, by path; `sharing` says what pages of other origins may
+    read of them. `cache` and `routed` remember results that depend on these rules."""
 
     generation: int
     policy: RoutePolicy
@@ -65,5 +65,5 @@ class RequestRules:
 
     @property
     def realm(self) -> str:
-        """What challenges name (RFC 9110 section 11.5)."""
+        """The realm named in challenges (RFC 9110 section 11.5)."""
         return self.tokens.issuer

@@ -1,19 +1,20 @@
-"""Tokens that were verified already, so that a signature is checked once per token and worker.
+"""Caches verified tokens, so that each worker verifies the signature of a token only once.
 
 Rules:
-- The key is the whole token string; verification accepts one canonical spelling only, so no other token can hit it.
-- Only success is kept: a storm of bad tokens cannot push good ones out.
-- What an entry promises is the signature and the claims that never change. Expiry, revocation and scope are decided on
-  each request (`core.admission`), so an entry never outlives `exp`.
-- A cache belongs to one generation of rules (`proxy.rules`): with other keys there is another, empty one.
-- Bounded: the oldest entry goes first. (An LRU would cost a write per hit; a token that is pushed out is verified again.)
+- The key is the whole token string. Verification accepts a single canonical spelling, so no other token can match it.
+- Only successes are cached: a flood of bad tokens cannot evict good ones.
+- An entry vouches for the signature and for claims that never change. Expiry, revocation and scope are decided on each
+  request (`core.admission`), so an entry never outlives `exp`.
+- A cache belongs to one generation of rules (`proxy.rules`): rules with other keys have another, empty cache.
+- The size is bounded and the oldest entry is evicted first. (An LRU would cost a write per hit; an evicted token is verified
+  again.)
 """
 
 from sidecar.core.admission import VerifiedToken
 
 
 class Lookups:
-    """How often a token was found in a cache of this worker, and how often not."""
+    """The numbers of hits and misses in the token caches of this worker."""
 
     __slots__ = ("hits", "misses")
 
@@ -23,7 +24,7 @@ class Lookups:
 
 
 class TokenCache:
-    """At most `size` verified tokens; `lookups` counts."""
+    """At most `size` verified tokens; `lookups` counts hits and misses."""
 
     __slots__ = ("_entries", "_size", "lookups")
 
@@ -42,7 +43,7 @@ class TokenCache:
         return token in self._entries
 
     def get(self, token: str) -> VerifiedToken | None:
-        """The entry for exactly this token, expired or not."""
+        """The entry for exactly this token, whether expired or not."""
         entry = self._entries.get(token)
         if entry is None:
             self.lookups.misses += 1
@@ -51,7 +52,7 @@ class TokenCache:
         return entry
 
     def add(self, token: str, entry: VerifiedToken) -> None:
-        """Keep an entry, dropping the oldest when full."""
+        """Add an entry, and evict the oldest when the cache is full."""
         if self._size == 0:
             return
         if len(self._entries) >= self._size:
@@ -59,5 +60,5 @@ class TokenCache:
         self._entries[token] = entry
 
     def discard(self, token: str) -> None:
-        """Forget a token, for it has expired."""
+        """Remove a token that is of no more use, such as an expired one."""
         self._entries.pop(token, None)

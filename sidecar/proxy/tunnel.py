@@ -1,11 +1,11 @@
-"""Bytes both ways after an upgrade was answered 101 (RFC 9110 section 7.8).
+"""Copies bytes both ways after an upgrade was answered with 101 (RFC 9110 section 7.8).
 
 Rules:
-- Each side is read no faster than the other takes it; the end of one side's bytes is passed on, and when both have ended, or
-  one is lost, so is the tunnel.
-- It ends when nothing was said for too long, when its token ends, and when the worker goes away. A WebSocket is told why
-  by a close frame (RFC 6455 section 5.5.1), between two frames; whatever else it carries is cut.
-- To a side whose end was passed on nothing more can be said: it ends with the connection.
+- Each side is read only as fast as the other accepts the bytes. The end of one side's bytes is passed on to the other. The
+  tunnel ends when both sides have ended, or one connection is lost.
+- It also ends when it was idle for too long, when its token ends, and when the worker shuts down. A WebSocket is told why by
+  a close frame (RFC 6455 section 5.5.1), between two frames; any other protocol is cut.
+- After the end was passed on to a side, nothing more can be sent to it: its connection is simply closed.
 """
 
 import os
@@ -17,11 +17,11 @@ from sidecar.proxy.ports import ClientLink, UpstreamLink
 
 POLICY_VIOLATION: Final = 1008
 GOING_AWAY: Final = 1001
-_TO_END: Final = 2.0  # seconds for the frame that is on its way when the end comes
+_TO_END: Final = 2.0  # seconds to wait for the end of the frame in transit
 
 
 class Frames:
-    """Finds where frames end in one direction of a WebSocket (RFC 6455 section 5.2), whatever extensions do within."""
+    """Finds the frame boundaries in one direction of a WebSocket (RFC 6455 section 5.2), independent of extensions."""
 
     __slots__ = ("_header", "_left")
 
@@ -31,11 +31,11 @@ class Frames:
 
     @property
     def between(self) -> bool:
-        """Whether the bytes so far end with a frame."""
+        """Whether the bytes so far end at a frame boundary."""
         return not self._left and not self._header
 
     def take(self, data: bytes) -> int:
-        """Go on by `data`; the offset of the first end of a frame in it, or -1."""
+        """Process `data`. Returns the offset of the first frame end in it, or -1."""
         position, first = 0, -1
         while position < len(data):
             if not self._left:
@@ -71,7 +71,7 @@ def _payload_size(header: bytes) -> int:
 
 
 def close_frame(code: int, text: str, *, masked: bool) -> bytes:
-    """A whole close frame; `masked` for the direction of the server. `text` is short ASCII."""
+    """A whole close frame; `masked` for the direction to the server. `text` is short ASCII."""
     payload = struct.pack(">H", code) + text.encode("ascii")
     if not masked:
         return bytes([0x88, len(payload)]) + payload
@@ -84,11 +84,11 @@ class TunnelOwner(Protocol):
     """The exchange that became a tunnel."""
 
     def tunnel_ended(self) -> None:
-        """The tunnel is over; it has closed both sides."""
+        """The tunnel has ended, and has closed both connections."""
 
 
 class Tunnel:
-    """One tunnel. `idle` in seconds, `now` and `moment` monotonic."""
+    """One tunnel. `idle` is in seconds, `now` in monotonic seconds."""
 
     def __init__(
         self,
@@ -107,10 +107,10 @@ class Tunnel:
         self._up = Frames() if websocket else None
         self._idle = idle
         self._active_at = now
-        self._last = b""  # the close frame that the client is still owed
+        self._last = b""  # the close frame that is still due to the client
         self._ends_by = 0.0
-        self._client_ended = False  # it has said all, and the upstream was told so
-        self._upstream_ended = False  # and the other way round
+        self._client_ended = False  # the client sends no more, and the upstream was told so
+        self._upstream_ended = False  # the reverse
         self.over = False
 
     def __repr__(self) -> str:
@@ -119,7 +119,7 @@ class Tunnel:
     # Bytes.
 
     def from_client(self, data: bytes) -> None:
-        """What the client said."""
+        """Forward bytes of the client."""
         if self._last or self.over:
             return
         self._active_at = self._client.active_at
@@ -128,7 +128,7 @@ class Tunnel:
         self._upstream.write(data)
 
     def from_upstream(self, data: bytes, now: float) -> None:
-        """What the upstream said."""
+        """Forward bytes of the upstream."""
         if self.over:
             return
         self._active_at = now
@@ -140,7 +140,7 @@ class Tunnel:
             self._client.write(data)
 
     def upstream_full(self, *, full: bool) -> None:
-        """The upstream takes no more for now, or does again."""
+        """The upstream accepts no more for now, or accepts more again."""
         if full:
             self._client.pause_reading()
         else:
@@ -149,12 +149,12 @@ class Tunnel:
     # Ends.
 
     def client_ended(self) -> bool:
-        """The client will say no more; whether its side stays open for the answer."""
+        """The client sends no more. Returns whether its connection stays open for the other direction."""
         self._client_ended = True
         return self._half_closed() and self._upstream.end_writing()
 
     def upstream_ended(self) -> bool:
-        """The upstream will say no more; whether its side stays open for the answer."""
+        """The upstream sends no more. Returns whether its connection stays open for the other direction."""
         self._upstream_ended = True
         return self._half_closed() and self._client.end_writing()
 
@@ -165,7 +165,7 @@ class Tunnel:
         return False
 
     def finish(self) -> None:
-        """One side is gone, or both have said all: what was taken is still delivered, and the tunnel is over."""
+        """One connection is gone, or both sides have ended: deliver what was already accepted, and end the tunnel."""
         if not self.over:
             self.over = True
             self._upstream.close()
@@ -173,7 +173,7 @@ class Tunnel:
             self._exchange.tunnel_ended()
 
     def end(self, code: int, text: str, now: float) -> None:
-        """Make an end of it, and tell a WebSocket why."""
+        """End the tunnel, and tell a WebSocket why."""
         if self.over or self._last:
             return
         if self._down is None or self._up is None:
@@ -184,7 +184,7 @@ class Tunnel:
         if self._up.between and not self._client_ended:
             self._upstream.write(close_frame(code, text, masked=True))
         if self._upstream_ended:
-            self.finish()  # the client was told that nothing more comes
+            self.finish()  # the client already saw the end of the stream
         elif self._down.between:
             self._send_refusal_and_close()
 
@@ -209,7 +209,8 @@ class Tunnel:
         self.end(POLICY_VIOLATION, f"token {reason.word}", now)
 
     def leave(self, now: float) -> None:
-        """The worker is going away. A WebSocket never ends by itself, so it is told now; its client connects elsewhere."""
+        """The worker is shutting down. A WebSocket never ends by itself, so it is closed now, and its client reconnects
+        elsewhere."""
         if self._down is not None:
             self.end(GOING_AWAY, "going away", now)
 

@@ -1,4 +1,4 @@
-"""The bytes of our own replies (RFC 9112)."""
+"""The bytes of the sidecar's own replies (RFC 9112)."""
 
 import time
 from email.utils import formatdate
@@ -11,7 +11,7 @@ _date = (0, b"")
 
 
 def date_line() -> bytes:
-    """The `Date` field (RFC 9110 section 6.6.1), made once per second."""
+    """The `Date` field (RFC 9110 section 6.6.1), generated once per second."""
     global _date  # noqa: PLW0603  a cache of one value
     second = int(time.time())
     if _date[0] != second:
@@ -20,9 +20,10 @@ def date_line() -> bytes:
 
 
 def encode_reply(reply: Reply, *, head_only: bool, connection: bytes) -> bytes:
-    """A whole response; `connection` is the `Connection` line or empty. `head_only` answers HEAD: length, no body.
+    """A whole response; `connection` is the `Connection` line or empty. `head_only` answers HEAD: a length, but no body.
 
-    A 304 has no body and says no length, which would be taken for that of the 200; a 204 never says one (RFC 9110 section 8.6).
+    A 304 has no body and no `Content-Length`, which would be taken for that of the 200; a 204 must not have one (RFC 9110
+    section 8.6).
     """
     head = _head(reply.status, reply.headers, len(reply.body))
     return b"".join((head, date_line(), connection, b"\r\n", b"" if head_only else reply.body))
@@ -30,7 +31,7 @@ def encode_reply(reply: Reply, *, head_only: bool, connection: bytes) -> bytes:
 
 @lru_cache(256)
 def _head(status: int, headers: tuple[tuple[str, str], ...], length: int) -> bytes:
-    """The part that does not change with the time: refusals are often the same."""
+    """The part that does not change over time, cached because refusals are often identical."""
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:

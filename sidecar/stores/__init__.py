@@ -1,4 +1,4 @@
-"""What outlives a request: `memory://` for one process, Redis for many. Both fulfil `core.ports.Store`."""
+"""The state that outlives a request: `memory://` for one process, Redis for many. Both implement `core.ports.Store`."""
 
 from collections.abc import Callable
 from typing import Final
@@ -10,8 +10,8 @@ from sidecar.stores.memory import MemoryStore
 from sidecar.stores.redis.connection import Server
 from sidecar.stores.redis.store import RedisStore
 
-_BEATS: Final = 8  # in the time for which a view may be used: after a loss it is not confirmed for some of them
-_LONGEST_INTERVAL: Final = 1.0  # seconds between two beats: for a multiple of it a process waits after a loss
+_BEATS: Final = 8  # heartbeats per `max_staleness`; after a loss the view is not confirmed for some of them
+_LONGEST_INTERVAL: Final = 1.0  # seconds between two heartbeats; after a loss a process waits for a multiple of it
 
 
 def open_store(
@@ -25,10 +25,10 @@ def open_store(
     emit: EventHandler,
     renewed: Callable[[], str] | None = None,
 ) -> Store:
-    """The store that `url` names; nothing is connected yet. Raises `ValueError` for an address that cannot be read.
+    """The store that `url` names; nothing is connected yet. Raises `ValueError` for an address that cannot be parsed.
 
-    `prefix` begins every key in Redis; `timeout` (seconds) bounds every command; `clock` gives epoch seconds; `renewed`
-    gives the address anew, when its password was refused.
+    `prefix` begins every key in Redis; `timeout` (seconds) limits every command; `clock` gives epoch seconds; `renewed`
+    returns the current address after its password was refused.
     """
     scheme = urlsplit(url).scheme
     if scheme == "memory":

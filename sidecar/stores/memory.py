@@ -1,4 +1,4 @@
-"""State in this process alone: for one worker, and gone with it."""
+"""State in the memory of this process: for a single worker, and lost when it ends."""
 
 import asyncio
 import math
@@ -22,7 +22,7 @@ class _Value(NamedTuple):
 
 
 class MemoryStore:
-    """A `Store` whose revocations are the view itself, which is therefore always current."""
+    """A `Store` whose revocations are the view itself, so the view is always current."""
 
     def __init__(self, *, clock: Callable[[], float], emit: EventHandler, most_values: int = _MOST_VALUES) -> None:
         self._clock = clock
@@ -30,7 +30,7 @@ class MemoryStore:
         self._view = RevocationView(math.inf)
         self._values: dict[str, _Value] = {}
         self._families: dict[str, FamilyState] = {}
-        self._unused: dict[str, dict[str, None]] = {}  # families that a client gave itself, the oldest first, by client
+        self._unused: dict[str, dict[str, None]] = {}  # families of clients' own grants, by client, the oldest first
         self._forbidden: dict[str, float] = {}  # keys of families, and until when none may be opened
         self._budgets = Budgets()
         self._most_values = most_values
@@ -38,7 +38,7 @@ class MemoryStore:
     def __repr__(self) -> str:
         return f"<MemoryStore {len(self._view)} revoked, {len(self._values)} values>"
 
-    # What `core.ports.RevocationStore` asks for.
+    # The implementation of `core.ports.RevocationStore`.
 
     async def revoke(self, jti: str, exp: int) -> None:
         self._view.add([(jti, exp)])
@@ -64,7 +64,7 @@ class MemoryStore:
     async def close(self) -> None:
         return
 
-    # What `core.ports.Store` asks for.
+    # The implementation of `core.ports.Store`.
 
     async def add(self, key: str, seconds: int) -> bool:
         if await self.get(key) is not None:
@@ -152,11 +152,11 @@ class MemoryStore:
         self._view.add(live)
         return tuple(access.jti for access in live)
 
-    # Bounds.
+    # Limits.
 
     def _bounded(self, entries: dict[str, Any], key: str) -> None:
-        """Make room in `entries` for one under `key`. Raises `StoreUnavailable` rather than forget what lives: a code that
-        was used must stay used."""
+        """Make room in `entries` for `key`. Raises `StoreUnavailable` rather than discard a live entry: a used code must stay
+        used."""
         if key not in entries and len(entries) >= self._most_values:
             self._purge()
             if len(entries) >= self._most_values:

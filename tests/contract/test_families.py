@@ -537,7 +537,7 @@ async def test_grants_that_nobody_uses_do_not_pile_up(redis_server: RedisServer)
     assert redis_server.command("ZCARD", "{test}:unused:app") == MOST_UNUSED - 1
     assert isinstance(store, RedisStore)
     names = [f"{{test}}:family:own{number}{kind}" for number in (148, 149) for kind in ("", ":live")]
-    await store._forget_unused(keys=names)
+    await store._forget_unused({}, more_keys=names)()
     assert await store.rotate("own148", asking("t0", "t1")) == Rotated(Outcome.UNKNOWN)
     assert (await store.rotate("own149", asking("t1", "t2"))).outcome is Outcome.ROTATED, "it was used meanwhile"
     await store.close()

@@ -52,7 +52,8 @@ TESTED_BY = {
     "stores.redis.connection": "contract/test_lost_connections.py",
     "stores.redis.feed": "contract/test_redis_feed.py",
     "stores.redis.revocations": "contract/test_redis_losses.py",
-    "stores.redis.scripts": "contract/test_families.py",
+    "stores.redis.scripts": "contract/test_redis_losses.py",
+    "stores.redis.family_scripts": "contract/test_families.py",
     "stores.redis.source": "contract/test_redis_feed.py",
 }
 

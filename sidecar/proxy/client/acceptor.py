@@ -1,18 +1,18 @@
 """Accepts the connections of a worker.
 
-Why not `loop.create_server`: uvloop's tells nobody of a connection before its TLS handshake is over, nor when that fails;
-takes all that wait in one go, so that a crowd uses up the descriptors before one of it can be closed; and ends the listening
-socket for good when accepting fails.
+Why not `loop.create_server`: uvloop's server reports a connection only after its TLS handshake, and does not report a failed
+handshake. It accepts all waiting connections at once, so a burst can use up the descriptors before any connection can be
+closed. It closes the listening socket permanently when accepting fails.
 
 Rules:
-- A connection counts from the moment it is accepted, through its handshake.
-- One for which there is no room at all is closed at once: so no more descriptors are in use than were planned.
-- Nothing that goes wrong with one connection ends the accepting. When descriptors run out all the same, it pauses and tries
-  again: who is connected goes on, and who waits stays in the kernel's queue.
-- It ends when the socket's owner has ended that, in this process or in another, or by `close`, which first takes in who waits:
-  they were told that they are connected.
-- Where the PROXY protocol is spoken, a trusted proxy first says whose connection it brings; one that does not is cut. A peer
-  that is no trusted proxy is not asked: it speaks HTTP or TLS from its first byte.
+- A connection counts from the moment it is accepted, including its handshake.
+- A connection for which there is no room at all is closed at once, so no more descriptors are in use than planned.
+- A failure of one connection never stops the acceptor. If descriptors run out anyway, the acceptor pauses and retries:
+  connected clients are served, and waiting clients stay in the kernel's queue.
+- Accepting ends when the socket's owner shuts the socket down, in this process or another, or when `close` is called. `close`
+  first accepts the waiting clients, because the kernel has already told them that they are connected.
+- Where the PROXY protocol is enabled, a trusted proxy must first send the address of its client; otherwise the connection is
+  cut. A peer that is not a trusted proxy sends no such header: it speaks HTTP or TLS from its first byte.
 """
 
 import asyncio
@@ -30,17 +30,17 @@ from sidecar.proxy.client.connection import ClientConnection
 from sidecar.proxy.client.connections import ClientConnections
 from sidecar.proxy.client.sending import address_of
 
-_AT_A_TIME: Final = 64  # then other events have their turn
-_PAUSE: Final = 1.0  # seconds until a new try when accepting fails
-_LONGEST_LOOK: Final = 8192  # bytes; more than a header of the PROXY protocol has
-_GOODBYE: Final = 2.0  # seconds for the client's part of the end of TLS; a mute one keeps its place no longer
+_AT_A_TIME: Final = 64  # accepted connections, before other events get their turn
+_PAUSE: Final = 1.0  # seconds before accepting is retried after a failure
+_LONGEST_LOOK: Final = 8192  # bytes; more than a PROXY protocol header has
+_GOODBYE: Final = 2.0  # seconds to wait for the client's TLS close_notify; a silent client must not keep its place
 
 
 class Acceptor:
-    """Hands the connections of a listening socket to a `ClientConnections`.
+    """Passes the connections of a listening socket to a `ClientConnections`.
 
-    `tls` is used for each new connection and may be replaced at any time; `handshake` in seconds. `on_pause` is told what
-    the system said when accepting fails. `introduced`: trusted proxies speak the PROXY protocol.
+    `tls` is used for each new connection and may be replaced at any time; `handshake` is in seconds. `on_pause` receives the
+    system's error text when accepting fails. `introduced`: trusted proxies speak the PROXY protocol.
     """
 
     def __init__(
@@ -70,18 +70,19 @@ class Acceptor:
         return f"<Acceptor {len(self._arrivals)} arriving{' paused' if self._retry else ''}>"
 
     def start(self) -> None:
-        """Begin to accept, or go on."""
+        """Start or resume accepting."""
         self._retry = None
         self._loop.add_reader(self._socket, self._ready)
 
     async def ended(self, within: float) -> None:
-        """Go on until the socket's owner has ended it, for so many seconds at most."""
+        """Wait until the socket's owner has shut it down, for at most `within` seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await self._over.wait()
 
     def close(self, *, leave: bool = False) -> None:
-        """Accept no more. Who waits is taken in, or left to other processes. Connections that were accepted live on."""
+        """Stop accepting. Waiting clients are accepted, or with `leave` left to other processes. Accepted connections stay
+        open."""
         if self._socket.fileno() < 0:
             return
         while not leave and self._accept():
@@ -98,15 +99,15 @@ class Acceptor:
                 return
 
     def _accept(self) -> bool:
-        """Take in one; whether another may wait."""
+        """Accept one connection. Returns whether another may be waiting."""
         try:
             sock, _ = self._socket.accept()
         except (BlockingIOError, InterruptedError):
             return False
         except ConnectionError:
-            return True  # it left before its turn
+            return True  # the client left before it was accepted
         except OSError as exc:
-            if exc.errno == errno.EINVAL:  # it does not listen any more
+            if exc.errno == errno.EINVAL:  # the socket no longer listens
                 self._loop.remove_reader(self._socket)
                 self._over.set()
             else:
@@ -140,14 +141,14 @@ class Acceptor:
                 ssl_shutdown_timeout=_GOODBYE if tls else None,
             )
         except OSError:
-            pass  # the handshake failed, or the client left: there is nobody to tell
-        except Exception as exc:  # noqa: BLE001  a defect of ours
+            pass  # the handshake failed or the client left: there is no one to answer
+        except Exception as exc:  # noqa: BLE001  a defect of the sidecar
             self._log_failure("acceptor", exc)
         finally:
             self._manager.arrived(connection)
 
     async def _introduce(self, sock: socket.socket, connection: ClientConnection) -> bool:
-        """Read who the client behind a trusted proxy is; whether the connection may go on."""
+        """Read the address of the client behind a trusted proxy. Returns whether the connection may proceed."""
         preamble = Preamble()
         sock.setblocking(False)  # noqa: FBT003  the signature of the standard library
         try:

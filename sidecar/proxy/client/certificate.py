@@ -1,4 +1,4 @@
-"""What a client's certificate says, for the API."""
+"""Describes a client certificate to the API."""
 
 import hashlib
 from typing import Final
@@ -10,10 +10,10 @@ _UNQUOTED: Final = " !#$&'()*+,-./:;<=>?@[]^_`{|}~"
 
 
 def forwarded_certificate(der: bytes | None) -> bytes:
-    """`Hash=…;Subject="…";URI=…` in the form that Envoy made known as `X-Forwarded-Client-Cert`; empty without one.
+    """`Hash=…;Subject="…";URI=…` in the format of Envoy's `X-Forwarded-Client-Cert`; empty without a certificate.
 
-    `Hash` is the SHA-256 of the certificate in hexadecimal, `Subject` its name (RFC 4514) and `URI` its first URI name, both
-    with everything percent-encoded that could end the value.
+    `Hash` is the certificate's SHA-256 in hexadecimal, `Subject` its subject name (RFC 4514) and `URI` its first URI subject
+    alternative name. In both names every character that could end the value is percent-encoded.
     """
     if not der:
         return b""

@@ -1,15 +1,15 @@
-"""One client connection: aiohttp's request parser in front, one exchange at a time, in order.
+"""One client connection: aiohttp's request parser, and one exchange at a time, in order.
 
-Why a protocol of our own and not `aiohttp.web.RequestHandler`: that one starts a task, a future and a response object
-per request and has no header, body or idle limit. What it is trusted for, the parser with its security releases and the
-flow control that belongs to it (`BaseProtocol`, `StreamReader`), is used here unchanged.
+Why not `aiohttp.web.RequestHandler`: it creates a task, a future and a response object per request, and has no limits for
+headers, bodies or idle time. The trusted parts of aiohttp are used unchanged: the parser, which gets security releases, and
+its flow control (`BaseProtocol`, `StreamReader`).
 
-What it does at a moment is its state (`states`), how long each may last is in `deadlines`, and requests come from `reader`.
+`states` has the states of a connection, `deadlines` limits how long each may last, and `reader` produces the requests.
 
-When the worker goes away, an idle connection closes once its client has been silent for a second.
+When the worker shuts down, an idle connection closes after its client has been silent for one second.
 
-While a client does not read its answers, no further request of its is begun; and after a queue full of them, the others have
-their turn.
+While a client does not read its responses, none of its further requests is started. After a full queue of requests, other
+connections get their turn.
 """
 
 import asyncio
@@ -28,8 +28,8 @@ from sidecar.proxy.ports import ConnectionManager, RequestInProgress, RequestToA
 from sidecar.proxy.request import HeadMemo
 from sidecar.proxy.wire import encode_reply
 
-_QUIET: Final = 1.0  # seconds; who was silent for as long is not expected to ask just now
-# In Python 3.11 a member of an enumeration is looked up by a function, each time.
+_QUIET: Final = 1.0  # seconds; a client that was silent for this long is not expected to send a request right now
+# In Python 3.11, accessing an enumeration member calls a function each time.
 _IDLE, _HEAD, _BUSY, _EMPTYING, _LINGERING = State.IDLE, State.HEAD, State.BUSY, State.EMPTYING, State.LINGERING
 
 
@@ -46,33 +46,33 @@ class ClientConnection(SendingSide):
         super().__init__(manager.loop, self.reader.parser)
         self.manager = manager
         self._pumping = False
-        self._eof_at = self._until = 0.0  # the latter: when emptying or lingering ends
+        self._eof_at = self._until = 0.0  # `_until`: when emptying or lingering ends
         self.active_at = self._head_since = manager.monotonic()
-        self._undelivered, self._moved_at = 0, 0.0  # and when that last changed
+        self._undelivered, self._moved_at = 0, 0.0  # `_moved_at`: when `_undelivered` last changed
         self.state = State.ARRIVING
         self.exchange: RequestInProgress | None = None
         self.tunnel: TunnelEnd | None = None
         self.memo = HeadMemo()
         self.peer = ""
-        self.introduced = ""  # the address of the client, where a proxy that only carries bytes has told it
+        self.introduced = ""  # the client's address, if a byte-forwarding proxy reported it
         self.trusted = False
         self.scheme = "http"
-        self.certificate = b""  # what the client showed, as `X-Forwarded-Client-Cert`
+        self.certificate = b""  # the client's certificate, as `X-Forwarded-Client-Cert`
 
     def __repr__(self) -> str:
         return f"<ClientConnection {self.peer} {self.exchange or self.state.value} +{len(self.reader.queue)}>"
 
     @property
     def spoke_early(self) -> bool:
-        """Whether bytes came after a request to upgrade, before its answer."""
+        """Whether bytes arrived after an upgrade request, before its response."""
         return self.reader.spoke_early
 
     def end_of(self, body: StreamReader) -> bytes:
-        """The last bytes of a request whose body is whole, as far as trailers may be among them. Once."""
+        """The last bytes of a complete request body, which may include trailers. Can be read once."""
         return self.reader.end_of(body)
 
     def _become(self, state: State) -> None:
-        """Go to another state. One that cannot follow is a defect of ours: it is logged, and the connection goes on."""
+        """Change the state. An illegal transition is a defect of the sidecar: it is logged, and the connection continues."""
         if state not in TRANSITIONS[self.state]:
             self.manager.log_failure("connection", IllegalTransition(f"{self.state.value} to {state.value}"))
         self.state = state
@@ -157,7 +157,7 @@ class ClientConnection(SendingSide):
     # The order of exchanges.
 
     def _pump(self) -> None:
-        """Start the next exchange when there is none, until one has to wait. A loop: exchanges may end at once."""
+        """Start exchanges until one has to wait. This is a loop because an exchange may end at once."""
         if self._pumping:
             return
         reader, self._pumping = self.reader, True
@@ -173,7 +173,7 @@ class ClientConnection(SendingSide):
                 elif reader.fault is not None:
                     self._send_refusal_and_close(reader.fault)
                 elif reader.full:
-                    self._loop.call_soon(self._read_on)  # not at once: others wait for their turn
+                    self._loop.call_soon(self._read_on)  # deferred, so that other connections get their turn
                     return
                 elif self._eof_at and self.transport is not None:
                     self.transport.close()
@@ -186,7 +186,7 @@ class ClientConnection(SendingSide):
     def _may_go_on(self) -> bool:
         return (
             self.state is _IDLE or self.state is _HEAD
-        ) and not self._paused  # it gets no more answers than it reads
+        ) and not self._paused  # a client that does not read its responses gets no more of them
 
     def _read_on(self) -> None:
         if self.reader.full and not self.reader.queue and self._may_go_on():
@@ -195,7 +195,7 @@ class ClientConnection(SendingSide):
             self.data_received(b"")  # what the parser held back
 
     def exchange_ended(self, exchange: RequestToAnswer, now: float) -> None:
-        """The response is written (or never will be): go on with the next request, or close."""
+        """The response is complete, or never will be: start the next request, or close."""
         self.manager.exchange_ended(exchange)
         self.active_at = now
         if self.transport is None or self.transport.is_closing():
@@ -207,27 +207,27 @@ class ClientConnection(SendingSide):
         elif payload is EMPTY_PAYLOAD or payload.is_eof():
             self.state = _HEAD if reader.head_bytes else _IDLE
             if payload is not EMPTY_PAYLOAD:
-                reader.end_of(payload)  # nothing asks for it any more
+                reader.end_of(payload)  # discards its last bytes, which are no longer needed
             if reader.queue or reader.full or reader.fault is not None or self._eof_at:
                 self._pump()
         elif payload is reader.body:
-            self._become(_EMPTYING)  # it is dropped as it comes
+            self._become(_EMPTYING)  # the rest of the body is discarded as it arrives
             self._until = now + self.manager.timeouts.request_header
         else:
-            self.close_lingering()  # it will never come
+            self.close_lingering()  # the rest of the body will never arrive
 
     def start_tunnel(self, tunnel: TunnelEnd) -> None:
-        """From here on, what the client sends is the tunnel's."""
+        """From now on, the client's bytes belong to the tunnel."""
         self._become(State.TUNNEL)
         self.tunnel = tunnel
-        self._upgraded = True  # flow control leaves the parser alone
+        self._upgraded = True  # keeps flow control away from the parser
         self.reader.close()
 
     # Writing and closing.
 
     @property
     def unfinished(self) -> bool:
-        """Whether a response is due, or not yet delivered."""
+        """Whether a response is pending or not yet delivered."""
         if self.transport is None:
             return False
         return (
@@ -235,10 +235,10 @@ class ClientConnection(SendingSide):
         )
 
     def stays(self, now: float) -> bool:
-        """The worker is going away: whether a request is being answered, or is or may be on its way. Else it closes.
+        """The worker is shutting down. Whether a request is being answered, or is or may be on its way; if not, close.
 
-        To close at the moment when a client sends its next request would lose that (RFC 9112 section 9.6). So a client that
-        has just been heard, or has just come, has a second to ask again: then the answer says that the connection closes.
+        Closing just when a client sends its next request would lose that request (RFC 9112 section 9.6). So a client that was
+        active or connected within the last second may send one more; its response says `Connection: close`.
         """
         transport = self.transport
         if transport is None or self.unfinished:
@@ -256,7 +256,7 @@ class ClientConnection(SendingSide):
         return self.unsent(transport, exactly=self.state is _LINGERING or self.manager.draining)
 
     def close_lingering(self) -> None:
-        """Close so that the client gets our last bytes though it may still be sending."""
+        """Close in a way that delivers the last response even if the client is still sending."""
         transport, self.tunnel = self.transport, None
         if transport is None:
             return
@@ -270,13 +270,13 @@ class ClientConnection(SendingSide):
             transport.close()
 
     def _broken(self, reason: Reason) -> None:
-        """Nothing after this point of the stream can be understood, or is waited for."""
+        """Nothing after this point of the stream can be parsed, or is awaited."""
         self.reader.fail(reason)
         self._go_on()
 
     def _go_on(self) -> None:
         if self.state is _EMPTYING and self.reader.fault is not None:
-            self.close_lingering()  # the request that is broken was answered
+            self.close_lingering()  # the broken request was already answered
         else:
             self._pump()
 

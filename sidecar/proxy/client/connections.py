@@ -1,4 +1,4 @@
-"""All client connections of a worker: makes them, watches the slow ones, lets them finish when the worker goes."""
+"""All client connections of a worker: creates them, closes slow ones, and lets them finish when the worker shuts down."""
 
 import asyncio
 import ipaddress
@@ -21,12 +21,12 @@ from sidecar.proxy.ports import ClientLink, E, Reporting, RequestHandler, Reques
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 ExchangeFactory = Callable[[ClientLink, RawRequestMessage, StreamReader, float], E]
-"""Makes the exchange of a request that came on a connection, at a moment in monotonic seconds."""
+"""Creates the exchange for a request on a connection; the last argument is the time in monotonic seconds."""
 
 
 class ClientConnections(Generic[E]):
-    """`expect` makes the protocol object of a new connection; `arriving` are those without a transport yet.
-    `new_exchange` makes what `handler` handles."""
+    """`expect` creates the protocol object of a new connection; `arriving` are the connections that have no transport yet.
+    `new_exchange` creates the exchanges that `handler` handles."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class ClientConnections(Generic[E]):
         self.monotonic: Callable[[], float] = services.monotonic
         self.draining = False
         self.in_flight = 0
-        self.waiting = 0  # requests whose body is read before anything is done
+        self.waiting = 0  # requests whose body has to be read before they are processed
         self.connections: set[ClientConnection] = set()
         self.arriving: set[ClientConnection] = set()
         self._handler = handler
@@ -60,9 +60,10 @@ class ClientConnections(Generic[E]):
         return f"<ClientConnections {len(self.connections)} connections, {self.in_flight} requests>"
 
     def expect(self, *, secure: bool) -> ClientConnection | None:
-        """The protocol object for a connection that was accepted; `None` when there is no room for it.
+        """The protocol object for an accepted connection; `None` when there is no room for it.
 
-        Beyond the limit there is room for some, to tell them so, but not over TLS: a handshake is no small work.
+        Some connections beyond the limit are taken in order to send them a refusal, but not over TLS: a handshake is
+        expensive.
         """
         limit = self.limits.connections
         room = limit if secure else limit + refused_beyond(limit)
@@ -73,16 +74,16 @@ class ClientConnections(Generic[E]):
         return connection
 
     def arrived(self, connection: ClientConnection) -> None:
-        """An expected connection is there, or never will be."""
+        """An expected connection has been established, or has failed."""
         self.arriving.discard(connection)
 
     @property
     def present(self) -> int:
-        """How many connections there are, with those whose TLS handshake is going on."""
+        """The number of connections, including those whose TLS handshake is in progress."""
         return len(self.connections) + len(self.arriving)
 
     def trusts(self, peer: str) -> bool:
-        """Whether the peer's `X-Forwarded-*` may be believed. A Unix socket's peer is whoever may open it."""
+        """Whether the peer's `X-Forwarded-*` fields are trusted. The peer of a Unix socket is anyone who may open it."""
         if not self._trusted:
             return False
         try:
@@ -94,22 +95,22 @@ class ClientConnections(Generic[E]):
 
     @property
     def crowded(self) -> bool:
-        """Whether there are more connections than we take on."""
+        """Whether there are more connections than the limit."""
         return len(self.connections) > self.limits.connections
 
     def opened(self, connection: ClientConnection) -> None:
-        """A connection can be spoken on."""
+        """A connection is established and can carry requests."""
         self.arriving.discard(connection)
         self.connections.add(connection)
 
     def closed(self, connection: ClientConnection) -> None:
-        """A connection is gone."""
+        """A connection is closed."""
         self.connections.discard(connection)
 
     def start_exchange(
         self, connection: ClientConnection, message: RawRequestMessage, payload: StreamReader, now: float
     ) -> RequestInProgress | None:
-        """Begin to handle a request; `None` when it is over already. `now` in monotonic seconds."""
+        """Start handling a request; `None` when it has already ended. `now` is in monotonic seconds."""
         self.in_flight += 1
         exchange = connection.exchange = self._new_exchange(connection, message, payload, now)
         if self.in_flight > self.limits.in_flight:
@@ -119,21 +120,21 @@ class ClientConnections(Generic[E]):
         return connection.exchange
 
     def exchange_ended(self, exchange: RequestToAnswer) -> None:
-        """A request was answered."""
+        """A request has ended."""
         if exchange.waiting:
             self.waiting -= 1
         else:
             self.in_flight -= 1
 
     def begin_waiting(self, exchange: RequestToAnswer) -> None:
-        """A request waits for its own body, which a stranger may never send: it takes no place of those that can be
-        answered. Raises `Refused` when as many are waiting as may be answered."""
+        """A request waits for its own body, which an unauthenticated client may never send, so it does not count as in
+        flight. Raises `Refused` when the number of waiting requests has reached the limit for requests in flight."""
         if self.waiting >= self.limits.in_flight:
             raise Refused(Reason.OVERLOADED)
         self._wait(exchange, waiting=True)
 
     def end_waiting(self, exchange: RequestToAnswer) -> None:
-        """The body is there, or will never be. Raises `Refused` when there is no place."""
+        """The wait for the body is over. Raises `Refused` when too many requests are in flight."""
         if not exchange.ended:
             self._wait(exchange, waiting=False)
             if self.in_flight > self.limits.in_flight:
@@ -145,16 +146,16 @@ class ClientConnections(Generic[E]):
         self.in_flight += -1 if waiting else 1
 
     def apply_compat(self, reply: Reply) -> Reply:
-        """A reply of ours as those expect it who call this API."""
+        """Adapt a reply of the sidecar to what the callers of this API expect."""
         return self._services.apply_compat(reply)
 
     def report_unparsed(self, connection: ClientConnection, reason: Reason, fault: Fault | None = None) -> None:
-        """A request was refused before it could be read; `fault` says why, as far as that is known."""
+        """Report a request that was refused before it could be parsed; `fault` is the cause, if known."""
         event = RequestDone(Decision.REFUSED, reason.status, 0.0, None, reason, "-", "-", None, connection.peer, fault)
         self._services.report(event)
 
     def check(self, now: float) -> None:
-        """Close the connections of clients that are too slow, and end what outlived its token; to be called about once a
+        """Close the connections of slow clients, and end streams whose token is no longer valid. To be called about once a
         second."""
         check = partial(self._check_one, now=now)
         for connection in list(self.connections):
@@ -169,21 +170,21 @@ class ClientConnections(Generic[E]):
                 exchange.end_early(reason)
 
     def _guard(self, connection: ClientConnection, work: Callable[[ClientConnection], None]) -> None:
-        """What goes wrong with one connection ends that one, and never the work on the others."""
+        """Run `work`; its failure closes this connection and never affects the others."""
         try:
             work(connection)
-        except Exception as exc:  # noqa: BLE001  a defect of ours
+        except Exception as exc:  # noqa: BLE001  a defect of the sidecar
             self.log_failure("connection", exc)
             connection.abort()
 
     async def drain(self, seconds: float) -> int:
-        """Let requests finish and responses be delivered, and let come what is on its way, at most for `seconds`; idle
-        connections close. Returns how many requests were cut."""
+        """Wait at most `seconds` for requests to finish, responses to be delivered and requests on their way to arrive; idle
+        connections are closed. Returns the number of requests that were cut."""
         self.draining = True
         deadline = self.monotonic() + seconds
         for connection in list(self.connections):
             self._guard(connection, self._leave_tunnel)
-        while (busy := self._busy()) and self.monotonic() < deadline:  # noqa: ASYNC110  once in a worker's life
+        while (busy := self._busy()) and self.monotonic() < deadline:  # noqa: ASYNC110  once in a worker's lifetime
             await asyncio.sleep(0.02)
         unfinished = {connection for connection in busy if connection.unfinished}
         for connection in list(self.connections):
@@ -191,7 +192,7 @@ class ClientConnections(Generic[E]):
         return len(unfinished)
 
     def _busy(self) -> set[ClientConnection]:
-        """Send away whoever is idle; gives who stays for now."""
+        """Close idle connections, and return those that stay open for now."""
         now, staying = self.monotonic(), set(self.arriving)
 
         def look(connection: ClientConnection) -> None:

@@ -1,16 +1,16 @@
-"""When a client is too slow: what its connection does, and since when, goes in; what is to become of it comes out.
+"""Decides when a client is too slow: from a connection's state and times, a pure function derives what to do with it.
 
 The limits, by state (`states`):
 
-- *idle*      `timeouts.idle`, or `timeouts.request_header` before the first request: it closes
+- *idle*      `timeouts.idle`, or `timeouts.request_header` before the first request: the connection closes
 - *head*      `timeouts.request_header`: 408
-- *busy*      `timeouts.idle` without progress by the client while its bytes are waited for: 408, unless an answer has begun
-- *half-closed* 1 s until the answer begins: the client counts as gone, and the upstream is told
-- *emptying*  `timeouts.request_header` for what is missing of the body: our last word was said
-- *lingering* the client's close, or 2 s after all was delivered
-- *tunnel*    has limits of its own (`proxy.tunnel`)
+- *busy*      `timeouts.idle` without progress by the client while its bytes are awaited: 408, unless a response has begun
+- *half-closed* 1 s until the response begins: then the client counts as gone, and the upstream connection is closed
+- *emptying*  `timeouts.request_header` for the rest of the body; the response has been sent
+- *lingering* until the client closes, or for 2 s after everything was delivered
+- *tunnel*    has its own limits (`proxy.tunnel`)
 
-In every state but the tunnel, a client that takes nothing of what waits for it for `timeouts.idle` is cut.
+In every state but *tunnel*, a connection is cut when its client accepts none of the pending bytes for `timeouts.idle`.
 """
 
 from enum import Enum, auto
@@ -24,35 +24,35 @@ HALF_CLOSED: Final = 1.0
 
 
 class Verdict(Enum):
-    """What is to become of a connection."""
+    """What to do with a connection."""
 
     NOTHING = auto()
-    ANSWER_408 = auto()  # the head does not come: that is our last word
-    GIVE_UP_408 = auto()  # the body does not come: the exchange ends
+    ANSWER_408 = auto()  # the head is overdue: answer 408 and close
+    GIVE_UP_408 = auto()  # the body is overdue: the exchange ends with 408
     CLOSE = auto()
-    LINGER = auto()  # close, after the answer that was given
-    LINGER_ANEW = auto()  # what was said is not delivered yet: the time begins again
+    LINGER = auto()  # close after the response that was sent
+    LINGER_ANEW = auto()  # the response is not delivered yet: restart the linger time
     CUT = auto()
-    RESET = auto()  # cut, so that no answer can be taken for a whole one
+    RESET = auto()  # cut with a TCP reset, so that no partial response can be taken for a complete one
 
 
 class Situation(NamedTuple):
-    """What a connection does at a moment. All times in monotonic seconds."""
+    """The condition of a connection at one moment. All times are monotonic seconds."""
 
     state: State
     unsent: int = 0  # bytes that the client has yet to take
-    moved_at: float = 0.0  # when that last changed
-    active_at: float = 0.0  # when the client was last heard
-    head_since: float = 0.0  # since when a head is waited for; 0 after a request, until the next begins
-    head_begun: bool = False  # a byte of it has come
+    moved_at: float = 0.0  # when `unsent` last changed
+    active_at: float = 0.0  # when the client last sent something
+    head_since: float = 0.0  # since when a head has been awaited; 0 after a request, until the next one begins
+    head_begun: bool = False  # part of the head has arrived
     until: float = 0.0  # when emptying or lingering ends
-    asked_at: float = 0.0  # when the request began, or the client ended its side, whichever was later
+    asked_at: float = 0.0  # when the request began or the client closed its side, whichever was later
     answer_begun: bool = False
-    body_due: bool = False  # the client is to send more of a body, and would be read
+    body_due: bool = False  # the client has to send more of a body, and the sidecar would read it
 
 
 def judge(situation: Situation, timeouts: ClientTimeouts, now: float) -> Verdict:
-    """What is to become of a connection at `now`."""
+    """What to do with a connection at `now`."""
     state = situation.state
     if state in (State.TUNNEL, State.ARRIVING, State.CLOSED):
         return Verdict.NOTHING
@@ -69,7 +69,7 @@ def _waiting(situation: Situation, timeouts: ClientTimeouts, now: float) -> Verd
         return Verdict.CLOSE if now - situation.active_at > timeouts.idle else None
     if now - situation.head_since <= timeouts.request_header:
         return None
-    return Verdict.ANSWER_408 if situation.head_begun else Verdict.CLOSE  # connected and said nothing
+    return Verdict.ANSWER_408 if situation.head_begun else Verdict.CLOSE  # CLOSE: the client connected and sent nothing
 
 
 def _busy(situation: Situation, timeouts: ClientTimeouts, now: float) -> Verdict | None:

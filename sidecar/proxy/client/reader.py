@@ -1,17 +1,17 @@
-"""Reads the requests of one client connection: bytes in, requests or a fault out. It knows no socket and no clock.
+"""Reads the requests of one client connection: bytes in, requests or a fault out. It uses no socket and no clock.
 
-The parser is aiohttp's. What it leaves to us:
+The parser is aiohttp's. This module adds what the parser does not check:
 
 - Whether a request line names HTTP (`request_line`).
-- How large a head is, and how many fields it has.
-- How many requests may wait: a queue full of them, then the rest is held back.
+- The size of a head and the number of its fields.
+- The number of waiting requests: when the queue is full, further input is held back.
 - Trailers: the parser takes the last one for a field of the next request.
-- Whether a read ends where a request ends. Upgrades that are ignored, trailers and repeated heads depend on it.
+- Whether a read ends where a request ends. Ignored upgrades, trailers and repeated heads depend on it.
 
-Most clients keep a connection and repeat their header section on it with every request. So the *rest* of a head, all of it
-after the request line, is remembered together with what the parser made of it, and when it comes again in one read,
-with nothing else and nothing left over from before, only the request line is read anew: a strict expression takes the plain
-ones, and everything else goes to the parser. `tests/unit/proxy/client/test_reader.py` compares the two ways.
+Most clients reuse a connection and send the same header section with every request. So the reader remembers the *rest* of a
+head (everything after the request line) together with the parser's result for it. When the same rest arrives again in a
+single read, with nothing else and nothing left over from before, only the request line is parsed: a strict expression accepts
+plain request lines, and everything else goes to the parser. `tests/unit/proxy/client/test_reader.py` compares the two paths.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from sidecar.proxy.request import Request, RequestBroken, declared_length
 
 MAX_PIPELINED: Final = 32
 _READ_BUFFER: Final = 64 * 1024
-# Nothing in it that two parsers could read differently; RFC 3986's characters without the fragment.
+# Nothing that two parsers could read differently: the characters of RFC 3986 without the fragment.
 _PLAIN_LINE: Final = re.compile(
     rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*) HTTP/1\.1"
 )
@@ -44,24 +44,24 @@ _HEAD_END: Final = b"\r\n\r\n"
 
 
 class Unreadable(NamedTuple):
-    """Why nothing more of a stream can be read; `cause` is behind the reason, as far as it is known."""
+    """Why the rest of a stream cannot be read; `cause` explains the reason, if known."""
 
     reason: Reason
     cause: Fault | None = None
 
     @property
     def known(self) -> Fault | None:
-        """The cause, where it belongs to the reason."""
+        """The cause, if it belongs to the reason."""
         return self.cause if self.cause is not None and self.cause.reason is self.reason else None
 
     @property
     def detail(self) -> str | None:
-        """The sentence that tells the client of it."""
+        """The sentence that explains it to the client."""
         return self.known and f"{self.known.cause.sentence[:1].upper()}{self.known.cause.sentence[1:]}."
 
 
 class FlowControl(BaseProtocol):
-    """What bodies tell when nobody takes more of them for now. The connection is one."""
+    """Receives the flow-control calls of a request body whose buffer is full. A client connection is one."""
 
     __slots__ = ()
 
@@ -71,13 +71,14 @@ class FlowControl(BaseProtocol):
         return self._reading_paused
 
     def use_parser(self, parser: HttpRequestParser) -> None:
-        """Tell this one from now on when a body is full."""
+        """Use this parser from now on; it is told when a body is full."""
         self._parser = parser
 
 
 class RequestReader:
-    """The requests of one connection. `feed` takes its reads; `queue` has what came of them, and `pop` hands out the oldest.
-    `fault` is set when nothing more can be read. `flow` is told by bodies that are full; it calls `feed(b"")` to go on."""
+    """The requests of one connection. `feed` takes each read, `queue` has the requests that were parsed, and `take` returns
+    the oldest. `fault` is set when nothing more can be read. `flow` is told when a body is full; it calls `feed(b"")` to
+    resume."""
 
     __slots__ = (
         "_clean",
@@ -112,27 +113,27 @@ class RequestReader:
         self.parser = self._new_parser()
         self._trailers = TrailerWatch()
         self._line = RequestLineWatch()
-        self.queue: deque[Request] = deque()  # requests that were read and not begun
-        self.fault: Unreadable | None = None  # what ends the stream, once the queue is done
-        self.full = False  # the parser holds back what follows a full queue
-        self.body: StreamReader = EMPTY_PAYLOAD  # of the last request that was parsed
-        self._incomplete: StreamReader | None = None  # the body, not yet whole, of a request that left the queue
-        self._held = _NOTHING  # a read of which the parser holds back a part, and what its body had before
-        # The head that is not whole yet.
+        self.queue: deque[Request] = deque()  # requests that were parsed and not started
+        self.fault: Unreadable | None = None  # ends the stream once the queue has been processed
+        self.full = False  # the queue is full, and the parser holds back what follows
+        self.body: StreamReader = EMPTY_PAYLOAD  # of the last parsed request
+        self._incomplete: StreamReader | None = None  # the incomplete body of a request that left the queue
+        self._held = _NOTHING  # a read that the parser partly holds back, and how many bytes its body had before it
+        # The incomplete head.
         self.head_bytes = 0
-        self._head_end = b""  # the last three of them
+        self._head_end = b""  # its last three bytes
         # The head that may be repeated.
-        self._clean = True  # the parser is between two messages, and that is certain
-        self.rest = b""  # of the last head, all after its request line; empty: none can be repeated
-        self._repeatable: RawRequestMessage | None = None  # what the parser made of it
+        self._clean = True  # the parser is known to be between two messages
+        self.rest = b""  # of the last head, everything after its request line; empty when no head can be repeated
+        self._repeatable: RawRequestMessage | None = None  # the parser's result for that head
         # Upgrades.
-        self._deaf = False  # one was asked for: what follows the request is not ours to parse
-        self.spoke_early = False  # bytes came after such a request, before its answer
-        self._swallows = False  # one that is ignored was: the parser drops what follows the request in the same read
+        self._deaf = False  # the last request asked for an upgrade: the bytes after it are not HTTP requests
+        self.spoke_early = False  # bytes arrived after such a request, before its response
+        self._swallows = False  # the last upgrade was ignored: the parser drops what follows it in the same read
         # Trailers.
-        self._trailing = False  # the body that comes may have some behind it
-        self._tail = b""  # the last bytes of it
-        self._ends: dict[StreamReader, bytes] = {}  # of bodies that may have some: the last bytes
+        self._trailing = False  # the incoming body may have trailers
+        self._tail = b""  # the last bytes of that body
+        self._ends: dict[StreamReader, bytes] = {}  # by body that may have trailers: its last bytes
 
     def __repr__(self) -> str:
         state = self.fault.reason.word if self.fault else "in a body" if self.receiving else "between requests"
@@ -145,23 +146,23 @@ class RequestReader:
             self._loop,
             _READ_BUFFER,
             max_line_size=limits.request_line,
-            max_field_size=limits.headers + (limits.headers == limits.request_line),  # told apart by its limit
-            max_headers=4 * limits.header_count,  # ours comes first and says 431
+            max_field_size=limits.headers + (limits.headers == limits.request_line),  # an error shows its limit
+            max_headers=4 * limits.header_count,  # so that the check of `header_count` comes first, with 431
             payload_exception=RequestBroken,
             auto_decompress=False,
             max_msg_queue_size=MAX_PIPELINED,
         )
 
-    # What came.
+    # Results.
 
     @property
     def receiving(self) -> bool:
-        """Whether more of a body is to come."""
+        """Whether more of a body is expected."""
         return not self.body.is_eof()
 
     @property
     def finishing(self) -> bool:
-        """Whether the body of a request that left the queue is not whole yet."""
+        """Whether the body of a request that left the queue is still incomplete."""
         return self._incomplete is not None
 
     def take(self) -> Request:
@@ -172,18 +173,18 @@ class RequestReader:
             self.parser.message_consumed()
         else:
             self._incomplete = payload
-            self.full = False  # the rest of it was held back, too
+            self.full = False  # the rest of the body was held back, too
         return request
 
     def end_of(self, body: StreamReader) -> bytes:
-        """The last bytes of a request whose body is whole, as they came, as far as trailers may be among them. Once."""
+        """The last raw bytes of a complete request body, which may include trailers. Can be read once."""
         return self._ends.pop(body, b"") if self._ends else b""
 
     # The stream.
 
     def feed(self, data: bytes) -> bool:
-        """Take a read, or with `b""` what was held back of an earlier one. Whether a request came of it. After a `fault`
-        there must be no more."""
+        """Parse a read, or with `b""` what was held back of an earlier one. Returns whether it completed a request head. Must
+        not be called after a `fault`."""
         body = self.body
         in_head = body.is_eof()
         if self._deaf and in_head:
@@ -191,12 +192,12 @@ class RequestReader:
             return False
         if in_head and not self._line.head(data):
             return self.fail(Reason.MALFORMED_REQUEST)
-        # What the parser had held back is the end of a read that was seen before.
+        # What the parser held back is the end of a read that was seen before.
         read, before = (data, 0 if in_head else body.total_bytes) if data else self._held
         clean, self._clean = self._clean, False
         try:
             messages, _, _ = self.parser.feed_data(data)
-        except Exception as exc:  # noqa: BLE001  aiohttp raises ValueError too for what it cannot read
+        except Exception as exc:  # noqa: BLE001  aiohttp also raises ValueError for input that it cannot parse
             return self.fail(_reason_of(exc, self._limits.request_line), _unreadable(data) if in_head else None)
         self._tail = (self._tail + data)[-self._limits.headers :] if self._trailing else b""
         finished = self._finish_message()
@@ -230,7 +231,7 @@ class RequestReader:
     def _note_message(
         self, data: bytes, body: StreamReader, messages: list[Request], finished: int, *, alone: bool
     ) -> list[Request]:
-        """Keep what depends on where a request ends: the end of a `body` with trailers, and an upgrade that is ignored."""
+        """Handle what depends on where a request ends: the end of a `body` with trailers, and an ignored upgrade."""
         self._swallows = False
         if self._trailing and finished:
             self._keep_end(body, alone=alone)
@@ -239,22 +240,22 @@ class RequestReader:
         return messages
 
     def fail(self, reason: Reason, cause: Fault | None = None) -> bool:
-        """Nothing after this point of the stream can be understood, or is waited for. Requests that were read still count.
-        Returns whether a request came: no."""
+        """Nothing after this point of the stream can be parsed, or is awaited. Requests parsed before remain valid. Always
+        returns False: no request was read."""
         self.fault = Unreadable(reason, cause)
         self.rest = b""
         self._break_body()
         return False
 
     def end(self) -> None:
-        """The client sends no more: a body that is not whole never will be. A request with such a body is not begun."""
+        """The client sends no more, so an incomplete body never completes. A queued request with such a body is not started."""
         if self.receiving:
             if self.queue and self.queue[-1][1] is self.body:
                 self.queue.pop()
             self._break_body()
 
     def close(self) -> None:
-        """No request of this stream will be begun any more."""
+        """Start no further request of this stream."""
         self.queue.clear()
         self.rest = b""
         self._break_body()
@@ -265,7 +266,7 @@ class RequestReader:
             body.set_exception(RequestBroken())
 
     def _finish_message(self) -> int:
-        # The parser counts a message when it is whole, and only then can be told that it left the queue.
+        # The parser counts a message once it is complete; only then can it be told that the message left the queue.
         if self._incomplete is None or not self._incomplete.is_eof():
             return 0
         self._incomplete = None
@@ -282,10 +283,10 @@ class RequestReader:
         limits = self._limits
         last, body = messages[-1]
         joined = self._head_end + data
-        # A head that came alone, in small reads, need not be measured.
+        # A head that came alone, in small reads, cannot exceed the limit and need not be measured.
         measured = not clean or len(messages) > 1 or self.head_bytes + len(data) > limits.headers
         if last.upgrade:
-            # Only what ends with the head holds nothing more.
+            # Bytes after the end of the head came before the response.
             self.spoke_early = joined.find(_HEAD_END) != len(joined) - len(_HEAD_END)
         if clean and len(messages) == 1:
             self._note_end(data, last, body)
@@ -294,14 +295,14 @@ class RequestReader:
             self._tail = joined[-limits.headers :]
             if body.is_eof():
                 self._keep_end(body, alone=len(messages) == 1)
-        # The next head has begun when a request without a body is not the end of the read.
+        # If a request without a body does not end the read, the next head has begun.
         self.head_bytes = int(body is EMPTY_PAYLOAD and not joined.endswith(_HEAD_END))
         self._head_end = b""
-        # The parser goes no further than this until some were consumed; what is not whole yet does not count.
+        # The parser stops at this number until some messages are consumed; an incomplete one does not count.
         full = len(self.queue) + len(messages) + finished - (not body.is_eof()) >= MAX_PIPELINED
         for message, payload in messages:
             if payload is EMPTY_PAYLOAD and declared_length(message) != 0:
-                self.fail(Reason.MALFORMED_REQUEST)  # aiohttp takes the largest length for none
+                self.fail(Reason.MALFORMED_REQUEST)  # aiohttp treats the largest possible length as no body
                 return
             if len(message.raw_headers) > limits.header_count or (
                 measured and sum(len(n) + len(v) + 4 for n, v in message.raw_headers) > limits.headers
@@ -314,12 +315,12 @@ class RequestReader:
         self.full = self.full or full
 
     def _keep_end(self, body: StreamReader, *, alone: bool) -> None:
-        self._ends[body] = self._tail if alone else b""  # else it is unknown where in it the request ends
+        self._ends[body] = self._tail if alone else b""  # otherwise it is unknown where in it the request ends
         self._trailing = False
 
     def _without_upgrade(self, data: bytes, message: RawRequestMessage, payload: StreamReader) -> Request:
-        """A request that came alone, as if it had not asked for an upgrade that is never done, such as to h2c: its connection
-        goes on. Not when it cannot be told whether the parser has dropped something behind it."""
+        """Clear the upgrade flag of a request that came alone and asks for an upgrade that is never done, such as h2c, so
+        that its connection can continue. The request is left as it is when the parser may have dropped bytes that follow it."""
         joined = self._head_end + data
         if message.chunked or (payload is EMPTY_PAYLOAD and joined.find(_HEAD_END) != len(joined) - len(_HEAD_END)):
             return message, payload
@@ -332,19 +333,19 @@ class RequestReader:
     # Repeated heads.
 
     def _note_end(self, data: bytes, message: RawRequestMessage, payload: StreamReader) -> None:
-        """Find out whether `data`, which made one message, ends with it, and whether its head can be repeated."""
+        """Find out whether `data`, which made one message, ends with that message, and whether its head can be repeated."""
         length = declared_length(message)
         end = data.find(_HEAD_END) + len(_HEAD_END) + (length or 0)
         self.rest = b""
         self._clean = length is not None and payload.is_eof() and not message.upgrade and end == len(data)
         plain = payload is EMPTY_PAYLOAD and message.version == (1, 1) and not message.should_close
-        if self._clean and plain and data[:1] not in (b"\r", b"\n"):  # llhttp passes over empty lines before a request
+        if self._clean and plain and data[:1] not in (b"\r", b"\n"):  # llhttp skips empty lines before a request
             self.rest = data[data.index(b"\r\n") :]
             self._repeatable = message
 
     def repeated(self, data: bytes) -> RawRequestMessage | None:
-        """The message of a read that is a plain request line with the rest of the head before, when the queue is empty. Such
-        a read is not to be fed. Ask only while there is a `rest`."""
+        """The message of a read that is a plain request line followed by the `rest` of the previous head, if the queue is
+        empty; such a read must not be fed. Call this only while there is a `rest`."""
         if self.queue or not data.endswith(self.rest):
             return None
         size = len(data) - len(self.rest)
@@ -382,14 +383,14 @@ def _alone(joined: bytes, messages: list[Request]) -> bool:
 
 
 def _reason_of(exc: Exception, request_line: int) -> Reason:
-    """aiohttp has one error for every line that is too long; only its limit tells which."""
+    """aiohttp raises the same error for every line that is too long; only its limit tells which line it was."""
     if isinstance(exc, LineTooLong):
         return Reason.REQUEST_LINE_TOO_LONG if exc.args[1] == request_line else Reason.HEADERS_TOO_LARGE
     return Reason.MALFORMED_REQUEST
 
 
 def _unreadable(data: bytes) -> Fault | None:
-    """What is known of a head that the parser did not take: mistakes that clients are known to make."""
+    """The known client mistake behind a head that the parser rejected, if it is one."""
     if data.startswith(b"PRI * HTTP/2.0"):
         return Fault(Cause.HTTP2_PRIOR_KNOWLEDGE)
     if data[:2] == b"\x16\x03":

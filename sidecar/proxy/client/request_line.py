@@ -1,31 +1,31 @@
-"""Which protocol a request line names.
+"""Checks which protocol a request line names.
 
-aiohttp's parser reads `OPTIONS /x RTSP/1.0` and `SOURCE /x ICE/1.0` like HTTP, and keeps the version but not the protocol's
-name. So the bytes are looked at here as well. Where a request begins within a read is known to the parser alone. Hence two
+aiohttp's parser reads `OPTIONS /x RTSP/1.0` and `SOURCE /x ICE/1.0` like HTTP; it keeps the version but not the name of the
+protocol. So this module looks at the bytes as well. Only the parser knows where a request begins within a read. Hence two
 rules:
 
-- The line that begins a read, or goes on with one that an earlier read began, is looked at exactly.
-- Where a read holds more than one request, or a part of another one, any line in it that ends like a request line of another
-  protocol is taken for one. A body in the same read could hold such a line: that request is refused without need.
+- A line that begins a read, or continues a line that began in an earlier read, is checked exactly.
+- In a read that holds more than one request, or part of another one, any line that ends like a request line of another
+  protocol counts as one. A body in the same read could contain such a line; its request is then refused unnecessarily.
 """
 
 import re
 from typing import Final
 
 _OTHER: Final = re.compile(rb" (?:RTSP|ICE)/[0-9]\.[0-9][ \t]*\r?\n")
-_ENOUGH: Final = 32  # bytes of the end of a line
+_ENOUGH: Final = 32  # bytes at the end of a line
 
 
 class RequestLineWatch:
-    """Follows the reads of one connection, whose parser is stricter about everything else."""
+    """Follows the reads of one connection; its parser rejects all other malformed request lines."""
 
     __slots__ = ("_line",)
 
     def __init__(self) -> None:
-        self._line: bytes | None = b""  # the end of what came of a request line; `None` when that is whole
+        self._line: bytes | None = b""  # the end of an incomplete request line; `None` when it is complete
 
     def head(self, data: bytes) -> bool:
-        """Take a read that begins a head or goes on with one. Whether its request line, so far, may be HTTP's."""
+        """Take a read that begins or continues a head. Returns whether its request line may still be HTTP."""
         if self._line is None:
             return True
         if not self._line and (end := data.find(b"\r\n")) > 0 and data.endswith(b" HTTP/1.1", 0, end):
@@ -33,12 +33,13 @@ class RequestLineWatch:
             return True
         text = self._line + data if self._line else data
         if text[:1] in (b"\r", b"\n"):
-            text = text.lstrip(b"\r\n")  # which the parser passes over (RFC 9112 section 2.2)
+            text = text.lstrip(b"\r\n")  # the parser skips these (RFC 9112 section 2.2)
         end = text.find(b"\n")
         self._line = text[-_ENOUGH:] if end < 0 else None
         return end < 0 or not _OTHER.search(text, max(0, end - _ENOUGH), end + 1)
 
     def ended(self, data: bytes, *, alone: bool) -> bool:
-        """A request ended in this read; `alone`: and nothing else is in it. Whether all the lines may be HTTP's."""
+        """A request ended in this read; `alone`: the read holds nothing else. Returns whether all its request lines may be
+        HTTP."""
         self._line = b"" if alone else data[-_ENOUGH:].rpartition(b"\n")[2]
         return alone or not ((b"RTSP/" in data or b"ICE/" in data) and _OTHER.search(data))

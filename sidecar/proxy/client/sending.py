@@ -1,4 +1,4 @@
-"""The half of a client connection that writes and closes, and what the kernel holds of it."""
+"""The writing and closing half of a client connection, and the kernel's buffers for it."""
 
 import asyncio
 import fcntl
@@ -15,13 +15,13 @@ _INT: Final = bytes(4)
 
 
 class SendingSide(FlowControl):
-    """Writes to the client as long as there is one."""
+    """Writes to the client while its connection is open."""
 
     __slots__ = ()
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop that the connection lives on."""
+        """The event loop of the connection."""
         return self._loop
 
     def write(self, data: bytes) -> None:
@@ -30,7 +30,7 @@ class SendingSide(FlowControl):
             self.transport.write(data)
 
     def end_writing(self) -> bool:
-        """Say no more; whether the client's bytes can still come."""
+        """Close the sending side. Returns whether the client can still send."""
         if self.transport is None or not self.transport.can_write_eof():
             self.close()
             return False
@@ -38,13 +38,13 @@ class SendingSide(FlowControl):
         return True
 
     def close(self) -> None:
-        """Close once what was written is delivered."""
+        """Close after everything written has been delivered."""
         if self.transport is not None:
             self.transport.close()
 
     def abort(self, *, reset: bool = False) -> None:
-        """Cut the connection, so that a response which is not whole cannot be taken for one. `reset`: with a TCP reset,
-        for a response that an orderly close would end properly."""
+        """Cut the connection, so that an incomplete response cannot be taken for a complete one. `reset`: use a TCP reset,
+        for a response that an orderly close would complete."""
         if self.transport is not None:
             sock = self.transport.get_extra_info("socket")
             if reset and sock is not None:
@@ -52,8 +52,8 @@ class SendingSide(FlowControl):
             self.transport.abort()
 
     def unsent(self, transport: asyncio.Transport, *, exactly: bool) -> int:
-        """How many bytes the client has yet to take; `exactly`: the kernel is asked though nothing waits here. TLS hides some
-        of ours, but not what the kernel holds of them."""
+        """The number of bytes that the client has yet to take; `exactly`: ask the kernel even if nothing is buffered here.
+        Under TLS some bytes buffered in this process are invisible, but not those in the kernel."""
         size = transport.get_write_buffer_size()
         if size or self._paused or exactly:
             size += _kernel_holds(transport, termios.TIOCOUTQ)
@@ -61,18 +61,19 @@ class SendingSide(FlowControl):
 
 
 def address_of(peer: object) -> str:
-    """Of the name of a socket's peer: its IP address, or `unix`. Behind [::] an IPv4 client has an address of IPv6 (RFC 4291
-    section 2.5.5.2), under which nobody knows it."""
+    """The IP address in a socket's peer name, or `unix`. On a [::] listener an IPv4 client has an IPv4-mapped IPv6 address
+    (RFC 4291 section 2.5.5.2); its familiar IPv4 form is returned."""
     return str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else "unix"
 
 
 def unread(transport: asyncio.Transport) -> int:
-    """How many bytes of the client wait in the kernel."""
+    """The number of bytes from the client that wait in the kernel."""
     return _kernel_holds(transport, termios.FIONREAD)
 
 
 def _kernel_holds(transport: asyncio.Transport, which: int) -> int:
-    """How many bytes of a connection the peer has not acknowledged, or we have not read; 0 where the system does not tell."""
+    """The number of bytes that the peer has not acknowledged, or that the sidecar has not read; 0 where the system does not
+    tell."""
     sock = transport.get_extra_info("socket")
     try:
         answer = fcntl.ioctl(sock.fileno(), which, _INT) if sock is not None else _INT

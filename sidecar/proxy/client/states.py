@@ -1,15 +1,15 @@
-"""What a client connection is doing, and what it may do next.
+"""The states of a client connection and the transitions between them.
 
-- *arriving*  accepted, and its handshake or the words of a trusted proxy go on
-- *idle*      no byte of a request
-- *head*      part of a request head
-- *busy*      an exchange
-- *half-closed* an exchange whose client will send no more, but may wait for the answer. Most clients that close their side
+- *arriving*  accepted; its TLS handshake or the PROXY protocol header is in progress
+- *idle*      no byte of a request has arrived
+- *head*      part of a request head has arrived
+- *busy*      an exchange is in progress
+- *half-closed* an exchange whose client sends no more, but may wait for the response. Most clients that close their side
               have left.
-- *emptying*  the answer was given before a small body had come
+- *emptying*  the response was sent before a small body had arrived; the rest of the body is read and dropped
 - *tunnel*    after 101
-- *lingering* our last word was said, what still comes is dropped. Closing at once would make the kernel reset the connection,
-              and the client could lose the answer (RFC 9112 section 9.6).
+- *lingering* the last response was sent; further input is dropped. Closing at once would make the kernel reset the
+              connection, and the client could lose the response (RFC 9112 section 9.6).
 - *closed*    the connection is gone
 """
 
@@ -19,7 +19,7 @@ from typing import Final
 
 
 class State(Enum):
-    """See above."""
+    """See the module's docstring."""
 
     ARRIVING = "arriving"
     IDLE = "idle"
@@ -33,7 +33,7 @@ class State(Enum):
 
 
 class IllegalTransition(Exception):
-    """A defect of ours: a connection went from one state to another that cannot follow it."""
+    """A defect of the sidecar: a connection changed to a state that cannot follow its state."""
 
 
 TRANSITIONS: Final[Mapping[State, Set[State]]] = {
@@ -47,4 +47,4 @@ TRANSITIONS: Final[Mapping[State, Set[State]]] = {
     State.LINGERING: {State.LINGERING, State.CLOSED},
     State.CLOSED: set(),
 }
-"""What may follow each state. A connection that is idle begins its request at once when the head comes whole."""
+"""The states that may follow each state. An idle connection goes straight to *busy* when a whole head arrives at once."""

@@ -1,9 +1,10 @@
-"""Keeps the trailers of one request from the next.
+"""Keeps the trailers of one request out of the next.
 
-aiohttp's parser keeps the last trailer of a chunked request and takes it for the first field of the request that follows on
-the connection. Behind a balancer that request is another client's, so that one client would choose a field of another. So when
-a chunked request ends where a read ends, its parser is given up for a new one. When something follows in the same read, the
-parser has it already: then the first field of the next request has to be found behind a request line, or it is refused.
+aiohttp's parser keeps the last trailer of a chunked request and takes it for the first field of the next request on the
+connection. Behind a load balancer the next request may belong to another client, so one client could set a field in another's
+request. Therefore, when a chunked request ends where a read ends, its parser is replaced by a new one. When more follows in
+the same read, the parser already has it: then the first field of the next request must be found behind a request line, or the
+request is refused.
 """
 
 from collections.abc import Sequence
@@ -15,21 +16,21 @@ _END: Final = b"\r\n\r\n"
 
 
 class TrailerWatch:
-    """Follows the reads of one connection. A read needs not be shown to it while it is not `watching`, unless a chunked request
-    came of it."""
+    """Follows the reads of one connection. While it is not `watching`, the reader need show it only reads from which a chunked
+    request, or more than one request, was parsed."""
 
     __slots__ = ("_chunked", "_last", "_since", "owed", "watching")
 
     def __init__(self) -> None:
         self.watching = False  # a chunked request came last, or the parser may hold a trailer of it
         self.owed = False  # the parser may hold a trailer
-        self._chunked = False  # the last request is
+        self._chunked = False  # the last request is chunked
         self._last = b""  # the last three bytes before a read of a chunked request
-        self._since = b""  # what was read since the parser may hold one
+        self._since = b""  # what was read since the parser may hold a trailer
 
     def mixed(self, data: bytes, requests: Sequence[Request], *, ended: bool) -> bool:
-        """Take a read and the requests that came of it; `ended`: the body of the request before did. Whether one of them
-        has, or may have, a field that is none of its own."""
+        """Take a read and the requests parsed from it; `ended`: the body of the previous request ended. Returns whether one
+        of them has, or may have, a field that is not its own."""
         if self._chunked and ended:
             self.owed = True
         for message, payload in requests:
@@ -44,7 +45,8 @@ class TrailerWatch:
         return False
 
     def passed(self, data: bytes, *, held: bool) -> bool:
-        """Go on to the next read; `held`: the parser holds back a part of this one. Whether a new parser is to take over."""
+        """Prepare for the next read; `held`: the parser holds back a part of this one. Returns whether a new parser must take
+        over."""
         ended = self.owed and not held and (self._last + data).endswith(_END)
         self._since = self._since + data if self.owed and not ended else b""
         self._last = (self._last + data)[-3:]

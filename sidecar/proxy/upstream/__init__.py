@@ -1,8 +1,8 @@
-"""The side of the API.
+"""The API side of the proxy.
 
-- `pool`        all connections: which one, how many, and which server when there are several
-- `connection`  one of them: its transport and its place in the pool
-- `reader`      bytes in, a response or a fault out; `shapes` knows heads that were parsed before
-- `states`      what a connection is doing, and what it may do next; `deadlines` for how long the upstream may be silent
-- `faults`      which cause an error of a socket, of TLS or of the parser is
+- `pool`        manages all connections: which to use, how many, and which server when there are several
+- `connection`  one connection: its transport and its place in the pool
+- `reader`      turns bytes into a response or a fault; `shapes` recognises response heads that were parsed before
+- `states`      the states of a connection and their transitions; `deadlines` limits how long the upstream may be silent
+- `faults`      maps errors of sockets, TLS and the parser to causes
 """

@@ -1,23 +1,25 @@
 """One connection to the API server: its transport, its place in the pool and its time limits.
 
-What it does at a moment is its state (`states`); what comes is read by `reader`, unless its head is a known one (`shapes`);
-for how long the upstream may be silent is in `deadlines`.
+`states` has the states of a connection. `reader` reads the responses, except those with a known head (`shapes`). `deadlines`
+limits how long the upstream may be silent.
 
 Rules:
-- A connection carries one exchange at a time and goes back to the pool only when its response ended exactly where its
-  framing said, the request was sent whole, and both sides keep the connection alive.
-- Bytes from a connection that carries no exchange close it: they could be taken for the answer to the next request. So the
-  system is asked, at the last moment before a request is written, whether something came that the loop has not read yet.
-  Bytes may come later still: so the pool is told of an upstream that sends what nobody asked for.
-- A connection that goes back to the pool is read from. One that was paused there would execute the next request, and
-  nobody would read the answer.
-- A request whose reused connection turns out dead is sent again only when that cannot do anything twice: a safe method
-  (RFC 9110 section 9.2.2) without a body, and no byte of a response seen. Or when nothing was written at all.
-- What arrives in one read is handed on only after all of it has been parsed (`reader`).
-- A body without a length ends with the upstream's end of stream: a FIN, or over TLS a close_notify, without which anybody on
-  the way could have cut it (RFC 9112 section 9.8). A connection that ends in any other way ends no answer properly.
-- An upstream may answer before it has the whole request. When it refuses that (RFC 9112 section 9.5) the rest is not sent, and
-  what it said before it cut the connection counts although our writing failed. Over TLS that is lost, and a 502.
+- A connection carries one exchange at a time. It returns to the pool only when its response ended exactly where its framing
+  said, the request was sent completely, and both sides keep the connection alive.
+- Bytes on a connection without an exchange close it, because they could be taken for the response to the next request. So,
+  right before a request is written, the sidecar asks the system whether unread input has arrived. Bytes may arrive even
+  later, so the pool is told about an upstream that sends unsolicited bytes.
+- Reading is never paused on a pooled connection. Otherwise the upstream would execute the next request, and no one would read
+  the response.
+- A request on a reused connection that turns out to be dead is resent only when it cannot take effect twice: a safe method
+  (RFC 9110 section 9.2.2) without a body, and no byte of a response received. Or when nothing was written at all.
+- The content of a read is forwarded only after the whole read was parsed (`reader`).
+- A body without a length ends with the upstream's end of stream: a FIN, or over TLS a close_notify. Without a close_notify
+  anyone on the path could have truncated the body (RFC 9112 section 9.8). Any other end of a connection leaves a response
+  incomplete.
+- An upstream may respond before it has received the whole request. When it rejects the request (RFC 9112 section 9.5) the
+  rest is not sent, and what it sent before it cut the connection counts although the sidecar's write failed. Over TLS that
+  response is lost, and the client gets 502.
 """
 
 import asyncio
@@ -35,17 +37,17 @@ from sidecar.proxy.upstream.reader import Progress, ResponseReader
 from sidecar.proxy.upstream.states import CARRYING, TRANSITIONS, State
 
 _READ = 256 * 1024
-_LATE: Final = (b"HTTP/1.1 408 ", b"HTTP/1.0 408 ")  # how some servers say that a connection was idle for too long
+_LATE: Final = (b"HTTP/1.1 408 ", b"HTTP/1.0 408 ")  # how some servers report that a connection was idle for too long
 UPSTREAM_HOST: Final = (
-    b"\0"  # stands in a request for the `Host` of the upstream that gets it; no request that came holds one
+    b"\0"  # placeholder in a request for the `Host` of its upstream; no client request can contain this byte
 )
 _UNREAD: Final = select.POLLIN | getattr(select, "POLLRDHUP", 0)
-# In Python 3.11 a member of an enumeration is looked up by a function, each time.
+# In Python 3.11, accessing an enumeration member calls a function each time.
 _IDLE, _ASKED, _HEAD, _BODY = State.IDLE, State.ASKED, State.HEAD, State.BODY
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """One connection to the upstream. `address` says which of the pool's."""
+    """One connection to the upstream. `address` is the index of the upstream in the pool."""
 
     __slots__ = (
         "_active_at", "_drained", "_host", "_poll", "_pool", "_reader", "_reading_paused", "_tunnel", "_wrote_body",
@@ -57,16 +59,16 @@ class UpstreamConnection(asyncio.Protocol):
         self.address = address
         self.transport: asyncio.Transport | None = None
         self.state = State.CONNECTING
-        self.receiver: ResponseSink | None = None  # whose answer is due
+        self.receiver: ResponseSink | None = None  # the exchange that awaits a response
         self.request = b""
         self.reused = False
-        self.idle_for = pool.limits.idle  # seconds, as the last answer left it
+        self.idle_for = pool.limits.idle  # seconds, as determined by the last response
         self.too_old_at = 0.0  # monotonic seconds
         self._host = pool.hosts[address]
         self._drained: asyncio.Future[None] | None = None
         self._tunnel: TunnelEnd | None = None
         self._reading_paused = False
-        self._wrote_body = False  # bytes of it followed the head in writes of their own
+        self._wrote_body = False  # bytes of the body were written separately from the head
         self._active_at = 0.0
         self._poll: Callable[[int], list[tuple[int, int]]] = lambda _: []
         self._reader = ResponseReader()
@@ -75,7 +77,7 @@ class UpstreamConnection(asyncio.Protocol):
         return f"<UpstreamConnection {self.state.value}>"
 
     def _become(self, state: State) -> None:
-        """Go to another state. One that cannot follow is a defect of ours: it is logged, and the connection goes on."""
+        """Change the state. An illegal transition is a defect of the sidecar: it is logged, and the connection continues."""
         if state not in TRANSITIONS[self.state]:
             message = f"upstream connection: {self.state.value} to {state.value}"
             self._pool.loop.call_exception_handler({"message": message})
@@ -90,18 +92,18 @@ class UpstreamConnection(asyncio.Protocol):
 
     @property
     def usable(self) -> bool:
-        """Whether it can carry an exchange: it is open, idle, and read from."""
+        """Whether it can carry an exchange: it is open, idle, and reading is not paused."""
         transport = self.transport
         return self.state is _IDLE and transport is not None and not self._reading_paused and not transport.is_closing()
 
     def usable_now(self) -> bool:
-        """Whether it is usable, and nothing has come that was not read yet: bytes or the end of the stream."""
+        """Whether it is usable and has no unread input: neither bytes nor the end of the stream."""
         return self.usable and not self._poll(0)
 
     # Called by the exchange.
 
     def send(self, receiver: ResponseSink, request: bytes, now: float) -> None:
-        """Begin an exchange by writing the head of its request, and the body when that is at hand."""
+        """Start an exchange: write the head of its request, and the body if it is already available."""
         transport = self.transport
         assert transport is not None and self.state is _IDLE and not self._reading_paused  # noqa: PT018, S101  see `usable`
         self.receiver = receiver
@@ -120,25 +122,25 @@ class UpstreamConnection(asyncio.Protocol):
             self.transport.write(data)
 
     async def drain(self) -> None:
-        """Wait until the upstream takes more."""
+        """Wait until the upstream accepts more."""
         if self._drained is not None:
             await self._drained
 
     def pause_reading(self) -> None:
-        """The client does not take more: stop reading the response."""
+        """The client accepts no more: stop reading the response."""
         if self.transport is not None and not self._reading_paused:
             self._reading_paused = True
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """The client takes more."""
+        """The client accepts more again."""
         if self.transport is not None and self._reading_paused:
             self._reading_paused = False
             self._active_at = self._pool.monotonic()
             self.transport.resume_reading()
 
     def end_writing(self) -> bool:
-        """Say no more; whether the upstream's answer can still come."""
+        """Close the sending side. Returns whether the upstream's response can still arrive."""
         transport = self.transport
         if transport is None or not transport.can_write_eof():
             self.close()
@@ -147,18 +149,20 @@ class UpstreamConnection(asyncio.Protocol):
         return True
 
     def close(self) -> None:
-        """Close once what was written is delivered."""
+        """Close after everything written has been delivered."""
         if self.transport is not None:
             self._stop()
             self.transport.close()
 
     def _stop(self) -> None:
-        """The connection will carry nothing more. The pool is told first: it asks whether there was an exchange."""
+        """The connection will carry no further exchange. The pool is told first, because it asks whether there was an
+        exchange."""
         self._pool.connection_closing(self)
         self._become(State.CLOSING)
 
     def abort(self) -> None:
-        """Nobody wants the answer: close at once, so that the upstream sees it and nobody else gets it."""
+        """The response is no longer wanted: close at once, so that the upstream notices and no other request gets the
+        response."""
         self.receiver = None
         self._reader.reset()
         if self.transport is not None:
@@ -190,12 +194,13 @@ class UpstreamConnection(asyncio.Protocol):
     # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]  # stream transports are what is asked for
+        self.transport = transport  # type: ignore[assignment]  # only stream transports are requested
         self._become(_IDLE)
         self.too_old_at = self._pool.monotonic() + self._pool.limits.max_age
         self._poll = _poll_of(transport)
         if transport.get_extra_info("ssl_object") is not None:
-            # While we do not read, uvloop decrypts ahead, and drops all of that at the end of the stream. So it must not.
+            # While reading is paused, uvloop would decrypt ahead, and discard those bytes at the end of the stream. The
+            # limits prevent that.
             transport.set_read_buffer_limits(high=1, low=0)  # type: ignore[attr-defined]
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -219,8 +224,8 @@ class UpstreamConnection(asyncio.Protocol):
             receiver.on_failure(lost(exc, begun=begun, kept=self.reused))
 
     def _read_last(self) -> None:
-        """Read what came before our writing failed. Its end means nothing, for after an error the kernel shows a reset as an
-        end of stream."""
+        """Read what arrived before the sidecar's write failed. Its end of stream means nothing: after an error the kernel
+        reports a reset as an end of stream."""
         last = iter(()) if self.transport is None else _left_in_kernel(self.transport)
         while self.receiver is not None and (data := next(last, b"")):
             self.data_received(data)
@@ -234,7 +239,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._finish(self.receiver, self._pool.monotonic())
         elif self.transport is not None:
             self._pool.connection_closing(self)
-            self.transport.abort()  # at once: what it was still to be sent, it may never take; the receiver is told then
+            self.transport.abort()  # the upstream may never take pending bytes; `connection_lost` tells the receiver
         return False
 
     def pause_writing(self) -> None:
@@ -291,7 +296,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(receiver)
 
     def _take_unasked(self, data: bytes) -> None:
-        """Bytes that belong to no answer: those of a tunnel, or nobody's."""
+        """Bytes that belong to no response: those of a tunnel, or unsolicited ones."""
         if self._tunnel is not None:
             self._tunnel.from_upstream(data, self._pool.monotonic())
             return
@@ -300,12 +305,12 @@ class UpstreamConnection(asyncio.Protocol):
         self.abort()
 
     def _fail(self, receiver: ResponseSink) -> None:
-        """The answer is not one that may be passed on."""
+        """The response must not be forwarded."""
         reader = self._reader
         bad_switch, fault = reader.bad_switch, reader.fault
-        assert fault is not None  # noqa: S101  the reader's verdict
+        assert fault is not None  # noqa: S101  set by the reader
         if reader.complete:
-            self._pool.unsolicited(self)  # more came than the answer
+            self._pool.unsolicited(self)  # more bytes arrived than the response has
         self.abort()
         if not bad_switch:
             self._pool.failed(self)
@@ -313,7 +318,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _start_tunnel(self, receiver: ResponseSink, now: float) -> None:
         reader = self._reader
-        assert reader.switch is not None  # noqa: S101  the reader's verdict
+        assert reader.switch is not None  # noqa: S101  set by the reader
         self.receiver = None
         self._become(State.TUNNEL)
         self._pool.answered(self)
@@ -332,27 +337,27 @@ class UpstreamConnection(asyncio.Protocol):
         self.receiver = None
         if keep_alive and receiver.may_reuse():
             self.state = _IDLE
-            if self._reading_paused:  # TLS brings what it has decrypted, even when the client takes no more of it
+            if self._reading_paused:  # TLS delivers what it has decrypted, even while reading is paused
                 self.resume_reading()
             self._pool.release(self, now)
         else:
             self._pool.answered(self)
             if receiver.sending:
-                self.abort()  # it has its half of the request, and shall not take it for more
+                self.abort()  # the upstream has part of the request, and must not take it for the whole
             else:
                 self.close()
 
 
 def _poll_of(transport: asyncio.BaseTransport) -> Callable[[int], list[tuple[int, int]]]:
-    """Asks the system whether something came on a connection that the loop has not read yet."""
+    """A function that asks the system whether a connection has input that the event loop has not read yet."""
     events = select.poll()
     events.register(transport.get_extra_info("socket").fileno(), _UNREAD)
     return events.poll
 
 
 def _left_in_kernel(transport: asyncio.BaseTransport) -> Iterator[bytes]:
-    """What came before our writing failed: the kernel has it, but uvloop stops reading with the first error. Over TLS it cannot
-    be read."""
+    """What arrived before the sidecar's write failed. The kernel still has it, but uvloop stops reading at the first error.
+    Over TLS it cannot be read."""
     if transport.get_extra_info("ssl_object") is not None:
         return
     descriptor = transport.get_extra_info("socket").fileno()

@@ -1,9 +1,10 @@
-"""How long the upstream may be silent, as a pure rule: what goes on in, a verdict out.
+"""Limits how long the upstream may be silent: a pure function from the condition of an exchange to a verdict.
 
-The upstream's time runs while it is the upstream's turn: it has the whole request, or takes no more of it for now, or has not
-said 100 to a client that waits for that. While more of the request is to come from the client, it is the client's turn, and the
-client's connection watches it. The client's connection also watches a client that takes no more of an answer, which is why the
-upstream is not read for a while; before the head of the answer that is no reason to wait longer.
+The upstream's time runs while it is the upstream's turn: it has the whole request, or accepts no more of it for now, or has
+not sent the 100 that the client waits for. While the client still has to send more of the request, it is the client's turn,
+and the client's connection enforces the limit. The client's connection also enforces the limit for a client that accepts no
+more of a response, during which the upstream is not read. Before the head of the response, that pause does not extend the
+upstream's time.
 """
 
 from enum import Enum
@@ -13,19 +14,19 @@ from sidecar.proxy.limits import UpstreamTimeouts
 
 
 class Verdict(Enum):
-    """What is to be done."""
+    """What to do with an exchange."""
 
     NOTHING = "nothing"
-    BEGIN_ANEW = "begin anew"  # it is the client's turn: the upstream's time begins after it
-    FAIL = "fail"  # the exchange, and blame the upstream
-    FAIL_BLAMELESS = "fail blameless"  # the exchange; the client may have kept the upstream waiting
+    BEGIN_ANEW = "begin anew"  # it is the client's turn: the upstream's time restarts afterwards
+    FAIL = "fail"  # fail the exchange, and count it against the upstream
+    FAIL_BLAMELESS = "fail blameless"  # fail the exchange without blame; the client may have kept the upstream waiting
 
 
 class Situation(NamedTuple):
-    """An exchange on an upstream connection. `answering`: the head of the final response was passed on; `unread`: the sidecar
-    does not read from the connection; `sending`: more of the request is to come; `full`: the upstream takes no more of it for
-    now; `held_back`: the client may wait for 100 with its body; `active_at`: when the upstream was last heard, in monotonic
-    seconds."""
+    """An exchange on an upstream connection. `answering`: the head of the final response was forwarded; `unread`: the sidecar
+    does not read from the connection; `sending`: more of the request has to be sent; `full`: the upstream accepts no more of
+    it for now; `held_back`: the client may withhold its body until it gets 100; `active_at`: when the upstream was last
+    active, in monotonic seconds."""
 
     answering: bool
     unread: bool
@@ -36,7 +37,7 @@ class Situation(NamedTuple):
 
 
 def judge(situation: Situation, timeouts: UpstreamTimeouts, now: float) -> Verdict:
-    """What to do about an exchange; `now` in monotonic seconds."""
+    """What to do with an exchange; `now` is in monotonic seconds."""
     answering, unread, sending, full, held_back, active_at = situation
     if unread and answering:
         return Verdict.NOTHING

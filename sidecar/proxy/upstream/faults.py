@@ -1,4 +1,4 @@
-"""Tells which `Cause` an error of a socket, of TLS or of the parser is."""
+"""Maps errors of sockets, TLS and the parser to a `Cause`."""
 
 import errno
 import re
@@ -25,21 +25,21 @@ _BY_NUMBER: Final = {
     errno.ENOBUFS: Cause.NO_SOCKETS,
 }
 _OF_FILES: Final = frozenset([Cause.SOCKET_MISSING, Cause.SOCKET_NOT_PERMITTED])
-_UNVERIFIED: Final = {  # X509_V_ERR_… of OpenSSL
+_UNVERIFIED: Final = {  # OpenSSL's X509_V_ERR_… numbers
     9: Cause.CERTIFICATE_NOT_YET_VALID,
     10: Cause.CERTIFICATE_EXPIRED,
     62: Cause.CERTIFICATE_NAME_MISMATCH,
-    64: Cause.CERTIFICATE_NAME_MISMATCH,  # of an address
+    64: Cause.CERTIFICATE_NAME_MISMATCH,  # for an IP address
 }
-_NO_TLS: Final = frozenset(["WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"])  # the latter from OpenSSL 3.2 on
+_NO_TLS: Final = frozenset(["WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"])  # RECORD_LAYER_FAILURE since OpenSSL 3.2
 _OF_CERTIFICATES: Final = re.compile("ALERT.*(CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED)")
 _TLS_RECORD: Final = (b"\x15\x03", b"\x16\x03")  # an alert, a handshake
-_SETTINGS: Final = re.compile(rb"\0..\x04\0\0{4}", re.DOTALL)  # how a server begins (RFC 9113 section 3.4)
+_SETTINGS: Final = re.compile(rb"\0..\x04\0\0{4}", re.DOTALL)  # the preface of an HTTP/2 server (RFC 9113 section 3.4)
 _NUMBER: Final = re.compile(r"\[Errno (\d+)\]")
 
 
 def unreachable(error: OSError | ValueError, *, secure: bool = False, by_file: bool = False) -> Fault:
-    """Why no connection came about. `secure`: over TLS; `by_file`: over a Unix socket."""
+    """Why no connection could be opened. `secure`: over TLS; `by_file`: over a Unix socket."""
     if isinstance(error, ssl.SSLError):
         return _of_tls(error)
     if isinstance(error, socket.gaierror | UnicodeError):
@@ -57,8 +57,8 @@ def unreachable(error: OSError | ValueError, *, secure: bool = False, by_file: b
 
 
 def _number(error: OSError) -> int:
-    """The error's number. uvloop has one error without a number for several of them, of a name with several addresses: then
-    it is the last."""
+    """The error's number. For a name with several addresses, uvloop combines several errors into one without a number: then
+    it is the last number in the text."""
     if error.errno is not None:
         return error.errno
     numbers = _NUMBER.findall(str(error))
@@ -66,7 +66,7 @@ def _number(error: OSError) -> int:
 
 
 def _of_tls(error: ssl.SSLError) -> Fault:
-    """Errors that OpenSSL did not make lack what it says."""
+    """The cause of a TLS error. Errors that do not come from OpenSSL lack its attributes."""
     if isinstance(error, ssl.SSLCertVerificationError):
         cause = _UNVERIFIED.get(getattr(error, "verify_code", 0))
         return Fault(cause) if cause else Fault(Cause.CERTIFICATE_NOT_TRUSTED, getattr(error, "verify_message", ""))
@@ -79,9 +79,10 @@ def _of_tls(error: ssl.SSLError) -> Fault:
 
 
 def lost(error: Exception | None, *, begun: bool, kept: bool) -> Fault:
-    """Why a connection ended during an exchange: `begun` says whether the answer was, `kept` that exchanges preceded this."""
+    """Why a connection ended during an exchange. `begun`: the response had begun; `kept`: the connection had carried
+    exchanges before."""
     if isinstance(error, ssl.SSLError) and not begun:
-        return _of_tls(error)  # in TLS 1.3 a certificate is refused after the handshake
+        return _of_tls(error)  # in TLS 1.3 the server rejects a certificate after the handshake
     note = (error.strerror or "") if isinstance(error, OSError) else ""
     if begun:
         return Fault(Cause.CUT_SHORT, note)
@@ -89,7 +90,7 @@ def lost(error: Exception | None, *, begun: bool, kept: bool) -> Fault:
 
 
 def unreadable(beginning: bytes, message: str) -> Fault:
-    """Why the parser could not read an answer. `beginning` are its first bytes, or none; `message` the parser's own."""
+    """Why the parser could not read a response. `beginning` are its first bytes, or empty; `message` is the parser's own."""
     if beginning.startswith(_TLS_RECORD):
         return Fault(Cause.SPEAKS_TLS)
     if _SETTINGS.match(beginning):

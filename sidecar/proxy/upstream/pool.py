@@ -1,20 +1,20 @@
 """The connections to the API server, or to several servers of the same API.
 
 Rules:
-- Idle connections are used again, the last one first: it is the least likely to be stale. One that was idle for longer than
-  the upstream may keep it is closed, not used. An upstream that says for how long it keeps one (`Keep-Alive: timeout=`) is
-  believed when that is shorter than what the operator allows.
-- A connection older than `max_age` carries no further exchange: the upstream's name is looked up again for the next one, so
-  that a change in DNS is seen however busy the API is.
-- Never more than `max_connections`: beyond that a request is refused at once, for a queue would only hide the overload. What
-  counts is what can carry a request, or is being opened for one. A connection that is closing may take its time (what was
-  written is still delivered, TLS says goodbye), so it does not count; there are never more of those than `max_connections`
-  either, and none for longer than `timeouts.stream`.
-- Of several upstreams the one with the fewest exchanges gets the next. One that cannot be reached is passed over, and so is
-  one that gave no proper answer several times in a row, for a time that doubles; when none is left, all are tried.
+- Idle connections are reused, the most recent first, because it is the least likely to be stale. A connection that was idle
+  for longer than the upstream may keep it is closed, not used. The time that an upstream announces (`Keep-Alive: timeout=`)
+  applies if it is shorter than the operator's limit.
+- A connection older than `max_age` carries no further exchange. The next one looks up the upstream's name again, so a change
+  in DNS takes effect however busy the API is.
+- There are never more than `max_connections`. Beyond that limit a request is refused at once, because a queue would only hide
+  the overload. The limit counts connections that can carry a request or are being opened for one. A closing connection may
+  take its time (pending bytes are delivered, TLS shuts down), so it does not count. There are never more than
+  `max_connections` of those either, and none stays for longer than `timeouts.stream`.
+- Of several upstreams, the one with the fewest exchanges gets the next request. One that cannot be reached, or gave no proper
+  response several times in a row, is skipped for a time that doubles. If none is left, all are tried.
 - A request whose connection could not be opened goes to the next upstream: nothing of it was sent.
-- An upstream that sent bytes which nobody had asked for may do so again, at a moment in which they would be taken for the
-  answer to somebody's request. For a time that doubles, each of its connections carries one request and is closed.
+- An upstream that sent unsolicited bytes may do so again, at a moment when they would be taken for the response to another
+  client's request. For a time that doubles, each of its connections carries one request and is closed.
 """
 
 import asyncio
@@ -30,23 +30,24 @@ from sidecar.proxy.upstream.connection import UpstreamConnection
 from sidecar.proxy.upstream.faults import unreachable
 from sidecar.proxy.upstream.shapes import ResponseShapes
 
-_FAILURES: Final = 3  # improper answers in a row before an upstream is passed over
-_PASSED_OVER: Final = (1.0, 30.0)  # seconds: at first, at most
-_USED_ONCE: Final = (1.0, 30.0)  # likewise, for the connections of an upstream that spoke unsolicited
-_TRUSTED_AGAIN: Final = 60.0  # seconds without another time: then it begins with the first again
+_FAILURES: Final = 3  # improper responses in a row before an upstream is skipped
+_PASSED_OVER: Final = (1.0, 30.0)  # seconds: initially, at most
+_USED_ONCE: Final = (1.0, 30.0)  # likewise, for the connections of an upstream that sent unsolicited bytes
+_TRUSTED_AGAIN: Final = 60.0  # seconds without a recurrence, after which the time restarts at its initial value
 
 Opener = Callable[[Callable[[], UpstreamConnection]], Awaitable[UpstreamConnection]]
 
 
 class UpstreamTls(NamedTuple):
-    """How to speak TLS to an upstream: that of the system, unless there is a `context`; `server_name` instead of the URL's."""
+    """How to speak TLS to an upstream: with the system's defaults unless there is a `context`; `server_name` replaces the
+    URL's name."""
 
     context: ssl.SSLContext | None = None
     server_name: str | None = None
 
 
 class _Upstream:
-    """One server: its idle connections, and how it has been doing."""
+    """One server: its idle connections and its recent history."""
 
     __slots__ = (
         "connect",
@@ -61,7 +62,7 @@ class _Upstream:
 
     def __init__(self, connect: Opener) -> None:
         self.connect = connect
-        self.idle: list[tuple[UpstreamConnection, float]] = []  # and until when it may be used
+        self.idle: list[tuple[UpstreamConnection, float]] = []  # each with the time until which it may be used
         self.exchanges = 0
         self.failures = 0
         self.passed_over_until = 0.0
@@ -71,8 +72,8 @@ class _Upstream:
 
 
 class UpstreamPool:
-    """Sends requests to the upstreams at `urls`. `monotonic` gives seconds; `check` is to be called now and then. `on_unasked`
-    is told the address of an upstream that begins to send what nobody asked for."""
+    """Sends requests to the upstreams at `urls`. `monotonic` gives seconds; `check` must be called regularly. `on_unasked`
+    receives the address of an upstream that begins to send unsolicited bytes."""
 
     def __init__(
         self,
@@ -89,17 +90,17 @@ class UpstreamPool:
         self.loop = loop
         self.timeouts = timeouts
         self.monotonic = monotonic
-        # With `each_its_host` a request says `UPSTREAM_HOST` where its connection puts the name of its upstream.
+        # With `each_its_host`, a request contains `UPSTREAM_HOST` where its connection inserts the name of its upstream.
         self.hosts: Sequence[bytes] = [authority_of(url) if each_its_host else b"" for url in urls]
         self.shapes = ResponseShapes(limits.idle)
-        self.connections: set[UpstreamConnection] = set()  # that can carry an exchange, or do
-        self._closing: dict[UpstreamConnection, float] = {}  # and since when, the oldest first
+        self.connections: set[UpstreamConnection] = set()  # those that carry an exchange, or can carry one
+        self._closing: dict[UpstreamConnection, float] = {}  # each with the time since when, the oldest first
         self.limits = limits
         self._urls = urls
         self._on_unasked = on_unasked
         self._upstreams = [_Upstream(_opener(url, loop, tls or UpstreamTls())) for url in urls]
         self._opening: set[asyncio.Task[None]] = set()
-        self._expected = 0  # connections that are being opened and do not count by themselves yet
+        self._expected = 0  # connections that are being opened and are not in `connections` yet
 
     def __repr__(self) -> str:
         idle = sum(len(upstream.idle) for upstream in self._upstreams)
@@ -108,7 +109,7 @@ class UpstreamPool:
     # Called by exchanges.
 
     def dispatch(self, receiver: ResponseSink, request: bytes) -> None:
-        """Send a request on an idle connection, or on a new one; the outcome comes to `receiver`."""
+        """Send a request on an idle connection, or on a new one; `receiver` gets the outcome."""
         upstreams = self._upstreams
         address = 0 if len(upstreams) == 1 else self._choose(())
         upstream, now = upstreams[address], receiver.sent_at
@@ -127,8 +128,8 @@ class UpstreamPool:
         self._open(receiver, request, address)
 
     def _look_for_idle(self, upstream: _Upstream, now: float) -> UpstreamConnection | None:
-        """An idle connection that can be used at once, taken out of the list. One that has something to be read stays there:
-        the loop is about to find out what that is, and closes the connection unless it belongs to TLS."""
+        """An idle connection that can be used at once, removed from the list. One with unread input stays in the list: the
+        event loop will read the input, and close the connection unless the input belongs to TLS."""
         passed_over: list[tuple[UpstreamConnection, float]] = []
         found = None
         while upstream.idle and found is None:
@@ -149,7 +150,7 @@ class UpstreamPool:
         self._open(receiver, request, self._choose(()))
 
     def release(self, connection: UpstreamConnection, now: float) -> None:
-        """An exchange is over, with a proper answer; keep the connection, idle since `now`, for the next."""
+        """An exchange ended with a proper response; keep the connection, idle since `now`, for the next one."""
         upstream = self._upstreams[connection.address]
         upstream.exchanges -= 1
         upstream.failures = 0
@@ -162,22 +163,22 @@ class UpstreamPool:
             upstream.idle.append((connection, until))
 
     def answered(self, connection: UpstreamConnection) -> None:
-        """A proper answer came on a connection that cannot be kept."""
+        """The upstream gave a proper response on a connection that cannot be kept."""
         upstream = self._upstreams[connection.address]
         upstream.failures = 0
         upstream.pause = _PASSED_OVER[0]
 
     def failed(self, connection: UpstreamConnection) -> None:
-        """The upstream of this connection gave no proper answer."""
+        """The upstream of this connection gave no proper response."""
         upstream = self._upstreams[connection.address]
         upstream.failures += 1
         if upstream.failures >= _FAILURES:
             self._pass_over(upstream)
 
     def unsolicited(self, connection: UpstreamConnection) -> None:
-        """The upstream of this connection sent what nobody had asked for: for a while none of its connections is used again."""
+        """The upstream of this connection sent unsolicited bytes: none of its connections is reused for a while."""
         if connection not in self.connections:
-            return  # it is closing, and could have been taken for nobody's answer
+            return  # it is already closing, so its bytes could not be taken for a response
         upstream, now = self._upstreams[connection.address], self.monotonic()
         if now < upstream.used_once_until:
             return
@@ -189,7 +190,7 @@ class UpstreamPool:
         self._on_unasked(self._urls[connection.address])
 
     def connection_closing(self, connection: UpstreamConnection) -> None:
-        """A connection will carry nothing more; `connection_closed` follows when it is gone."""
+        """A connection will carry no further exchange; `connection_closed` follows when it is gone."""
         if not self._leave(connection):
             return
         self._closing[connection] = self.monotonic()
@@ -204,7 +205,7 @@ class UpstreamPool:
             self._closing.pop(connection, None)
 
     def _leave(self, connection: UpstreamConnection) -> bool:
-        """Count it no more; whether it did count."""
+        """Stop counting a connection. Returns whether it was counted."""
         if connection not in self.connections:
             return False
         self.connections.remove(connection)
@@ -215,7 +216,7 @@ class UpstreamPool:
             upstream.idle[:] = [entry for entry in upstream.idle if entry[0] is not connection]
         return True
 
-    # Which upstream, and getting there.
+    # Choosing an upstream and connecting to it.
 
     def _choose(self, tried: Sequence[int]) -> int:
         now = self.monotonic()
@@ -232,14 +233,14 @@ class UpstreamPool:
         if len(self.connections) + self._expected >= self.limits.max_connections and not self._spare():
             receiver.on_failure(Fault(Cause.ALL_CONNECTIONS_BUSY))
             return
-        self._upstreams[address].exchanges += 1  # at once, for the next choice
+        self._upstreams[address].exchanges += 1  # now, so that the next choice considers it
         self._expected += 1
         task = self.loop.create_task(self._connect(receiver, request, address))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
 
     def _spare(self) -> bool:
-        """Make room by closing an idle connection to another upstream."""
+        """Make room by closing an idle connection to any upstream."""
         for upstream in self._upstreams:
             if upstream.idle:
                 upstream.idle.pop(0)[0].close()
@@ -250,14 +251,14 @@ class UpstreamPool:
         try:
             outcome = await self._connect_to(receiver, address)
         finally:
-            self._expected -= 1  # in the same step as the connection begins to count: it never does twice
+            self._expected -= 1  # in the step in which the connection begins to count: it never counts twice
         if isinstance(outcome, Fault):
             receiver.on_failure(outcome)
         else:
             self._use(outcome, receiver, request)
 
     async def _connect_to(self, receiver: ResponseSink, address: int) -> UpstreamConnection | Fault:
-        """A connection to the upstream at `address`, or else to another; or why there is none."""
+        """A connection to the upstream at `address`, or else to another one; a `Fault` if none can be reached."""
         tried: list[int] = []
         while True:
             upstream = self._upstreams[address]
@@ -266,7 +267,7 @@ class UpstreamPool:
                 return outcome
             upstream.exchanges -= 1
             if outcome.cause is Cause.NO_SOCKETS:
-                return outcome  # that is no upstream's fault
+                return outcome  # the upstream is not at fault
             self._pass_over(upstream)
             tried.append(address)
             if len(tried) == len(self._upstreams) or not receiver.wanted:
@@ -278,14 +279,14 @@ class UpstreamPool:
         try:
             async with asyncio.timeout(self.timeouts.connect):
                 return await self._upstreams[address].connect(self._factory(address))
-        except (OSError, ValueError) as exc:  # the latter of names that are none, such as a..b
+        except (OSError, ValueError) as exc:  # ValueError for invalid names, such as a..b
             parts = urlsplit(self._urls[address])
             return unreachable(exc, secure=parts.scheme == "https", by_file=parts.scheme == "unix")
 
     def _use(self, connection: UpstreamConnection, receiver: ResponseSink, request: bytes) -> None:
         upstream = self._upstreams[connection.address]
         transport = connection.transport
-        if transport is None or transport.is_closing():  # it was lost before this task went on
+        if transport is None or transport.is_closing():  # the connection was lost before this task continued
             upstream.exchanges -= 1
             receiver.on_failure(Fault(Cause.CLOSED_WITHOUT_ANSWER))
             return
@@ -302,7 +303,7 @@ class UpstreamPool:
     # Called by the worker.
 
     def check(self, now: float) -> None:
-        """Close connections idle for too long and fail exchanges whose upstream is silent."""
+        """Close connections that were idle for too long, and fail exchanges whose upstream is silent."""
         for upstream in self._upstreams:
             for connection, until in list(upstream.idle):
                 if now > until:
@@ -311,14 +312,14 @@ class UpstreamPool:
             try:
                 connection.check(now)
             except Exception:
-                connection.abort()  # what goes wrong with one is not met again at the next look
+                connection.abort()  # so that the next check does not fail on it again
                 raise
         for connection, since in list(self._closing.items()):
             if now - since > self.timeouts.stream:
                 connection.abort()
 
     async def probe(self) -> Sequence[Cause]:
-        """Nothing when an upstream accepts connections; else why none does, each cause once (for readiness)."""
+        """For readiness: empty when an upstream accepts connections, otherwise why none does, each cause once."""
         causes: dict[Cause, None] = {}
         for address, upstream in enumerate(self._upstreams):
             outcome = None if upstream.idle else await self._connection_to(address)
@@ -330,7 +331,7 @@ class UpstreamPool:
         return tuple(causes)
 
     async def close(self) -> None:
-        """Close every connection, and wait for those being opened to be given up."""
+        """Close every connection, and wait until those being opened are given up."""
         opening = list(self._opening)
         for task in opening:
             task.cancel()
@@ -340,7 +341,7 @@ class UpstreamPool:
 
 
 def authority_of(url: str) -> bytes:
-    """What to send as `Host` when the client gave none."""
+    """The `Host` to send when the client sent none."""
     parts = urlsplit(url)
     return b"localhost" if parts.scheme == "unix" else parts.netloc.encode()
 

@@ -1,10 +1,10 @@
-"""Reads responses, without a socket: bytes in, calls of a `ResponseSink` and a verdict out. httptools does the parsing.
+"""Reads responses without a socket: bytes in, calls of a `ResponseSink` and a verdict out. httptools does the parsing.
 
 Rules:
-- The verdict on a read is given only after all of it has been parsed. So a malformed tail makes the whole answer a 502 while
-  that is still possible, and an aborted one otherwise; never a clean end.
-- A connection is kept only when its response ended exactly where its framing said. An answer that has no body (to HEAD, or a
-  304) but announces one ends its connection, since some servers send that body.
+- The verdict on a read is given only after the whole read was parsed. So a malformed tail turns the response into a 502 while
+  that is still possible, and aborts it otherwise; it never ends cleanly.
+- A connection is kept only when its response ended exactly where its framing said. A response without a body (to HEAD, or a
+  304) that announces one ends its connection, since some servers send that body.
 """
 
 import re
@@ -19,7 +19,7 @@ from sidecar.proxy.ports import ResponseSink
 from sidecar.proxy.upstream.faults import unreadable
 from sidecar.proxy.wire import date_line
 
-MAX_HEAD: Final = 256 * 1024  # a response head or trailers beyond this are no HTTP server's
+MAX_HEAD: Final = 256 * 1024  # no HTTP server sends a response head or trailers larger than this
 _BODYLESS: Final = (204, 304)
 _NO_UPGRADE: Final = "without Connection: upgrade, or without Upgrade"
 _LINE_END: Final = re.compile(rb"[ \t]+\r\n")
@@ -27,17 +27,17 @@ _PHRASE: Final = re.compile(rb"[\t -~\x80-\xff]*")  # RFC 9112 section 4
 
 
 class Progress(Enum):
-    """How far a response is after a read."""
+    """The progress of a response after a read."""
 
-    MORE = "more"  # is to come
+    MORE = "more"  # the response is incomplete
     WHOLE = "whole"
-    SWITCHED = "switched"  # 101, and the client may have it
-    BROKEN = "broken"  # it is none that may be passed on: see `fault`
+    SWITCHED = "switched"  # a 101 that the client may get
+    BROKEN = "broken"  # the response must not be forwarded: see `fault`
 
 
 def without_tabs(data: bytes) -> bytes:
-    """A read that begins with a head, without the white space at the ends of its lines when a tab is among it: llhttp knows
-    `chunked` with a space behind it, and not with a tab."""
+    """A read that begins with a head; if the head contains a tab, without the white space at the ends of its lines. llhttp
+    recognises `chunked` with a trailing space, but not with a trailing tab."""
     end = data.find(b"\r\n\r\n") + 2
     if data.find(b"\t", 0, end) < 0:
         return data
@@ -45,11 +45,11 @@ def without_tabs(data: bytes) -> bytes:
 
 
 class ResponseReader:
-    """Reads the responses of one connection, one after the other. `begin` comes before the first read of each.
+    """Reads the responses of one connection, one after the other. `begin` must be called before the first read of each.
 
     Once `final`, the head of the final response was passed on: `keep_alive` says whether the connection may carry another
-    exchange, `keep_alive_field` what `Keep-Alive` said, `until_eof` whether the body ends with the connection.
-    After `SWITCHED`, `switch` is the reason phrase and the fields of the 101, and `rest` what came behind it.
+    exchange, `keep_alive_field` is the value of `Keep-Alive`, `until_eof` says whether the body ends with the connection.
+    After `SWITCHED`, `switch` has the reason phrase and the fields of the 101, and `rest` the bytes that followed it.
     """
 
     __slots__ = (
@@ -80,36 +80,36 @@ class ResponseReader:
         return f"<ResponseReader {'body' if self.final else 'head'}>"
 
     def begin(self, sink: ResponseSink) -> None:
-        """From here on, what comes is the answer to the request of `sink`."""
+        """From now on, read the response to the request of `sink`."""
         self._reset(sink)
 
     def _reset(self, sink: ResponseSink | None) -> None:
         self._sink = sink
         self._reads = 0
-        self._head_bytes = 0  # since the last byte of a body: heads, trailers, and what frames chunks
+        self._head_bytes = 0  # since the last byte of a body: heads, trailers, and chunk framing
         self._trailers: list[tuple[bytes, bytes]] = []
         self.final = self.complete = self.keep_alive = self.until_eof = False
         self.keep_alive_field = self.rest = b""
         self.fault: Fault | None = None
-        self.switch: tuple[bytes, ResponseHeaders] | None = None  # a 101 that was read and is valid
+        self.switch: tuple[bytes, ResponseHeaders] | None = None  # a valid 101 that was read
 
     def reset(self) -> None:
-        """Nobody wants the answer: nothing more is passed on."""
+        """The response is no longer wanted: pass on nothing more."""
         self._sink = None
 
     @property
     def bad_switch(self) -> bool:
-        """Whether the answer was a 101 to a request that had asked for it: a client that spoke too early is no fault of the
-        upstream."""
+        """Whether the response was a 101 that the request had asked for. It may be unusable because the client sent bytes too
+        early, which is not the upstream's fault."""
         return self._parser.get_status_code() == 101 and self._sink is not None and bool(self._sink.upgrade)
 
     @property
     def in_one_read(self) -> bool:
-        """Whether all that came of the answer came in one read."""
+        """Whether everything received of the response came in one read."""
         return self._reads == 1
 
     def feed(self, data: bytes) -> Progress:
-        """Take what was read. What it holds of the answer is passed on while it is parsed."""
+        """Parse a read. Its content is passed on during parsing."""
         self._reads += 1
         first = self._reads == 1
         if first:
@@ -141,7 +141,7 @@ class ResponseReader:
             without = self.switch is not None
             self.fault = Fault(Cause.BAD_SWITCH, _NO_UPGRADE) if without else Fault(Cause.HEAD_TOO_LARGE)
 
-    # Called by httptools while it parses. An exception here would lose its type: `fault` is set instead.
+    # Called by httptools during parsing. An exception here would lose its type, so `fault` is set instead.
 
     def on_message_begin(self) -> None:
         self._headers = []
@@ -154,7 +154,7 @@ class ResponseReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.final:
-            self._trailers.append((name, value))  # what comes after the body
+            self._trailers.append((name, value))  # a field after the body
         else:
             self._headers.append((name, value))
 
@@ -178,14 +178,14 @@ class ResponseReader:
             self._finally(sink, status, headers)
 
     def _misframed(self, status: int, headers: ResponseHeaders) -> bool:
-        """Whether the fields that frame a body are where they must not be (RFC 9112 section 6.1, RFC 9110 section 8.6), so
-        that two readers could differ about what follows. A length of 0 says what is so anyway."""
+        """Whether there are framing fields where they are forbidden (RFC 9112 section 6.1, RFC 9110 section 8.6), so that two
+        readers could disagree about what follows. A length of 0 states what holds anyway."""
         if headers.chunked and self._parser.get_http_version() == "1.0":
             return True
         return (status < 200 or status == 204) and (headers.chunked or bool(headers.length))
 
     def _informational(self, sink: ResponseSink, status: int, headers: ResponseHeaders) -> None:
-        if headers.length is not None:  # 0, and not to be passed on all the same
+        if headers.length is not None:  # it is 0, and still must not be forwarded
             headers = read_response_headers(pair for pair in self._headers if pair[0].lower() != b"content-length")
         if status == 101 and sink.awaits_switch and headers.upgrade:
             self.switch = (self._reason, headers)
@@ -227,7 +227,7 @@ class ResponseReader:
 
 
 def _bad_switch(sink: ResponseSink) -> Fault:
-    """Why a 101 begins no tunnel."""
+    """Why a 101 does not start a tunnel."""
     if not sink.upgrade:
         return Fault(Cause.BAD_SWITCH, "nobody had asked for it")
     early = not sink.awaits_switch

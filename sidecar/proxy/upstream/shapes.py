@@ -1,10 +1,10 @@
-"""Responses that come in one read, with a head that differs from an earlier one in nothing but values.
+"""Responses that arrive in one read, with a head that differs from an earlier one only in values.
 
-An API server repeats its heads: the same status line, the same fields in the same order, only their values change. What
-such a head means has been worked out by the parser once. A *shape* is what then can be said of every head like it, as one
-strict expression: the status line and the names of the fields as they stood, each value anything that cannot be read in two
-ways, and a length that the rest of the read has exactly. A response that a shape matches goes on as the bytes it came as,
-without the fields that end at us; every other one is for the parser. `tests/unit/test_shapes.py` compares the two ways.
+An API server repeats its heads: the same status line and the same fields in the same order; only their values change. The
+parser has already interpreted such a head once. A *shape* describes all heads like it as one strict expression: the same
+status line and field names, values that cannot be read in two ways, and a length that the rest of the read has exactly. A
+response that matches a shape is forwarded as the bytes it arrived as, without the fields that end at the sidecar; every other
+response goes to the parser. `tests/unit/proxy/upstream/test_shapes.py` compares the two paths.
 """
 
 import re
@@ -20,13 +20,13 @@ _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([!-~\x80-\xff](?:[
 _VALUE: Final = rb"[!-~\x80-\xff][\t -~\x80-\xff]*+(?<![\t ])"
 _LENGTH: Final = rb"(0|[1-9][0-9]{0,14})"
 _BODYLESS: Final = (b"204", b"304")
-# Of `Keep-Alive`: what counts the requests that are left differs from one answer to the next, and says nothing that we heed.
+# In `Keep-Alive`: the number of requests left differs between responses, and the sidecar does not use it.
 _REQUESTS_LEFT: Final = re.compile(rb"max=[0-9]{1,9}")
 _MOST_FIELDS: Final = 100
-_MOST_SHAPES: Final = 4  # are tried one after the other
-_CREDIT: Final = 64  # learning costs 8 of it, a match brings 1: an API without shapes is not asked for them for ever
+_MOST_SHAPES: Final = 4  # tried one after the other
+_CREDIT: Final = 64  # learning costs 8, a match earns 1: without recurring shapes, learning stops
 _PRICE: Final = 8
-_MARGIN: Final = 1.0  # seconds before an upstream closes a connection: a request that is under way then would be lost
+_MARGIN: Final = 1.0  # seconds before an upstream closes an idle connection, which would lose a request in transit
 
 
 class _Shape:
@@ -35,16 +35,16 @@ class _Shape:
     def __init__(
         self, status: int, pattern: bytes, kept: tuple[int, ...], length: int, *, dated: bool, keep_alive: bytes
     ) -> None:
-        self._last = b"\r\n\r\n"  # the last head that matched; no response begins like this
-        self._head = b""  # what of it goes on
-        self._body = -1  # the length that it announced; no body has this one
+        self._last = b"\r\n\r\n"  # the last head that matched; no response begins with this value
+        self._head = b""  # the part of it that is forwarded
+        self._body = -1  # the length that it announced; no body has this length
         self.status = status
         self.pattern = pattern
         self.match = re.compile(pattern).match
-        self.kept = kept  # the groups that go on
-        self.length = length  # the group of the length
-        self.dated = dated  # it says when it was made
-        self.keep_alive = keep_alive  # what it says about its connection
+        self.kept = kept  # the groups that are forwarded
+        self.length = length  # the group with the length
+        self.dated = dated  # it has a `Date` field
+        self.keep_alive = keep_alive  # its `Keep-Alive` value
 
     def read(self, data: bytes) -> WholeResponse | None:
         if not data.startswith(self._last):
@@ -60,20 +60,19 @@ class _Shape:
 
 
 class ResponseShapes:
-    """The shapes of an upstream's responses that were met last. For responses to anything but HEAD, on a connection that
-    stays open. `idle_for`: for how many seconds such a connection may be kept after the response that was read last, at most
-    `idle`."""
+    """The most recent shapes of an upstream's responses, except responses to HEAD, on connections that stay open. `idle_for`:
+    for how many seconds the connection of the last response may be kept, at most `idle`."""
 
     def __init__(self, idle: float) -> None:
         self._idle = self.idle_for = idle
-        self._shapes: list[tuple[_Shape, float]] = []  # and its `idle_for`
+        self._shapes: list[tuple[_Shape, float]] = []  # each with its `idle_for`
         self._credit = _CREDIT
 
     def __repr__(self) -> str:
         return f"<ResponseShapes {len(self._shapes)}>"
 
     def read(self, data: bytes) -> WholeResponse | None:
-        """The response that `data` is, if it has a known shape and nothing is before or behind it."""
+        """Parse `data` as a whole response; `None` unless it has a known shape and nothing precedes or follows it."""
         for shape, idle_for in self._shapes:
             whole = shape.read(data)
             if whole is not None:
@@ -84,7 +83,7 @@ class ResponseShapes:
         return None
 
     def learn(self, data: bytes) -> None:
-        """Remember the shape of a response that the parser found to be whole and to leave its connection open."""
+        """Remember the shape of a response that the parser found to be complete and to leave its connection open."""
         if self._credit < _PRICE:
             return
         self._credit -= _PRICE
@@ -93,7 +92,7 @@ class ResponseShapes:
             self._shapes = [(shape, self.kept_for(shape.keep_alive)), *self._shapes[: _MOST_SHAPES - 1]]
 
     def kept_for(self, keep_alive: bytes) -> float:
-        """For how many seconds a connection may be kept whose response said this in `Keep-Alive`."""
+        """For how many seconds a connection may be kept after a response with this `Keep-Alive` field."""
         timeout = keep_alive_timeout(keep_alive) if keep_alive else None
         if timeout is None:
             return self._idle
@@ -101,12 +100,12 @@ class ResponseShapes:
 
 
 def _shape(data: bytes) -> _Shape | None:
-    """What can be said of every response like this one; `None` when it takes the parser to read one."""
+    """The shape of all responses like this one; `None` when only the parser can read them."""
     first, *lines = data[: data.index(b"\r\n\r\n")].split(b"\r\n")
     status_line = _STATUS_LINE.fullmatch(first)
     if status_line is None or status_line[1] in _BODYLESS or len(lines) > _MOST_FIELDS:
         return None
-    runs = [re.escape(first) + rb"\r\n"]  # of what goes on; between two of them is what does not
+    runs = [re.escape(first) + rb"\r\n"]  # the parts that are forwarded; the dropped parts lie between them
     pattern, keep_alive, length, dated = b"", b"", 0, False
     kept, groups = [1], 1
     for line in lines:

@@ -1,15 +1,15 @@
-"""What an upstream connection is doing, and what it may do next.
+"""The states of an upstream connection and the transitions between them.
 
-- *connecting* no transport yet, or its TLS handshake goes on
+- *connecting* no transport yet, or its TLS handshake is in progress
 - *idle*       it carries no exchange, and can carry one
-- *asked*      the head of a request was written; no byte of the answer came
-- *head*       a part of the answer came, and not yet the head of the final response
-- *body*       the head of the final response was passed on
+- *asked*      the head of a request was written; no byte of the response has arrived
+- *head*       part of the response has arrived, but not the whole head of the final response
+- *body*       the head of the final response was forwarded
 - *tunnel*     after 101
-- *closing*    it carries nothing more: it delivers what was written, or says goodbye in TLS
+- *closing*    it carries no further exchange: it delivers what was written, or shuts down TLS
 - *closed*     the connection is gone
 
-Whether the connection is read from is no state: in each of them the client may take no more.
+Whether reading is paused is not a state: the client may stop accepting bytes in any of them.
 """
 
 from collections.abc import Mapping, Set
@@ -18,7 +18,7 @@ from typing import Final
 
 
 class State(Enum):
-    """See above."""
+    """See the module's docstring."""
 
     CONNECTING = "connecting"
     IDLE = "idle"
@@ -40,7 +40,7 @@ TRANSITIONS: Final[Mapping[State, Set[State]]] = {
     State.CLOSING: {State.CLOSING, State.CLOSED},
     State.CLOSED: set(),
 }
-"""What may follow each state. A connection whose answer has a known head goes from *asked* to *idle* at once."""
+"""The states that may follow each state. When a response has a known head, *asked* goes straight to *idle*."""
 
 CARRYING: Final = frozenset([State.ASKED, State.HEAD, State.BODY, State.TUNNEL])
 """The connection carries an exchange, or the rest of one."""

@@ -1,12 +1,12 @@
-"""Commands to a Redis server: bounded in time, on connections that are alive, and with one fault for whatever goes wrong.
+"""Runs commands on a Redis server, within a time limit and on live connections; every failure becomes one exception.
 
 Rules:
-- No command waits longer than the timeout. One whose connection is lost under it may have run, so it is sent a second time, on
-  a new connection, only when that changes nothing; otherwise whoever asked is told at once.
-- A new connection takes several round trips (TCP, TLS, AUTH, SELECT), and a script that the server does not know three, which
-  a command has no time for when the server is far away. `warm` sees to both beforehand, and has more time.
-- After a command that got no answer the idle connections are not used again: whatever swallowed one may swallow them all.
-- A server that refuses the password gets the one that `renewed` gives then: it may have been changed in the file.
+- No command waits longer than the timeout. A command whose connection was lost may have run. So it is resent on a new
+  connection only if running it twice has no further effect; otherwise the caller gets the error at once.
+- A new connection takes several round trips (TCP, TLS, AUTH, SELECT), and a script that the server does not know takes three.
+  A command has no time for these when the server is far away. `warm` does both in advance, with a longer time limit.
+- After a command that got no answer, the idle connections are not used again, because they may be broken in the same way.
+- When the server refuses the password, `renewed` provides the current one, because the password file may have changed.
 """
 
 import asyncio
@@ -21,7 +21,6 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.commands.core import AsyncScript
 from redis.credentials import CredentialProvider
 from redis.exceptions import (
     AuthenticationError,
@@ -40,20 +39,21 @@ from redis.exceptions import (
 )
 
 from sidecar.core.ports import StoreUnavailable
+from sidecar.stores.redis.lua import BoundScript, Command, Script
 
-_AT_ONCE: Final = 32  # commands of this process in flight; more wait, within their timeout
+_AT_ONCE: Final = 32  # concurrent commands of this process; further ones wait, within their timeout
 _WARM: Final = 4  # connections
-_ROUND_TRIPS: Final = 6  # of a new connection: TCP, TLS twice, AUTH, CLIENT SETNAME, SELECT
+_ROUND_TRIPS: Final = 6  # to open a connection: TCP, TLS twice, AUTH, CLIENT SETNAME, SELECT
 
 
 class _Credentials(CredentialProvider):
-    """Name and password, as they are now; empty for none."""
+    """The current name and password; empty for none."""
 
     def __init__(self, url: str) -> None:
         self.use(url)
 
     def use(self, url: str) -> bool:
-        """Take them from an address; whether they are others."""
+        """Take both from an address. Returns whether they have changed."""
         before = getattr(self, "_given", None)
         parts: Mapping[str, Any] = parse_url(url)
         given = (parts.get("username"), parts.get("password"))
@@ -61,22 +61,22 @@ class _Credentials(CredentialProvider):
         return self._given != before
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        return self._given  # redis-py sends none when it is empty
+        return self._given  # if empty, redis-py sends no AUTH
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
         return self.get_credentials()
 
 
 class Server:
-    """A Redis server at `url`. `timeout` in seconds. `redis` is the client, for `register_script` and the like. `renewed` gives
-    the address anew, when its password was refused. Raises `ValueError` for an address that cannot be read."""
+    """A Redis server at `url`. `timeout` is in seconds. `redis` is the client, for `register_script` and the like. `renewed`
+    returns the current address after its password was refused. Raises `ValueError` for an address that cannot be parsed."""
 
     def __init__(self, url: str, *, timeout: float, renewed: Callable[[], str] | None = None) -> None:
         self._timeout = timeout
         self._renewed = renewed
         self._credentials = _Credentials(url)
-        # Every command is bounded by `asyncio.timeout` here. With a `socket_timeout` redis-py would use `asyncio.wait_for`,
-        # which in Python 3.11 loses a cancellation that comes as the command is sent.
+        # `asyncio.timeout` limits every command here. With a `socket_timeout` redis-py would use `asyncio.wait_for`, which in
+        # Python 3.11 loses a cancellation that arrives while the command is being sent.
         self._options: dict[str, Any] = {
             **{name: value for name, value in parse_url(url).items() if name not in ("username", "password")},
             "credential_provider": self._credentials,
@@ -90,20 +90,20 @@ class Server:
         self._pool = _Pool(**self._options)
         self.redis: Redis = Redis.from_pool(self._pool)
         self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._scripts: list[AsyncScript] = []
+        self._scripts: list[BoundScript] = []
 
     def __repr__(self) -> str:
-        return "<Server>"  # its address may hold a password
+        return "<Server>"  # the address may contain a password
 
-    def script(self, text: str) -> AsyncScript:
-        """A Lua function: to be called with `keys` and `args`, by `run`."""
-        script = self.redis.register_script(text)
-        self._scripts.append(script)
-        return script
+    def script(self, script: Script) -> BoundScript:
+        """Bind a script to this server; calling it returns a command for `run`."""
+        bound = BoundScript(script, self.redis.register_script(script.text))
+        self._scripts.append(bound)
+        return bound
 
     async def warm(self) -> None:
-        """See that there are some connections, and that the server knows the scripts: a command that has to bring its own takes
-        three round trips. Raises `StoreUnavailable`."""
+        """Open some connections, and load the scripts into the server: a command that has to send its script takes three
+        round trips. Raises `StoreUnavailable`."""
         async with translated(), asyncio.timeout(_ROUND_TRIPS * self._timeout):
             found: list[AbstractConnection] = []
             try:
@@ -117,20 +117,20 @@ class Server:
                     await self._pool.release(connection)
             async with self.redis.pipeline(transaction=False) as pipe:
                 for script in self._scripts:
-                    pipe.script_load(script.script)
+                    pipe.script_load(script.text)
                 await pipe.execute()
 
-    async def run(self, command: Callable[[], Awaitable[Any]], *, again: bool = False) -> Any:
-        """What a command of redis-py gives. `again`: to run it twice is to run it once, so it may be sent on a new connection
-        when the first is lost under it. Raises `StoreUnavailable`."""
+    async def run(self, command: Command, *, again: bool = False) -> Any:
+        """The result of a redis-py command. `again`: the command is idempotent, so it may be resent on a new connection when
+        the first one was lost. Raises `StoreUnavailable`."""
         async with translated(), asyncio.timeout(self._timeout), self._slots:
             try:
                 return await command()
             except asyncio.CancelledError:
-                self._pool.doubt()  # it had no answer in time
+                self._pool.doubt()  # the command got no answer in time
                 raise
             except AuthenticationError:
-                self._renew()  # for the next one who asks
+                self._renew()  # for the next command
                 raise
             except Exception as exc:
                 if not _lost(exc):
@@ -144,8 +144,8 @@ class Server:
     async def alone(
         self, deadline: float
     ) -> AsyncIterator[Callable[[Callable[[Redis], Awaitable[Any]]], Awaitable[Any]]]:
-        """A connection for one who waits for long: gives a function that runs a command on it, within `deadline` seconds beyond
-        the timeout. Raises `StoreUnavailable`."""
+        """A separate connection for long waits. Yields a function that runs a command on it, within `deadline` seconds in
+        addition to the timeout. Raises `StoreUnavailable`."""
         pool = _Pool(**self._options)
         client: Redis = Redis.from_pool(pool)
 
@@ -161,7 +161,7 @@ class Server:
             await _close(client)
 
     async def close(self) -> None:
-        """Give back the connections. Idempotent."""
+        """Close the connections. Idempotent."""
         await _close(self.redis)
 
     def _renew(self) -> None:
@@ -170,10 +170,10 @@ class Server:
 
 
 class _Pool(ConnectionPool):
-    """Connections of which none is used that is known to be dead.
+    """Never uses a connection that is known to be dead.
 
-    redis-py looks for the end of a connection before it uses one, and not for a reset, which is how firewalls and balancers
-    end what was idle for long: the command would fail with nothing of it sent.
+    Before it uses a connection, redis-py checks for an end of stream but not for a reset, which is how firewalls and load
+    balancers end idle connections. The command would fail although nothing of it was sent.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -181,26 +181,26 @@ class _Pool(ConnectionPool):
         self._doubted: WeakSet[AbstractConnection] = WeakSet()
 
     async def taken(self) -> AbstractConnection:
-        """A connection that is connected; `release` gives it back."""
+        """An open connection; `release` returns it to the pool."""
         connection: AbstractConnection = await self.get_connection()  # type: ignore[no-untyped-call]  # redis-py's
         return connection
 
     def doubt(self) -> None:
-        """A connection was lost: those that are idle were as idle as that one, so each is replaced before its next use."""
+        """A connection was lost, so the other idle ones may be lost as well: each is replaced before its next use."""
         self._doubted.update(self._get_free_connections())
 
     async def ensure_connection(self, connection: AbstractConnection) -> None:
-        """Nothing yields to the loop between this and the writing of the command."""
+        """Between this check and the writing of the command, nothing yields to the event loop."""
         if connection in self._doubted or _dead(connection):
             self._doubted.discard(connection)
             await connection.disconnect(nowait=True)
         await super().ensure_connection(connection)
 
     async def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002  redis-py's signature
-        """Close every connection, whatever comes.
+        """Close every connection, even when cancelled.
 
-        redis-py starts a task per connection for that. A cancellation that comes before they run ends them unrun, and leaves
-        open connections to the collector.
+        redis-py starts a task per connection for that. A cancellation before these tasks run would end them unstarted, and
+        leave open connections to the garbage collector.
         """
         used = self._get_in_use_connections() if inuse_connections else ()
         connections = (*self._get_free_connections(), *used)
@@ -208,15 +208,15 @@ class _Pool(ConnectionPool):
             await super().disconnect(inuse_connections)
         finally:
             for connection in connections:
-                connection._close()  # type: ignore[no-untyped-call]  # noqa: SLF001  nothing can cancel it
+                connection._close()  # type: ignore[no-untyped-call]  # noqa: SLF001  synchronous, so it cannot be cancelled
 
 
 _ENDED: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL | getattr(select, "POLLRDHUP", 0)
 
 
 def _dead(connection: AbstractConnection) -> bool:
-    """Whether the other side has ended a connection, also when the loop has not heard of it yet."""
-    writer = connection._writer  # noqa: SLF001  redis-py has no public way to it
+    """Whether the other side has closed a connection, even if the event loop has not noticed yet."""
+    writer = connection._writer  # noqa: SLF001  redis-py offers no public access
     if writer is None:
         return False
     if writer.transport.is_closing():
@@ -227,7 +227,7 @@ def _dead(connection: AbstractConnection) -> bool:
 
 
 def _lost(exc: Exception) -> bool:
-    """Whether a connection that there was has ended. uvloop says so by a `RuntimeError` to whoever writes afterwards."""
+    """Whether an established connection was lost. uvloop reports this to later writers as a `RuntimeError`."""
     if isinstance(exc, RuntimeError):
         return True
     reset = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError, type(None))
@@ -235,24 +235,24 @@ def _lost(exc: Exception) -> bool:
 
 
 async def _close(client: Redis) -> None:
-    """Close a client and its connections. What cannot be closed in good order is gone already."""
+    """Close a client and its connections. A connection that cannot be closed properly is already gone."""
     with suppress(Exception):
         await client.aclose()
 
 
 @asynccontextmanager
 async def translated() -> AsyncIterator[None]:
-    """Turn whatever redis-py raises into `StoreUnavailable`, which names the fault without showing any part of the address:
-    nothing but its calls belongs in here.
+    """Turn any exception of redis-py into `StoreUnavailable`, which names the fault and shows no part of the address. Only
+    calls of redis-py belong inside.
 
-    Before it uses a pooled connection, redis-py looks whether it is readable, under `asyncio.timeout(0)`. A cancellation
-    that comes at that very moment is taken for that timeout and lost, so it is looked for here.
+    Before redis-py uses a pooled connection, it checks whether the connection is readable, under `asyncio.timeout(0)`. It
+    mistakes a cancellation at that moment for the timeout and loses it, so this function checks for a cancellation.
     """
     task = asyncio.current_task()
     cancelled_before = task.cancelling() if task else 0
     try:
         yield
-    except Exception as exc:  # nobody can list what a client library raises on a transport that is gone
+    except Exception as exc:  # the exceptions of a client library on a lost transport cannot be enumerated
         raise StoreUnavailable(_describe(exc)) from exc
     finally:
         if task is not None and task.cancelling() > cancelled_before:
@@ -273,7 +273,7 @@ _FAULTS: Final[dict[type[BaseException], str]] = {
 
 
 def _describe(exc: BaseException) -> str:
-    # redis-py raises its ConnectionError while it handles what the socket raised.
+    # redis-py raises its ConnectionError while it handles the socket's exception.
     for error in (exc, exc.__context__):
         for kind, text in _FAULTS.items():
             if isinstance(error, kind):

@@ -1,27 +1,26 @@
-"""Keeping a local view as current as Redis, and knowing how current that is.
+"""Keeps a local view as current as Redis, and knows how current it is.
 
-How continuity is shown. A *reader* waits for entries of the stream on a connection of its own. Several times per
-`max_staleness` a *beat* on another connection asks the server for the newest entry; when none was made lately, it makes
-one. Once the reader has come to that entry, the view held everything that the server held when the beat was sent, and
-is confirmed for that moment. So a connection that only looks alive is found out, however it died.
+How continuity is shown. A *reader* waits for stream entries on its own connection. Several times per `max_staleness`, a
+*heartbeat* on another connection asks the server for the newest entry; if there is no recent entry, the heartbeat adds one.
+Once the reader has reached that entry, the view held everything that the server held when the heartbeat was sent, and is
+confirmed for that moment. This also detects a connection that only looks alive, whatever broke it.
 
-How it is regained. The beat also says whether the entry that was read last is still in the stream, and each entry names the
-one before it. What was read last is gone, or not the one before what comes next, when it was trimmed away, or when the server
-lost data (a restart, a failover): then everything is loaded again, while the reader already follows from an entry that was
-noted before.
+How continuity is regained. The heartbeat also says whether the last entry that was read is still in the stream, and each
+entry names its predecessor. If the last entry is gone, or is not the predecessor of the next one, the stream was trimmed, or
+the server lost data (a restart, a failover). Then everything is loaded again, while the reader already follows from an entry
+that was noted before.
 
-How what a server lost comes back. Each process remembers what it knows, and gives it back:
+How data that a server lost is restored. Each process remembers what it knows, and restores it:
 
-- What this process wrote itself, and has not read in the stream by the next beat, is looked for and written again: whoever took
-  it was perhaps no longer the server that the others read from.
-- After a loss that the server noticed (`stores.redis.scripts`: fewer entries, no state, another server), and after
-  what was read last
-  had gone, what this process wrote or read lately is looked for at once, since perhaps nobody else knows it. Then everything,
-  in slices, by one process at a time.
-- The loss is over when a process that remembers everything has given that back, and every process had the time to notice and
-  give back what it knows lately. While it is open, a process that remembers nothing yet does not believe the server, unless
-  nobody has given anything back for so long that there can be nobody.
-- For that time, too, a process takes nothing for confirmed after it noticed a loss or another server.
+- A revocation that this process wrote, and has not read in the stream by the next heartbeat, is looked up and written again:
+  the server that accepted it may no longer be the one that the other processes read from.
+- After a loss that the server noticed (`stores.redis.scripts`: fewer entries, no state, another server), and after the last
+  entry that was read had gone, the process at once looks up what it wrote or read lately, since perhaps no other process
+  knows it. Then everything is looked up, in slices, by one process at a time.
+- The loss is over when a process that remembers everything has restored all of it, and every process had the time to notice
+  the loss and to restore what it learned lately. While the loss is open, a process that remembers nothing yet does not trust
+  the server, unless no process has restored anything for so long that there can be none.
+- A process that noticed a loss or another server confirms nothing until every process had the time to notice it.
 """
 
 import asyncio
@@ -36,25 +35,25 @@ from sidecar.core.revocations import RevocationView
 from sidecar.stores.redis.source import Entries, Heartbeat, Revocations, Source
 
 _FIRST_PAUSE: Final = 0.05
-_SLICE: Final = 1000  # entries that are forgotten without a pause
-_SWEPT: Final = 500  # entries that are looked for at a time
+_SLICE: Final = 1000  # entries purged without a pause
+_SWEPT: Final = 500  # entries looked up at a time
 _MOST_RECENT: Final = 50_000
 _FOR_GOOD: Final = 2**53
 _SKEW: Final = 2.0  # seconds by which clocks may differ before the operator is told
 _NOTICED: Final = 2.25  # times the interval, until every process that reaches the server has noticed a loss
 _LATELY: Final = 10  # times the interval
-_TURN: Final = 3  # times the interval, for which a turn is kept by one who may have died
-_MOST_PAUSE: Final = 30.0  # seconds between two tries to give back
-_TOLD_EVERY: Final = 60.0  # seconds between two words about entries that cannot be read
-_STABLE: Final = 2  # times the interval, after which a session was a good one
+_TURN: Final = 3  # times the interval, for which a turn lasts if its process dies
+_MOST_PAUSE: Final = 30.0  # seconds between two attempts to restore
+_TOLD_EVERY: Final = 60.0  # seconds between two reports about unreadable entries
+_STABLE: Final = 2  # times the interval, after which a session counts as successful
 
 
 class Discontinuous(Exception):
-    """The entry read last is gone: nobody knows what came after it."""
+    """The last entry that was read is gone: what followed it is unknown."""
 
 
 class RevocationFeed:
-    """Feeds one view. `interval` (seconds) is that of the beat; `jitter` gives a random part of 1."""
+    """Feeds one view. `interval` (seconds) is the time between heartbeats; `jitter` gives a random number between 0 and 1."""
 
     def __init__(
         self,
@@ -72,36 +71,36 @@ class RevocationFeed:
         self._monotonic = monotonic
         self._emit = emit
         self._jitter = jitter
-        self._position = b""  # the entry read last
-        self._loaded = False  # all that was there before it is in the view
+        self._position = b""  # the last entry that was read
+        self._loaded = False  # the view has everything that was there before it
         self._advanced = asyncio.Event()
         self._up: bool | None = None
-        self._detail = ""  # what was said last of the store
+        self._detail = ""  # what was last reported about the store
         self._server = ""
         self._writable = True
-        self._remembers = False  # the view was complete once
-        self._believed_from = -float("inf")  # monotonic
-        self._due = asyncio.Event()  # something may have to be given back
-        self._loss = ""  # the one that is open, as far as we know
-        self._given_for = ""  # the one after which we gave back everything
-        self._owed = False  # a process that did not remember everything has given back what it knew
+        self._remembers = False  # the view has been complete at least once
+        self._believed_from = -float("inf")  # monotonic seconds
+        self._due = asyncio.Event()  # something may have to be restored
+        self._loss = ""  # the open loss, as far as this process knows
+        self._given_for = ""  # the loss after which this process restored everything
+        self._owed = False  # this process has restored what it knew, before it remembered everything
         self._ours: dict[
             str, tuple[int, float]
-        ] = {}  # what we wrote and have not read: its end, and when it was written
-        self._written: deque[tuple[float, str, int]] = deque(maxlen=_MOST_RECENT)  # lately, by us
+        ] = {}  # written by this process and not read yet: its end, and when it was written
+        self._written: deque[tuple[float, str, int]] = deque(maxlen=_MOST_RECENT)  # lately, by this process
         self._heard: deque[tuple[float, str, int]] = deque(maxlen=_MOST_RECENT)  # lately, in the stream
         self._skewed = False
         self.skew = 0.0
         self._unreadable_told = 0
-        self._told_at = -float("inf")  # monotonic
-        self.unreadable = 0  # entries that named no token, or no time
+        self._told_at = -float("inf")  # monotonic seconds
+        self.unreadable = 0  # entries without a valid token or time
 
     def __repr__(self) -> str:
         state = {None: "not connected", True: "up", False: "down"}[self._up]
         return f"<RevocationFeed {state} at {self._position.decode() or 'the beginning'}>"
 
     def wrote(self, revocations: Revocations) -> None:
-        """This process has written these, just now; they should come back in the stream."""
+        """This process has just written these revocations; they should appear in the stream."""
         self._expect(revocations)
         _note(self._written, revocations, self._monotonic(), _LATELY * self._interval)
 
@@ -110,7 +109,7 @@ class RevocationFeed:
         self._ours.update((entry, (until, now)) for entry, until in revocations)
 
     async def follow(self, view: RevocationView) -> None:
-        """Keep the view current until cancelled, through every fault of the server."""
+        """Keep the view current until cancelled, despite any fault of the server."""
         failures = 0
         while True:
             begun = self._monotonic()
@@ -121,7 +120,7 @@ class RevocationFeed:
                 self._distrust()
             except StoreUnavailable as exc:
                 self._say(up=False, detail=str(exc))
-                if not self._server:  # it does not say which it is: it may be another one now
+                if not self._server:  # the server does not identify itself, so it may be another one now
                     self._distrust()
             lasted = self._monotonic() - begun
             failures = 0 if lasted > _STABLE * self._interval else min(failures + 1, 10)
@@ -129,7 +128,7 @@ class RevocationFeed:
             await asyncio.sleep(pause * (0.5 + 0.5 * self._jitter()))
 
     async def _session(self, view: RevocationView) -> None:
-        """From a load, if one is needed, to the first fault, which is raised."""
+        """Load if necessary, then run until the first fault, which is raised."""
         await self._source.connect()
         if not self._loaded:
             beat = await self._source.heartbeat(b"")
@@ -140,11 +139,11 @@ class RevocationFeed:
     # Reading.
 
     async def _load(self, view: RevocationView) -> None:
-        """Load all. What is revoked meanwhile comes after the entry that was noted before, and is read at the same time."""
+        """Load everything. Revocations made meanwhile follow the entry that was noted before, and are read at the same time."""
         noted = self._position
         async for revocations in self._source.all_revocations():
             view.add(revocations)
-        async for entries in self._source.history(noted):  # a set that was lost alone
+        async for entries in self._source.history(noted):  # in case only the set was lost
             view.add(self._revocations(entries))
 
     async def _read(self, view: RevocationView) -> None:
@@ -159,15 +158,15 @@ class RevocationFeed:
                 self._advanced.set()
 
     def _follow(self, entries: Entries) -> None:
-        """Raises `Discontinuous` when one does not come after the one before: the server may have lost what was between, and
-        go on as if nothing had been."""
+        """Raises `Discontinuous` when an entry does not follow the previous one: the server may have lost the entries between
+        them and continued as if nothing had happened."""
         for entry, fields in entries:
             if fields.get(b"after") != self._position:
                 raise Discontinuous
             self._position = entry
 
     def _revocations(self, entries: Entries) -> Revocations:
-        """Heartbeats left out. An end that cannot be read is taken for never: to refuse more is the safe side."""
+        """The revocations among the entries, without heartbeats. An unreadable end counts as never: refusing more is safer."""
         found: Revocations = []
         for _, fields in entries:
             if b"jti" in fields:
@@ -177,7 +176,7 @@ class RevocationFeed:
         return found
 
     def end_of(self, until: bytes | float) -> int:
-        """The second of an entry's end; never, when that cannot be read."""
+        """The second in which an entry ends; if it cannot be read, the entry never ends."""
         readable = 0 <= until < _FOR_GOOD if isinstance(until, float) else until.isdigit() and len(until) < 17
         self.unreadable += not readable
         return min(int(until), _FOR_GOOD) if readable else _FOR_GOOD
@@ -199,12 +198,13 @@ class RevocationFeed:
             waits = not self._remembers and beat.loss and beat.quiet < _NOTICED * self._interval
             if sent_at >= self._believed_from and not waits:
                 self._believe(view, sent_at - beat.age, beat)
-            while not view.purge(self._clock(), _SLICE):  # noqa: ASYNC110  it works, and does not wait
-                await asyncio.sleep(0)  # others have their turn
+            while not view.purge(self._clock(), _SLICE):  # noqa: ASYNC110  it works instead of waiting
+                await asyncio.sleep(0)  # other tasks get their turn
             await asyncio.sleep(self._until_next())
 
     def _until_next(self) -> float:
-        """Seconds until the next beat: as soon as one can be believed, if none can be for now."""
+        """Seconds until the next heartbeat; while none can be trusted, until the moment when one can, but at most one
+        interval."""
         left = self._believed_from - self._monotonic()
         return min(self._interval, left) if left > 0 else self._interval
 
@@ -220,7 +220,7 @@ class RevocationFeed:
         self._say(up=True, detail="the revocation feed is continuous")
 
     async def _await_entry(self, entry: bytes) -> None:
-        """Wait until the reader has come to `entry`. Raises `StoreUnavailable` when it does not in two intervals."""
+        """Wait until the reader has reached `entry`. Raises `StoreUnavailable` when it does not within two intervals."""
         try:
             async with asyncio.timeout(2 * self._interval):
                 while _order(self._position) < _order(entry):
@@ -250,14 +250,15 @@ class RevocationFeed:
             self._emit(StoreNoted("store_entries_unreadable", f"{self.unreadable} so far; what they name is refused"))
 
     def _distrust(self) -> None:
-        """This server may have less than the one before, and others may have noticed later."""
+        """This server may have less than the previous one, and other processes may notice later."""
         self._believed_from = self._monotonic() + _NOTICED * self._interval
         self._due.set()
 
-    # Giving back.
+    # Restoring.
 
     async def _look_for_ours(self, sent_at: float) -> None:
-        """What we had written before the beat was sent, and did not come: write it again where it is not."""
+        """Write again what this process wrote before the heartbeat was sent and has not read in the stream, if the server
+        lacks it."""
         if not self._writable:
             return
         late = [(entry, until) for entry, (until, written) in self._ours.items() if written < sent_at]
@@ -266,7 +267,7 @@ class RevocationFeed:
             self._ours.pop(entry, None)
 
     async def _give(self, revocations: Revocations) -> None:
-        """Write what the server does not have; it should come back in the stream then."""
+        """Write what the server lacks; it should then appear in the stream."""
         for start in range(0, len(revocations), _SWEPT):
             missing = await self._source.missing(revocations[start : start + _SWEPT])
             if missing:
@@ -275,8 +276,8 @@ class RevocationFeed:
                 self._expect(missing)
 
     async def _give_back(self, view: RevocationView) -> None:
-        """Whenever it is due: at once what became known lately, then everything, when it is our turn. Its faults end no
-        session: the beat finds out a server that is gone."""
+        """Restore whenever it is due: at once what became known lately, then everything, when it is this process's turn. A
+        fault of this does not end the session: the heartbeat detects a server that is gone."""
         pause = self._interval
         while True:
             await self._due.wait()
@@ -300,7 +301,7 @@ class RevocationFeed:
         if not self._remembers:
             self._owed = True
             return
-        while not await self._source.take_turn(_TURN * self._interval):  # noqa: ASYNC110  the others are elsewhere
+        while not await self._source.take_turn(_TURN * self._interval):  # noqa: ASYNC110  the other processes are elsewhere
             await asyncio.sleep(self._interval * (0.5 + self._jitter()) / 2)
         await self._sweep(view)
         self._given_for, self._owed = loss, False
@@ -310,7 +311,8 @@ class RevocationFeed:
 
     async def _sweep(self, view: RevocationView) -> None:
         now, until = self._clock(), self._monotonic()
-        # What the store has of a not-before time besides its entry may be lost alone: it is written in any case.
+        # The store may lose its hash of not-before times without losing their entries in the set, so they are written in any
+        # case.
         await self._source.remember([(entry, end) for entry, end in view.not_before.items() if end > now])
         for revocations in view.slices(now, _SWEPT):
             await self._give(revocations)
@@ -327,15 +329,15 @@ class RevocationFeed:
 
 
 def _note(lately: deque[tuple[float, str, int]], revocations: Revocations, now: float, seconds: float) -> None:
-    """Keep them, and no others that are older than so many seconds."""
+    """Add `revocations`, and remove those that are older than `seconds`."""
     lately.extend((now, entry, until) for entry, until in revocations)
     while lately and now - lately[0][0] > seconds:
         lately.popleft()
 
 
 async def _first_fault(*work: Coroutine[Any, Any, None]) -> None:
-    """Run all of it until one fails, and raise that; `Discontinuous` before others. Not a `TaskGroup`, which before Python 3.13
-    could lose a cancellation that came in the moment in which a task failed."""
+    """Run all coroutines until one fails, and raise its exception; `Discontinuous` takes precedence. Not a `TaskGroup`, which
+    before Python 3.13 could lose a cancellation that arrived at the moment when a task failed."""
     loop = asyncio.get_running_loop()
     tasks = [loop.create_task(each) for each in work]
     try:
@@ -347,24 +349,24 @@ async def _first_fault(*work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    """Cancel them and wait for their ends. A cancellation that comes meanwhile is raised after that, and never lost."""
+    """Cancel the tasks and wait for their ends. A cancellation that arrives meanwhile is raised afterwards, and never lost."""
     cancelled: asyncio.CancelledError | None = None
     while pending := [task for task in tasks if not task.done()]:
         for task in pending:
             task.cancel()
         try:
-            await asyncio.wait(pending, timeout=1)  # the client library may lose a cancellation: it is sent again
+            await asyncio.wait(pending, timeout=1)  # the client library may lose a cancellation, so it is sent again
         except asyncio.CancelledError as exc:
             cancelled = exc
     for task in tasks:
         if not task.cancelled():
-            task.exception()  # it is known to have been looked at, whoever asks for it
+            task.exception()  # marks the exception as retrieved
     if cancelled is not None:
         raise cancelled
 
 
 def name_of(entry: bytes) -> str:
-    """The entry as a text, whatever its bytes are: what is no UTF-8 is kept as it is (PEP 383)."""
+    """The entry as text, whatever its bytes are: bytes that are not UTF-8 are preserved (PEP 383)."""
     return entry.decode("utf-8", "surrogateescape")
 
 

@@ -1,8 +1,7 @@
-"""The revocations in Redis, as the feed asks for them: the set, the stream and what is known about both
-(`stores.redis.scripts`)."""
+"""The revocations in Redis, as the feed needs them: the set, the stream, and the state about both (`stores.redis.scripts`)."""
 
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, Literal
@@ -16,6 +15,7 @@ from sidecar.core.ports import StoreCondition, StoreUnavailable
 from sidecar.stores.redis import scripts
 from sidecar.stores.redis.connection import Server
 from sidecar.stores.redis.feed import RevocationFeed, name_of
+from sidecar.stores.redis.lua import Argument
 from sidecar.stores.redis.source import Entries, Heartbeat, Revocations
 
 STREAM_LENGTH: Final = 10_000
@@ -23,8 +23,8 @@ _CHUNK: Final = 500
 
 
 class RedisRevocations:
-    """The feed's `Source`, under `prefix`; `interval` (seconds) is that of the heartbeat. `keys` are what the scripts need that
-    revoke: set, stream, not-before times, state."""
+    """The feed's `Source`, under `prefix`; `interval` (seconds) is the time between heartbeats. `keys` are the keys of the
+    scripts that revoke: set, stream, not-before times, state."""
 
     def __init__(
         self,
@@ -44,8 +44,9 @@ class RedisRevocations:
         self._emit = emit
         self._revoked, self._stream, self._state = (f"{prefix}:{name}" for name in ("revoked", "revocations", "state"))
         self._turn = f"{prefix}:turn"
-        self._name = random.randbytes(8).hex().encode()  # noqa: S311  of this process, when it takes its turn; no secret
-        self.keys = [self._revoked, self._stream, f"{prefix}:cutoffs", self._state]
+        self._name = random.randbytes(8).hex().encode()  # noqa: S311  of this process, for its turns; not secret
+        names = (self._revoked, self._stream, f"{prefix}:cutoffs", self._state)
+        self.keys: Mapping[str, str] = dict(zip(scripts.REVOCATION_KEYS, names, strict=True))
         self._probe = self._server.script(scripts.PROBE)
         self._revoke = self._server.script(scripts.REVOKE)
         self._run_heartbeat = self._server.script(scripts.HEARTBEAT)
@@ -53,20 +54,20 @@ class RedisRevocations:
         self._end_turn = self._server.script(scripts.END_TURN)
         self._sign = self._server.script(scripts.SIGN)
         self._make_whole = self._server.script(scripts.MAKE_WHOLE)
-        self._fault_of_writes = ""  # why nothing can be written, although it can be read
+        self._fault_of_writes = ""  # why the store can be read but not written
         self.feed = RevocationFeed(self, interval=interval, clock=clock, monotonic=monotonic, emit=emit, jitter=jitter)
 
     def __repr__(self) -> str:
         return f"<RedisRevocations {self.feed}>"
 
     def condition(self) -> StoreCondition:
-        """What is known of the server."""
+        """What is known about the server."""
         return StoreCondition(self.feed.skew, self.feed.unreadable, self._fault_of_writes)
 
     async def connect(self) -> None:
         await self._server.warm()
         probe = f"{self._revoked}:probe"
-        refused = await self._server.run(lambda: self._probe(keys=[probe]), again=True)
+        refused = await self._server.run(self._probe({"key": probe}), again=True)
         if refused:
             names = ", ".join(sorted(name.decode() for name in refused))
             raise StoreUnavailable(f"the user may not run the commands that are needed: {names}")
@@ -74,10 +75,9 @@ class RedisRevocations:
     async def remember(self, revocations: Iterable[tuple[str, int]]) -> None:
         pairs = list(revocations)
         for start in range(0, len(pairs), _CHUNK):
-            args: list[bytes | float] = [self._clock(), STREAM_LENGTH]
-            for entry, until in pairs[start : start + _CHUNK]:
-                args += (_bytes_of(entry), until)
-            await self._server.run(partial(self._revoke, keys=self.keys, args=args), again=True)
+            chunk = [part for entry, until in pairs[start : start + _CHUNK] for part in (_bytes_of(entry), until)]
+            args = {"clock": self._clock(), "length": STREAM_LENGTH}
+            await self._server.run(self._revoke(self.keys, args, more_args=chunk), again=True)
 
     async def missing(self, revocations: Revocations) -> Revocations:
         if not revocations:
@@ -90,9 +90,16 @@ class RedisRevocations:
 
     async def heartbeat(self, last_read: bytes) -> Heartbeat:
         before = self._clock()
-        args: list[bytes | float] = [before, STREAM_LENGTH, last_read, int(self._interval * 1000)]
+        milliseconds = int(self._interval * 1000)
+        args: dict[str, Argument] = {
+            "clock": before,
+            "length": STREAM_LENGTH,
+            "last_read": last_read,
+            "interval": milliseconds,
+        }
+        command = self._run_heartbeat(self.keys, args)
         try:
-            answer = await self._server.run(lambda: self._run_heartbeat(keys=self.keys, args=args), again=True)
+            answer = await self._server.run(command, again=True)
         except StoreUnavailable as exc:
             if not _refuses_writes(exc.__cause__):
                 raise
@@ -113,9 +120,9 @@ class RedisRevocations:
             )
 
     async def _heartbeat_by_reading(self, last_read: bytes) -> Heartbeat:
-        """What a server that takes no writes can show: the newest entry that there is. A replica shows it as of the last
-        time it heard of its primary. Raises `StoreUnavailable` for one that is cut off, since it may miss what is revoked
-        elsewhere."""
+        """The heartbeat for a server that takes no writes: it reads the newest existing entry. A replica's answer is as of
+        its last contact with its primary. Raises `StoreUnavailable` for a replica that is cut off, since it may miss
+        revocations."""
         before = self._clock()
         async with self._redis.pipeline(transaction=False) as pipe:
             ask: Pipeline = pipe
@@ -133,7 +140,7 @@ class RedisRevocations:
             return _seen(bool(found), newest, info)._replace(skew=now - self._between(before), loss=number, quiet=quiet)
 
     def _between(self, before: float) -> float:
-        """Our time in the middle of a command that was begun at `before`."""
+        """This process's time halfway through a command that started at `before`."""
         return (before + self._clock()) / 2
 
     def _note_writable(self, fault: str) -> None:
@@ -164,20 +171,21 @@ class RedisRevocations:
             start = b"(" + found[-1][0]
 
     async def sign(self) -> None:
-        await self._server.run(lambda: self._sign(keys=[self._state]), again=True)
+        await self._server.run(self._sign({"state": self._state}), again=True)
 
     async def make_whole(self, loss: str, window: float) -> bool | None:
-        keys = [self._revoked, self._state]
-        answer = await self._server.run(lambda: self._make_whole(keys=keys, args=[_bytes_of(loss), window]), again=True)
+        keys = {"revoked": self._revoked, "state": self._state}
+        command = self._make_whole(keys, {"given_for": _bytes_of(loss), "window": window})
+        answer = await self._server.run(command, again=True)
         return {1: True, 0: None}.get(answer, False)
 
     async def take_turn(self, seconds: float) -> bool:
-        args: list[bytes | int] = [self._name, max(1, int(seconds * 1000))]
-        keys = [self._turn, self._state]
-        return bool(await self._server.run(lambda: self._take_turn(keys=keys, args=args), again=True))
+        keys = {"turn": self._turn, "state": self._state}
+        args: dict[str, Argument] = {"process": self._name, "milliseconds": max(1, int(seconds * 1000))}
+        return bool(await self._server.run(self._take_turn(keys, args), again=True))
 
     async def end_turn(self) -> None:
-        await self._server.run(lambda: self._end_turn(keys=[self._turn], args=[self._name]), again=True)
+        await self._server.run(self._end_turn({"turn": self._turn}, {"process": self._name}), again=True)
 
     async def entries(self, last_read: bytes) -> AsyncGenerator[Entries, None]:
         deadline = 2 * self._interval
@@ -191,12 +199,12 @@ class RedisRevocations:
                     yield page
 
 
-def _seen(present: bool, newest: Entries, info: dict[str, Any]) -> Heartbeat:  # noqa: FBT001  a field of it
+def _seen(present: bool, newest: Entries, info: dict[str, Any]) -> Heartbeat:  # noqa: FBT001  a field of the result
     age = 0.0
     if info.get("role") != "master":
         if info.get("master_link_status") != "up":
             raise StoreUnavailable("the server is a replica that is cut off from its primary")
-        age = float(info["master_last_io_seconds_ago"]) + 1.0  # whole seconds are said
+        age = float(info["master_last_io_seconds_ago"]) + 1.0  # the server reports whole seconds
     if not newest:
         raise StoreUnavailable("the server holds no revocations, and takes no writes")
     return Heartbeat(present, newest[0][0], str(info.get("run_id", "")), age=age, writable=False)
@@ -204,7 +212,7 @@ def _seen(present: bool, newest: Entries, info: dict[str, Any]) -> Heartbeat:  #
 
 @contextmanager
 def _readable() -> Iterator[None]:
-    """Whatever a server answers that is none of ours ends nothing."""
+    """An answer of the server that cannot be read raises `StoreUnavailable`, and ends nothing else."""
     try:
         yield
     except (ValueError, TypeError, LookupError, AttributeError) as exc:
@@ -216,13 +224,13 @@ async def _next_entries(redis: Redis, *, stream: str, after: bytes, seconds: flo
 
 
 def _refuses_writes(fault: BaseException | None) -> bool:
-    """Whether a server said that it takes no writes, for a reason that leaves what it says to readers as good as it was. One
-    that lacks its replicas (NOREPLICAS) may have been replaced by another."""
+    """Whether the server refuses writes for a reason that leaves its data readable and current. A server that lacks its
+    replicas (NOREPLICAS) does not count: another one may have replaced it."""
     if isinstance(fault, (OutOfMemoryError, ReadOnlyError)):
         return True
     return isinstance(fault, ResponseError) and str(fault).startswith("MISCONF")
 
 
 def _bytes_of(entry: str) -> bytes:
-    """What `name_of` read."""
+    """The inverse of `name_of`."""
     return entry.encode("utf-8", "surrogateescape")

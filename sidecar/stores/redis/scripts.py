@@ -1,13 +1,16 @@
-"""The Lua functions that run in Redis: each is one step that nobody can come between.
+"""The Lua scripts that run in Redis. Each one is atomic.
 
-What several need stands once, at the head of each. Times come from the server, which all processes share; the rules of the
-families are those of `core.oauth.refresh_tokens`, and the contract tests hold both sides to them.
+Functions that several scripts need are at the head of each; the scripts about families of refresh tokens are in
+`family_scripts`. Times come from the server, which all processes share.
 """
 
 from typing import Final
 
-# Each entry of the stream names the one `after` which it came, '' for none: whoever has read that one has missed nothing. A
-# stream whose last id is the last that there can be, since somebody wrote it, begins anew.
+from sidecar.stores.redis.lua import Script
+
+# Each stream entry has the id of the previous entry in its field `after`, '' if there was none: a reader that has read that
+# one has missed nothing. A stream whose last id is the largest possible one, because some client wrote it, is deleted and
+# started again.
 _APPEND: Final = """
 local function append(stream, length, ...)
   local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
@@ -21,14 +24,14 @@ local function append(stream, length, ...)
 end
 """
 
-# The set of revocations, and a hash about it, the *state*. Each script counts the set when it comes and when it goes
-# (`card`), so that a set which somebody else has made smaller is noticed by whoever comes next: it was evicted, deleted or
-# restored on its own. A beat also notices another server than before (`run`), and any script that there is no state. Each
-# time that is a *loss*: it gets a name of its own, its moment, also while an earlier one is `open`. It stays open until a
-# process that remembers everything has given back what it knows, and everybody had the time to notice (`MAKE_WHOLE`).
+# The set of revocations, and a hash about it, the *state*. Each script counts the set at its beginning and at its end
+# (`card`). So the next script notices a set that became smaller in any other way: by eviction, deletion, or a restore of the
+# set alone. A heartbeat also notices a change of the server (`run`), and every script notices a missing state. Each such
+# event is a *loss*: it is named after its time, even while an earlier loss is `open`. A loss stays open until a process that
+# remembers everything has restored what it knows, and all processes had the time to notice the loss (`MAKE_WHOLE`).
 #
-# Entries leave the set when they have been over for two hours by the server's clock and by the caller's, whichever is behind:
-# clocks differ, and a process whose clock is late would admit again what is forgotten too early.
+# Entries leave the set two hours after their end by the server's clock or the caller's, whichever is behind: clocks differ,
+# and a process whose clock is behind would accept a token again if its revocation were forgotten too early.
 _SET: Final = (
     _APPEND
     + """
@@ -60,10 +63,10 @@ end
 """
 )
 
-# An entry of the revocations is a token id, a not-before time (`core.revocations`) or the end of a family. Not-before times are
-# also kept by what they are about, for the rotations. A known entry is not added to the stream again: that makes the script
-# idempotent, and it costs little to offer a server that lost its data everything that a worker remembers.
-_REMEMBER: Final = (
+# A revocation entry is a token id, a not-before time (`core.revocations`) or the end of a family. Not-before times are also
+# stored by their subject, for the rotations. A known entry is not added to the stream again. That makes the script
+# idempotent, and it is cheap to offer everything that a worker remembers to a server that lost its data.
+REMEMBER: Final = (
     _SET
     + """
 local function remember(revoked, stream, not_before, length, entry, till)
@@ -84,9 +87,11 @@ end
 """
 )
 
-# KEYS: a key that is never there. Gives the names of the commands that the user may not run, of all that we need. Each is
-# called so that it changes nothing; faults of any other kind, such as those of a full server, are not its business.
-PROBE: Final = """
+# Returns the names of those required commands that the user may not run. `key` never exists. Each command is called in a way
+# that changes nothing; other errors, such as those of a full server, are ignored.
+PROBE: Final = Script(
+    keys=("key",),
+    body="""
 local refused = {}
 local function try(...)
   local answer = redis.pcall(...)
@@ -95,7 +100,6 @@ local function try(...)
     refused[#refused + 1] = string.lower((...))
   end
 end
-local key = KEYS[1]
 for _, call in ipairs({
   {'GET', key}, {'SET', key, '1', 'XX', 'EX', 1}, {'GETDEL', key}, {'DEL', key}, {'UNLINK', key}, {'EXISTS', key}, {'TTL', key},
   {'EXPIRE', key, 1}, {'EXPIREAT', key, 1}, {'PTTL', key}, {'TYPE', key},
@@ -108,247 +112,123 @@ for _, call in ipairs({
 try('HSET', key, 'a', '1')
 redis.pcall('DEL', key)
 return refused
-"""
-
-# KEYS: set, stream, not-before times, state. ARGV: the caller's clock, stream length, then entry and until of each revocation.
-REVOKE: Final = (
-    _REMEMBER
-    + """
-arrive(KEYS[1], KEYS[4])
-for i = 3, #ARGV, 2 do remember(KEYS[1], KEYS[2], KEYS[3], ARGV[2], ARGV[i], ARGV[i + 1]) end
-leave(KEYS[1], KEYS[4], ARGV[1])
-"""
+""",
 )
 
-# KEYS: set, stream, not-before times, state. ARGV: the caller's clock, stream length, the last entry that was read
-# ('' at first), milliseconds between heartbeats. Gives whether that entry is still there; the newest entry, which is a new
-# heartbeat when the last one is too old; the server's time in seconds; its run id, '' where INFO is not allowed; the name of
-# the loss that is open, or ''; why there is one; and for how many seconds nobody has given anything back since. It always
-# writes something: a server that takes no writes says so at once, and a replica cannot be taken for its primary.
-HEARTBEAT: Final = (
-    _SET
+# The keys of the scripts that revoke: the set, the stream, the not-before times and the state. `clock` is the caller's, in
+# seconds; `length` is the maximum length of the stream.
+REVOCATION_KEYS: Final = ("revoked", "stream", "not_before", "state")
+
+# `revocations`: entry and until of each revocation, in turn.
+REVOKE: Final = Script(
+    keys=REVOCATION_KEYS,
+    args=("clock", "length"),
+    more_args="revocations",
+    body=REMEMBER
     + """
-redis.call('HSET', KEYS[4], 'beat', time[1])
-arrive(KEYS[1], KEYS[4])
+arrive(revoked, state)
+for i = 1, #revocations, 2 do
+  remember(revoked, stream, not_before, length, revocations[i], revocations[i + 1])
+end
+leave(revoked, state, clock)
+""",
+)
+
+# `last_read` is the last entry that was read ('' at first), `interval` the milliseconds between heartbeats. Returns whether
+# that entry is still there; the newest entry, which is a new heartbeat if the last one is too old; the server's time in
+# seconds; its run id, '' where INFO is not allowed; the name of the open loss, or ''; the reason of the loss; and for how
+# many seconds no process has restored anything since. The script always writes something, so a server that takes no writes is
+# noticed at once, and a replica is never taken for its primary.
+HEARTBEAT: Final = Script(
+    keys=REVOCATION_KEYS,
+    args=("clock", "length", "last_read", "interval"),
+    body=_SET
+    + """
+redis.call('HSET', state, 'beat', time[1])
+arrive(revoked, state)
 local info = redis.pcall('INFO', 'server')
 local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
-if run ~= '' and redis.call('HGET', KEYS[4], 'run') ~= run then
-  if redis.call('HEXISTS', KEYS[4], 'run') == 1 then lose(KEYS[1], KEYS[4], 'server') end
-  redis.call('HSET', KEYS[4], 'run', run)
+if run ~= '' and redis.call('HGET', state, 'run') ~= run then
+  if redis.call('HEXISTS', state, 'run') == 1 then lose(revoked, state, 'server') end
+  redis.call('HSET', state, 'run', run)
 end
 local present = 1
-if ARGV[3] ~= '' then present = #redis.call('XRANGE', KEYS[2], ARGV[3], ARGV[3]) end
-local tail = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
+if last_read ~= '' then present = #redis.call('XRANGE', stream, last_read, last_read) end
+local tail = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
 local newest = tail[1] and tail[1][1]
-if not newest or now * 1000 - tonumber(string.match(newest, '^%d+')) >= tonumber(ARGV[4]) then
-  newest = append(KEYS[2], ARGV[2], 'beat', '1')
+if not newest or now * 1000 - tonumber(string.match(newest, '^%d+')) >= tonumber(interval) then
+  newest = append(stream, length, 'beat', '1')
 end
-leave(KEYS[1], KEYS[4], ARGV[1])
-local open, loss, why, since, sign = unpack(redis.call('HMGET', KEYS[4], 'open', 'loss', 'why', 'since', 'sign'))
+leave(revoked, state, clock)
+local open, loss, why, since, sign = unpack(redis.call('HMGET', state, 'open', 'loss', 'why', 'since', 'sign'))
 local last = math.max(tonumber(since or '') or 0, tonumber(sign or '') or 0)
 return {present, newest, string.format('%.6f', now), run, open and (loss or '0') or '', why or '',
   string.format('%.6f', math.max(0, now - last))}
-"""
+""",
 )
 
-# KEYS: state. Shows those who wait that something is being given back.
-SIGN: Final = """
+# Shows waiting processes that revocations are being restored.
+SIGN: Final = Script(
+    keys=("state",),
+    body="""
 local time = redis.call('TIME')
-redis.call('HSET', KEYS[1], 'sign', string.format('%d.%06d', time[1], time[2]))
-"""
+redis.call('HSET', state, 'sign', string.format('%d.%06d', time[1], time[2]))
+""",
+)
 
-# KEYS: the key of the turn, state. ARGV: a process, milliseconds. Whether it may give back for so long: nobody else does.
-TURN: Final = """
-local kind = redis.call('TYPE', KEYS[1]).ok
-if kind ~= 'string' then redis.call('DEL', KEYS[1]) end
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] and redis.call('PTTL', KEYS[1]) >= 0 then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+# Returns whether a process may restore for this many milliseconds, while no other process does.
+TURN: Final = Script(
+    keys=("turn", "state"),
+    args=("process", "milliseconds"),
+    body="""
+local kind = redis.call('TYPE', turn).ok
+if kind ~= 'string' then redis.call('DEL', turn) end
+local holder = redis.call('GET', turn)
+if holder and holder ~= process and redis.call('PTTL', turn) >= 0 then return 0 end
+redis.call('SET', turn, process, 'PX', milliseconds)
 local time = redis.call('TIME')
-redis.call('HSET', KEYS[2], 'sign', string.format('%d.%06d', time[1], time[2]))
+redis.call('HSET', state, 'sign', string.format('%d.%06d', time[1], time[2]))
 return 1
-"""
+""",
+)
 
-# KEYS: the key of the turn. ARGV: a process, whose turn is over.
-END_TURN: Final = """
-if redis.call('TYPE', KEYS[1]).ok == 'string' and redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
-"""
+# Ends the turn of a process.
+END_TURN: Final = Script(
+    keys=("turn",),
+    args=("process",),
+    body="""
+if redis.call('TYPE', turn).ok == 'string' and redis.call('GET', turn) == process then redis.call('DEL', turn) end
+""",
+)
 
-# KEYS: set, state. ARGV: the name of the loss after which everything was given back, and the seconds in which everybody
-# notices one. Gives 1 when the loss is over, 0 when it is too early to say so, -1 when there was another.
-MAKE_WHOLE: Final = (
-    _SET
+# `given_for` is the name of the loss after which everything was restored, `window` the seconds within which all processes
+# notice a loss. Returns 1 when the loss is over, 0 when it is too early to say so, -1 when there was another loss.
+MAKE_WHOLE: Final = Script(
+    keys=("revoked", "state"),
+    args=("given_for", "window"),
+    body=_SET
     + """
-arrive(KEYS[1], KEYS[2])
-local open, loss, since = unpack(redis.call('HMGET', KEYS[2], 'open', 'loss', 'since'))
+arrive(revoked, state)
+local open, loss, since = unpack(redis.call('HMGET', state, 'open', 'loss', 'since'))
 if not open then return 1 end
-if loss ~= ARGV[1] then return -1 end
-if now - (tonumber(since or '') or 0) < tonumber(ARGV[2]) then return 0 end
-redis.call('HDEL', KEYS[2], 'open')
+if loss ~= given_for then return -1 end
+if now - (tonumber(since or '') or 0) < tonumber(window) then return 0 end
+redis.call('HDEL', state, 'open')
 return 1
-"""
+""",
 )
 
-# A family is a hash, and a sorted set of its access tokens (`jti` by when a revocation of it may be forgotten). Both go when
-# neither a refresh token nor an access token of it can be valid.
-#
-# When its refresh tokens end is kept in Redis' time (`over`, `idle_end`), which is the same for all: the caller says how many
-# seconds are left by its own clock. `issued`, `ends` and the ends of access tokens are of the callers' clocks, for they are
-# compared with what tokens say; so access tokens are forgotten two hours late, as in the set of revocations, and whatever is
-# left of them is revoked. Families of an older version have no `over`.
-#
-# KEYS: the family, its access tokens, what REVOKE has, the grants that the client gave itself and did not use. ARGV of each
-# begins with the caller's clock, the stream length, the entry of the family's end (`core.revocations`), and whether the caller
-# knows that end, which the server may have lost.
-_FAMILY: Final = (
-    _REMEMBER
-    + """
-local FAMILY, LIVE, REVOKED, STREAM, NOT_BEFORE, STATE, UNUSED = unpack(KEYS)
-local CLOCK, LENGTH, END, KNOWN = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4] == '1'
-local MARGIN = 7200
-
-local function has_ended()
-  return KNOWN or redis.call('ZSCORE', REVOKED, END)
-end
-
-local function earliest(over, ends, idle_end)
-  return math.min(tonumber(over or ends), tonumber(idle_end))
-end
-
-local function add(jti, till, over)
-  local late = math.min(now, CLOCK) - MARGIN
-  redis.call('ZREMRANGEBYSCORE', LIVE, '-inf', string.format('(%.0f', late))
-  redis.call('ZADD', LIVE, till, jti)
-  local gone = now + tonumber(redis.call('ZREVRANGE', LIVE, 0, 0, 'WITHSCORES')[2]) - late
-  redis.call('EXPIREAT', LIVE, math.ceil(gone))
-  redis.call('EXPIREAT', FAMILY, math.ceil(math.max(over, gone)))
-end
-
-local function revoke(gone)
-  arrive(REVOKED, STATE)
-  for i = 1, #gone, 2 do remember(REVOKED, STREAM, NOT_BEFORE, LENGTH, gone[i], gone[i + 1]) end
-  leave(REVOKED, STATE, CLOCK)
-end
-
-local function finish()
-  local over = earliest(unpack(redis.call('HMGET', FAMILY, 'over', 'ends', 'idle_end')))
-  local gone = redis.call('ZRANGE', LIVE, 0, -1, 'WITHSCORES')
-  gone[#gone + 1] = END
-  gone[#gone + 1] = string.format('%.0f', math.ceil(CLOCK + over - now))
-  revoke(gone)
-  redis.call('HDEL', FAMILY, 'current', 'previous')
-  redis.call('HSET', FAMILY, 'ended', '1')
-  redis.call('EXPIREAT', FAMILY, math.ceil(over))
-  redis.call('DEL', LIVE)
-  return gone
-end
-
-local function issued_too_early(client, subject, issued)
-  for _, before in ipairs(redis.call('HMGET', NOT_BEFORE, 'all ', 'client ' .. client, 'subject ' .. subject)) do
-    if before and tonumber(issued) <= (tonumber(before) or math.huge) then return true end
-  end
-  return false
-end
-"""
-)
-
-# ARGV: client, subject, roles, scope, issued, ends, seconds left, idle, current, jti, until, how many grants a client may give
-# itself and not use (0 for a grant of another kind). Gives 1, or 0 when nothing was kept; then the families that are too many.
-OPEN_FAMILY: Final = (
-    _FAMILY
-    + """
-local client, subject, roles, scope, issued, ends, left, idle, current, jti, till, most = unpack(ARGV, 5)
-if has_ended() or issued_too_early(client, subject, issued) then return {0} end
-local over = math.min(now + left, now + idle)
-if redis.call('EXISTS', FAMILY) == 1 then
-  local f = redis.call('HMGET', FAMILY, 'client', 'current', 'previous', 'ended', 'over', 'ends', 'idle_end')
-  if f[1] ~= client or f[2] ~= current or f[3] or f[4] then return {0} end
-  over = earliest(f[5], f[6], f[7])
-  if now >= over then return {0} end
-else
-  redis.call('HSET', FAMILY, 'client', client, 'subject', subject, 'roles', roles, 'scope', scope, 'issued', issued,
-    'ends', ends, 'over', string.format('%.6f', now + left), 'idle_end', string.format('%.6f', now + idle), 'current', current)
-end
-add(jti, till, over)
-local results = {1}
-if tonumber(most) > 0 then
-  redis.call('ZADD', UNUSED, string.format('%.6f', now), FAMILY)
-  redis.call('EXPIRE', UNUSED, math.ceil(idle))
-  local many = redis.call('ZCARD', UNUSED) - most
-  local oldest = many > 0 and redis.call('ZPOPMIN', UNUSED, many) or {}
-  for i = 1, #oldest, 2 do results[#results + 1] = oldest[i] end
-end
-return results
-"""
-)
-
-# KEYS: families with their access tokens, in pairs. Those that were used meanwhile stay.
-FORGET_UNUSED: Final = """
-for i = 1, #KEYS, 2 do
-  if redis.call('HEXISTS', KEYS[i], 'previous') == 0 then redis.call('UNLINK', KEYS[i], KEYS[i + 1]) end
-end
-"""
-
-# ARGV: client, presented, successor, 1 when a token repeats what it gave, idle, jti, until, then each scope that was asked for.
-# Gives the outcome; then, when a token is to be given, subject, roles, scope, issued, ends, current; else what was revoked.
-ROTATE: Final = (
-    _FAMILY
-    + """
-local asking, presented, successor, repeats, idle, jti, till = unpack(ARGV, 5, 11)
-local client, subject, roles, scope, issued, ends, over, idle_end, current, previous, ended = unpack(redis.call('HMGET', FAMILY,
-  'client', 'subject', 'roles', 'scope', 'issued', 'ends', 'over', 'idle_end', 'current', 'previous', 'ended'))
-if not client then return {'unknown', {}} end
-if client ~= asking then return {'foreign', {}} end
-if ended then return {'ended', {}} end
-if has_ended() then return {'ended', finish()} end
-if now >= earliest(over, ends, idle_end) then return {'expired', {}} end
-if issued_too_early(client, subject, issued) then return {'ended', finish()} end
-local again = repeats == '1' and presented == previous
-if not again and presented ~= current then return {'reused', finish()} end
-local has = {}
-for word in string.gmatch(scope, '%S+') do has[word] = true end
-for i = 12, #ARGV do
-  if not has[ARGV[i]] then return {'beyond_scope', {}} end
-end
-if not again then
-  current, idle_end = successor, now + idle
-  redis.call('HSET', FAMILY, 'current', current, 'previous', presented, 'rotated', string.format('%.6f', now),
-    'idle_end', string.format('%.6f', idle_end))
-  if not previous then redis.call('ZREM', UNUSED, FAMILY) end
-end
-add(jti, till, earliest(over, ends, idle_end))
-return {again and 'repeated' or 'rotated', {subject, roles, scope, issued, ends, current}}
-"""
-)
-
-# ARGV: client ('' for any), seconds to forbid. Gives the outcome and what was revoked.
-END_FAMILY: Final = (
-    _FAMILY
-    + """
-local asking, forbid = ARGV[5], tonumber(ARGV[6])
-local client, ended = unpack(redis.call('HMGET', FAMILY, 'client', 'ended'))
-if not client then
-  if forbid == 0 then return {'unknown', {}} end
-  local gone = {END, string.format('%.0f', math.ceil(CLOCK + forbid))}
-  revoke(gone)
-  redis.call('HSET', FAMILY, 'ended', '1')
-  redis.call('EXPIRE', FAMILY, forbid)
-  return {'unknown', gone}
-end
-if asking ~= '' and client ~= asking then return {'foreign', {}} end
-if ended then return {'ended', {}} end
-return {'ended', finish()}
-"""
-)
-
-# KEYS: budgets. ARGV: seconds until full and interval of each. Gives of each whether one was taken, seconds until there is one
-# more, and whether it was full. The rules are those of `core.throttling`.
-CONSUME: Final = """
+# `rates`: the seconds until full and the interval of each budget. Returns for each budget whether one was taken, the seconds
+# until one more is available, and whether it was full. The rules are those of `core.throttling`.
+CONSUME: Final = Script(
+    more_keys="budgets",
+    more_args="rates",
+    body="""
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local results = {}
-for i, key in ipairs(KEYS) do
-  local seconds, interval = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
+for i, key in ipairs(budgets) do
+  local seconds, interval = tonumber(rates[2 * i - 1]), tonumber(rates[2 * i])
   local full_at = tonumber(redis.call('GET', key) or 0)
   local after = math.max(full_at, now) + interval
   local taken, fresh, left = after - now <= seconds + 0.000001, full_at <= now, full_at
@@ -361,4 +241,5 @@ for i, key in ipairs(KEYS) do
   results[i] = {taken and 1 or 0, string.format('%.6f', wait), fresh and 1 or 0}
 end
 return results
-"""
+""",
+)

@@ -1,4 +1,4 @@
-"""What the feed of revocations needs of Redis."""
+"""What the feed of revocations needs from Redis."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from typing import NamedTuple, Protocol
@@ -8,10 +8,10 @@ Revocations = list[tuple[str, int]]
 
 
 class Heartbeat(NamedTuple):
-    """The answer to a heartbeat: is the entry asked for still in the stream, and which entry is the newest; which server said
-    so, or empty; how many seconds its clock is ahead of ours; the name of the loss that is open, or empty, whether entries
-    were `counted` as missing, and for how many seconds nobody has given anything back; how old, in seconds, the answer may be,
-    for a replica's; and whether the server takes writes."""
+    """The answer to a heartbeat. `present`: the entry asked for is still in the stream; `newest`: the newest entry; `server`:
+    which server answered, or empty; `skew`: by how many seconds its clock is ahead of this process's; `loss`: the name of the
+    open loss, or empty; `counted`: entries were counted as missing; `quiet`: for how many seconds no process has restored
+    anything; `age`: how old the answer may be, in seconds, if it is a replica's; `writable`: the server takes writes."""
 
     present: bool
     newest: bytes
@@ -25,38 +25,38 @@ class Heartbeat(NamedTuple):
 
 
 class Source(Protocol):
-    """What the feed needs of Redis; all of it raises `StoreUnavailable`. See `revocations.RedisRevocations`."""
+    """What the feed needs from Redis. Every method may raise `StoreUnavailable`. See `revocations.RedisRevocations`."""
 
     async def connect(self) -> None:
-        """See that the server can be reached, and that all can be done there that is needed."""
+        """Check that the server can be reached and allows all commands that are needed."""
 
     async def heartbeat(self, last_read: bytes) -> Heartbeat:
-        """Ask for continuity; `last_read` is empty when nothing was read yet."""
+        """Send a heartbeat; `last_read` is empty when nothing was read yet."""
 
     async def remember(self, revocations: Iterable[tuple[str, int]]) -> None:
         """Write revocations. When it raises, some may have been written."""
 
     async def missing(self, revocations: Revocations) -> Revocations:
-        """Those that the server does not know, or not for so long."""
+        """The revocations that the server does not have, or keeps for a shorter time."""
 
     def all_revocations(self) -> AsyncIterator[Revocations]:
-        """All revocations, some at a time: what is there throughout is given."""
+        """All revocations, in pages. Includes every entry that is present throughout."""
 
     def history(self, until: bytes) -> AsyncIterator[Entries]:
-        """The entries that are in the stream, up to that one."""
+        """The entries of the stream, up to and including `until`."""
 
     def entries(self, last_read: bytes) -> AsyncGenerator[Entries, None]:
-        """The entries after `last_read`, as they come; ends only by raising."""
+        """The entries after `last_read`, as they arrive; ends only by raising."""
 
     async def sign(self) -> None:
-        """Show those who wait that something is being given back."""
+        """Show waiting processes that revocations are being restored."""
 
     async def make_whole(self, loss: str, window: float) -> bool | None:
-        """Say that what was missing after this loss was given back: whether it is over; `None` when it is not `window` seconds
-        old yet. False: there was another."""
+        """Report that everything missing after this loss was restored. Returns whether the loss is over: `None` if it is less
+        than `window` seconds old, False if there was another loss."""
 
     async def take_turn(self, seconds: float) -> bool:
-        """Begin, or go on, to give back, for so long; whether nobody else does."""
+        """Start or continue this process's turn to restore, for `seconds`. Returns whether no other process has the turn."""
 
     async def end_turn(self) -> None:
-        """Let somebody else give back."""
+        """Let another process take its turn to restore."""
