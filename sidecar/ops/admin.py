@@ -1,5 +1,6 @@
 """The admin listener's endpoints: `/metrics`, `/healthz`, `/readyz`. They know nobody: what they say is passed in."""
 
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -8,11 +9,13 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 WRITES: Final = "store_writes"
 _ADVISORY: Final = frozenset([WRITES])  # what is wrong there is shown, and keeps nobody from being served
+_STOPPED_WITHIN: Final = 1.0  # seconds for requests under way, when the listener ends
+
+Exposition = Callable[[], Awaitable[bytes]]
+Readiness = Callable[[], Awaitable[Mapping[str, str | None]]]
 
 
-def admin_app(
-    *, metrics: Callable[[], Awaitable[bytes]], ready: Callable[[], Awaitable[Mapping[str, str | None]]]
-) -> web.Application:
+def admin_app(*, metrics: Exposition, ready: Readiness) -> web.Application:
     """`metrics` gives the exposition; `ready` names each check with `None`, or with what is wrong.
 
     `/healthz` answers 200 as long as the process can answer at all: neither Redis nor the upstream would be helped by a
@@ -42,3 +45,17 @@ def admin_app(
         ]
     )
     return app
+
+
+async def serve_admin(sock: socket.socket, *, metrics: Exposition, ready: Readiness) -> web.AppRunner:
+    """Serve the endpoints of `admin_app` on a socket that listens already, until the runner's `cleanup`."""
+    runner = web.AppRunner(
+        admin_app(metrics=metrics, ready=ready),
+        access_log=None,
+        handle_signals=False,
+        keepalive_timeout=75,
+        shutdown_timeout=_STOPPED_WITHIN,
+    )
+    await runner.setup()
+    await web.SockSite(runner, sock).start()
+    return runner

@@ -12,7 +12,7 @@ import platform
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -156,6 +156,26 @@ class Metrics:
             "upstream_duration": [*self._upstream_duration.counts, self._upstream_duration.total],
             "gauges": self._gauges()._asdict(),
         }
+
+
+def is_snapshot(value: object) -> TypeGuard[Snapshot]:
+    """Whether a value that came as JSON has the shape of `Metrics.snapshot`: what `render` and `Accumulator` need of one."""
+    if not isinstance(value, dict):
+        return False
+    keyed = all(_numbers(value.get(name), int) for name in _KEYED) and _numbers(value.get("secrets"), int, float)
+    durations = all(_durations(value.get(name)) for name in _HISTOGRAMS)
+    gauges = value.get("gauges")
+    measured = _numbers(gauges, int, float) and set(Gauges._fields) <= gauges.keys()
+    return keyed and durations and measured and isinstance(value.get("revoked"), int)
+
+
+def _numbers(value: object, *types: type) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict) and all(isinstance(each, types) for each in value.values())
+
+
+def _durations(value: object) -> bool:
+    """The counts of each bucket, and the sum."""
+    return isinstance(value, list) and len(value) == len(_BOUNDS) + 2 and all(isinstance(x, int | float) for x in value)
 
 
 class Accumulator:

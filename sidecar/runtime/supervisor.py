@@ -1,8 +1,8 @@
 """The parent of several workers: owns the sockets and the admin listener, and replaces a worker that dies.
 
 Each worker is a fresh process (`spawn`: nothing of the parent's memory or event loop goes along) that accepts from the
-shared public socket and answers questions of the parent over a socket pair: one line `snapshot` or `ready` in, one line
-of JSON out. One that cannot start says why before it ends.
+shared public socket and answers questions of the parent over a socket pair (`control`). One that cannot start says why
+before it ends.
 
 Rules:
 - The parent goes on with the workers that it has, whatever keeps it from starting another, and tries again, ever later.
@@ -13,7 +13,6 @@ Rules:
 
 import asyncio
 import contextlib
-import json
 import logging
 import multiprocessing
 import signal
@@ -22,13 +21,15 @@ import sys
 import time
 from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
+from sidecar.assembly.app import App, log_failure
 from sidecar.config.settings import Settings
-from sidecar.ops.admin import admin_app
+from sidecar.ops.admin import serve_admin
 from sidecar.ops.logs import lines_dropped
-from sidecar.ops.metrics import Accumulator, render
+from sidecar.ops.metrics import Accumulator, Snapshot, render
 from sidecar.runtime import signals
+from sidecar.runtime.control import Answer, Conversation, Framing, Garbled, Kind, Message, Question, encode
 from sidecar.runtime.descriptors import raise_descriptor_limit
 from sidecar.runtime.ending import GRACE, EndedBadly, Ending, in_background
 from sidecar.runtime.sockets import StartError, claim, stop_listening
@@ -37,15 +38,13 @@ from sidecar.runtime.worker import (
     assert_c_parser,
     log_ready,
     run,
-    start_admin,
     start_logging,
 )
 
 log: Final = logging.getLogger("sidecar")
 
 _ANSWER_DEADLINE: Final = 2.0
-_FAULT: Final = "fault"  # no question, but what a worker says by itself when it cannot start
-_LINE_LIMIT: Final = 1024 * 1024
+_AT_A_TIME: Final = 64 * 1024  # bytes that a worker reads
 _BACKOFF: Final = (0.2, 10.0)  # seconds before a dead worker is replaced: at first, at most
 _STABLE: Final = 30.0  # a worker that lived this long was no failed start
 _REMINDED: Final = 30.0  # seconds between two log lines that no worker runs
@@ -91,7 +90,7 @@ class Supervisor:
         """Serve until a signal, then let every worker drain. Raises `EndedBadly` when one of them did not end in order."""
         settings = self._settings
         signals.heed(self._stop)
-        runner = await start_admin(admin_app(metrics=self._metrics, ready=self._ready), admin)
+        runner = await serve_admin(admin, metrics=self._metrics, ready=self._ready)
         log_ready(settings, self._public, admin)
         try:
             async with asyncio.TaskGroup() as group:
@@ -179,12 +178,12 @@ class Supervisor:
         return await ended
 
     async def _metrics(self) -> bytes:
-        await asyncio.gather(*(child.ask("snapshot") for child in self._children.values()))
+        await asyncio.gather(*(child.snapshot() for child in self._children.values()))
         snapshots = [child.last_snapshot for child in self._children.values() if child.last_snapshot]
         return render([*snapshots, *self._past.snapshots()], log_lines_dropped=lines_dropped())
 
     async def _ready(self) -> Mapping[str, str | None]:
-        answers = await asyncio.gather(*(child.ask("ready") for child in self._children.values()))
+        answers = await asyncio.gather(*(child.ready() for child in self._children.values()))
         checks: dict[str, str | None] = {}
         missing = self._settings.workers - sum(answer is not None for answer in answers)
         why = f": {self._fault}" if self._fault else ""
@@ -198,10 +197,7 @@ class Supervisor:
 
 
 class Child:
-    """A worker process, seen from its parent. `fault` is why it could not start. Raises `OSError` and `MemoryError` when there
-    can be no process."""
-
-    fault: str | None = None
+    """A worker process, seen from its parent. Raises `OSError` and `MemoryError` when there can be no process."""
 
     def __init__(self, settings: Settings, public: socket.socket) -> None:
         ours, theirs = socket.socketpair()
@@ -214,40 +210,28 @@ class Child:
             ours.close()
             raise
         self._socket = ours
-        self._lock = asyncio.Lock()
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
-        self.last_snapshot: dict[str, Any] | None = None
+        self._conversation = Conversation(lambda garbled: log_failure("control", garbled))
+        self.last_snapshot: Snapshot | None = None
+
+    @property
+    def fault(self) -> str | None:
+        """Why it could not start, once it has said so."""
+        return self._conversation.fault
 
     async def started(self) -> None:
         """Connect to the child's end of the pair."""
-        self._reader, self._writer = await asyncio.open_connection(sock=self._socket, limit=_LINE_LIMIT)
+        await asyncio.get_running_loop().create_connection(lambda: self._conversation, sock=self._socket)
 
-    async def ask(self, question: str) -> dict[str, Any] | None:
-        """The child's answer, or `None` when it gives none in time. A snapshot is kept as well."""
-        if self._reader is None or self._writer is None:
-            return None
-        try:
-            async with asyncio.timeout(_ANSWER_DEADLINE), self._lock:
-                self._writer.write(question.encode() + b"\n")
-                line = await self._read_answer(question)
-        except (TimeoutError, OSError, ValueError, RuntimeError):  # the last is uvloop's, when the child is gone
-            return None
-        if question == "snapshot" and line is not None:
-            self.last_snapshot = line
-        return line
+    async def snapshot(self) -> None:
+        """Ask for a new `last_snapshot`. The old one stays when there is no answer in time."""
+        snapshot = await self._conversation.ask(Kind.SNAPSHOT, _ANSWER_DEADLINE)
+        if snapshot is not None:
+            self.last_snapshot = snapshot
 
-    async def _read_answer(self, question: str) -> dict[str, Any] | None:
-        """Read up to the answer to this question: one that came too late for its asker may stand before it."""
-        assert self._reader is not None  # noqa: S101  ask checked it
-        while line := await self._reader.readline():
-            answer: dict[str, Any] = json.loads(line)
-            if answer["to"] == _FAULT:
-                self.fault = answer["body"]
-            if answer["to"] == question:
-                body: dict[str, Any] = answer["body"]
-                return body
-        return None
+    async def ready(self) -> dict[str, str | None] | None:
+        """Its checks, or `None` when it gives no answer in time."""
+        checks: dict[str, str | None] | None = await self._conversation.ask(Kind.READY, _ANSWER_DEADLINE)
+        return checks
 
     async def ended(self) -> int | None:
         """Wait for the process to end; gives its exit code."""
@@ -259,9 +243,10 @@ class Child:
         finally:
             loop.remove_reader(self._process.sentinel)
         self._process.join()
-        await self.ask(_FAULT)  # or rather listen: it has said what it had to say
-        if self._writer is not None:
-            self._writer.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ANSWER_DEADLINE):
+                await self._conversation.over.wait()  # its last message may still be on its way: a fault
+        self._conversation.close()
         return self._process.exitcode
 
     def signal(self, number: int) -> None:
@@ -277,7 +262,7 @@ def work(settings: Settings, public: socket.socket, control: socket.socket) -> N
         run(_work(settings, public, control))
     except StartError as exc:
         with contextlib.suppress(OSError):
-            control.sendall(_line(_FAULT, str(exc)))
+            control.sendall(encode(Answer(Kind.FAULT, 0, str(exc))))
         sys.exit(1)
     except EndedBadly:
         sys.exit(1)
@@ -309,18 +294,31 @@ def _abandoned(worker: Worker) -> None:
 
 
 async def _answer(worker: Worker, control: socket.socket) -> None:
+    """Answer the parent's questions until it is gone."""
     reader, writer = await asyncio.open_connection(sock=control)
-    app = worker.app
+    framing = Framing()
     try:
-        while line := await reader.readline():
-            question = line.decode().strip()
-            body = app.metrics.snapshot() if question == "snapshot" else dict(await app.readiness())
-            writer.write(_line(question, body))
-            await writer.drain()
+        while data := await reader.read(_AT_A_TIME):
+            for message in framing.feed(data):
+                writer.write(await _answer_to(message, worker.app))
+                await writer.drain()
+    except Garbled as exc:
+        log_failure("control", exc)
+        return  # the parent is there: the worker goes on
+    except OSError:
+        pass  # the parent went away before it had read an answer
     finally:
         writer.close()
-        _abandoned(worker)  # the parent is gone: by an end, or by an error when it had not read an answer
+    _abandoned(worker)
 
 
-def _line(to: str, body: object) -> bytes:
-    return json.dumps({"to": to, "body": body}).encode() + b"\n"
+async def _answer_to(message: Message, app: App) -> bytes:
+    """The line of the answer; none when a defect keeps us from giving one. Raises `Garbled` when nothing was asked."""
+    if not isinstance(message, Question):
+        raise Garbled("the parent answers")
+    try:
+        body = app.metrics.snapshot() if message.kind is Kind.SNAPSHOT else dict(await app.readiness())
+        return encode(Answer(message.kind, message.number, body))
+    except Exception as exc:  # noqa: BLE001  a defect here must not end the worker, and the socket with it
+        log_failure(message.kind, exc)
+        return b""

@@ -27,7 +27,7 @@ from aiohttp import http_parser, web
 from sidecar.assembly.app import App, log_failure
 from sidecar.config.settings import Settings
 from sidecar.core.restarts import Restarts
-from sidecar.ops.admin import admin_app
+from sidecar.ops.admin import serve_admin
 from sidecar.ops.logs import configure
 from sidecar.ops.metrics import render
 from sidecar.runtime import signals
@@ -203,23 +203,13 @@ async def _outcome(work: Coroutine[Any, Any, None]) -> Exception | None:
     return None
 
 
-async def start_admin(application: web.Application, sock: socket.socket) -> web.AppRunner:
-    """Serve the admin endpoints on a socket that listens already."""
-    runner = web.AppRunner(
-        application, access_log=None, handle_signals=False, keepalive_timeout=75, shutdown_timeout=_STEP
-    )
-    await runner.setup()
-    await web.SockSite(runner, sock).start()
-    return runner
-
-
 async def start_own_admin(app: App, sock: socket.socket) -> web.AppRunner:
     """Serve the admin endpoints of the only worker there is on a socket that listens already."""
 
     async def metrics() -> bytes:
         return render([app.metrics.snapshot()])
 
-    return await start_admin(admin_app(metrics=metrics, ready=app.readiness), sock)
+    return await serve_admin(sock, metrics=metrics, ready=app.readiness)
 
 
 async def _serve_one(settings: Settings, public: socket.socket, admin: socket.socket) -> None:
