@@ -7,9 +7,9 @@ line of JSON::
     {"kind": "ready", "number": 7, "body": {…}}     its answer
     {"kind": "fault", "number": 0, "body": "…"}     why the worker cannot start
 
-- Questions are numbered from 1, and an answer repeats the number of its question. The supervisor drops an answer that comes
-  too late, so it never takes one for the answer to a later question.
-- The first line that is no message ends the conversation at the end that reads it. Neither process ends because of it.
+- Questions are numbered from 1, and an answer repeats the number of its question. The supervisor drops an answer that arrives
+  too late, so it never takes it for the answer to a later question.
+- The first line that is not a message ends the conversation for the process that reads it. Neither process ends because of it.
 """
 
 import asyncio
@@ -33,14 +33,14 @@ class Kind(StrEnum):
 
 
 class Question(NamedTuple):
-    """From the supervisor. `number` is at least 1."""
+    """A message of the supervisor. `number` is at least 1."""
 
     kind: Kind
     number: int
 
 
 class Answer(NamedTuple):
-    """From a worker. `number` is that of the question; 0 with a fault, which answers none."""
+    """A message of a worker. `number` is that of the question, or 0 for a fault, which answers no question."""
 
     kind: Kind
     number: int
@@ -51,7 +51,7 @@ Message = Question | Answer
 
 
 class Garbled(Exception):
-    """What the other end sent is no message; the text says what is wrong with it."""
+    """The other end sent something that is not a message. The text says what is wrong with it."""
 
 
 def encode(message: Message) -> bytes:
@@ -99,8 +99,8 @@ class Framing:
         self._unfinished = bytearray()
 
     def feed(self, data: bytes) -> list[Message]:
-        """The messages that these bytes complete. Raises `Garbled`, also for a line of more than `longest` bytes; the framing
-        must not be fed after that."""
+        """The messages that these bytes complete. Raises `Garbled`, also for a line of more than `longest` bytes. After that
+        the framing must not be used any more."""
         *ends, rest = data.split(b"\n")
         lines = []
         for end in ends:
@@ -119,7 +119,7 @@ class _Waiting(NamedTuple):
 
 class Conversation(asyncio.Protocol):
     """The supervisor's end of a socket pair. `fault` is why the worker cannot start, once it has said so. `over` is set when
-    the worker has closed its end, or has sent what is no message, of which `on_garbled` is told."""
+    the worker has closed its end, or has sent something that is not a message; in that case `on_garbled` is called."""
 
     def __init__(self, on_garbled: Callable[[Garbled], None]) -> None:
         self.fault: str | None = None
@@ -131,11 +131,11 @@ class Conversation(asyncio.Protocol):
         self._waiting: dict[int, _Waiting] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Questions can be asked from now on."""
+        """Allow questions from now on."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Hand each answer to whoever waits for it."""
+        """Pass each answer to the caller that waits for it."""
         if self.over.is_set():
             return
         try:
@@ -173,7 +173,7 @@ class Conversation(asyncio.Protocol):
                 waiting.answer.set_result(None)
 
     async def ask(self, kind: Kind, within: float) -> Any | None:
-        """The body of the worker's answer, or `None` when it gives none within this many seconds."""
+        """The body of the worker's answer, or `None` when the worker does not answer within this many seconds."""
         if self._transport is None or self.over.is_set():
             return None
         number = next(self._numbers)

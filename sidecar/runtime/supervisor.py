@@ -1,14 +1,15 @@
-"""The parent of several workers: owns the sockets and the admin listener, and replaces a worker that dies.
+"""The supervisor, which is the parent of several workers: owns the sockets and the admin listener, and replaces a worker that
+dies.
 
-Each worker is a fresh process (`spawn`: nothing of the parent's memory or event loop goes along) that accepts from the
-shared public socket and answers questions of the parent over a socket pair (`control`). One that cannot start says why
-before it ends.
+Each worker is a fresh process (`spawn`: it inherits neither memory nor event loop of the parent). It accepts from the shared
+public socket and answers the parent's questions over a socket pair (`control`). A worker that cannot start says why before it
+ends.
 
 Rules:
-- The parent goes on with the workers that it has, whatever keeps it from starting another, and tries again, ever later.
-- On SIGTERM it first ends the socket, while its workers go on to accept from it, and then tells them to go. It kills the one
-  that is not gone in time, and is gone in time itself (`ending`).
-- When the parent is gone, a worker drains. A thread of its own sees to that, so that also one that hangs ends.
+- When the parent cannot start a worker, it continues with the workers that it has and tries again, with growing pauses.
+- On SIGTERM the parent first stops the socket from listening, while its workers still accept from it, and then tells them to
+  stop. It kills a worker that has not ended in time, and ends in time itself (`ending`).
+- When the parent is gone, a worker drains. A separate thread watches the parent, so that even a worker that hangs ends.
 """
 
 import asyncio
@@ -44,9 +45,9 @@ from sidecar.runtime.worker import (
 log: Final = logging.getLogger("sidecar")
 
 _ANSWER_DEADLINE: Final = 2.0
-_AT_A_TIME: Final = 64 * 1024  # bytes that a worker reads
+_AT_A_TIME: Final = 64 * 1024  # bytes that a worker reads at a time
 _BACKOFF: Final = (0.2, 10.0)  # seconds before a dead worker is replaced: at first, at most
-_STABLE: Final = 30.0  # a worker that lived this long was no failed start
+_STABLE: Final = 30.0  # seconds; a worker that lived this long did start
 _REMINDED: Final = 30.0  # seconds between two log lines that no worker runs
 _ENDED_WITHIN: Final = GRACE + 2.0  # seconds besides the drain, before a worker is killed
 
@@ -64,14 +65,14 @@ async def _supervise(settings: Settings, public: socket.socket, admin: socket.so
 
 
 class Life(NamedTuple):
-    """How a worker's life ended: its exit code, if it lived at all; and why it could not start, if that is known."""
+    """How a worker ended: its exit code, if the process started at all, and why the worker could not start, if known."""
 
     exit_code: int | None
     fault: str | None
 
 
 class Supervisor:
-    """Keeps the workers alive and speaks for them on the admin listener. To be made in the event loop."""
+    """Keeps the workers running, and answers for them on the admin listener. Create it in the event loop."""
 
     def __init__(self, settings: Settings, public: socket.socket) -> None:
         self._settings = settings
@@ -79,15 +80,15 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._ending = Ending()
         self._stopping = asyncio.Event()
-        self._leave = asyncio.Event()  # for the workers, once nobody can reach them any more
+        self._leave = asyncio.Event()  # tells the workers to stop, once no client can connect any more
         self._children: dict[int, Child] = {}
         self._past = Accumulator()
-        self._fault: str | None = None  # why the last one that ended could not start
-        self._told: dict[str, float] = {}  # such faults, and when they were logged
+        self._fault: str | None = None  # why the worker that ended last could not start
+        self._told: dict[str, float] = {}  # faults of workers that could not start, and when each was logged
         self._failed = False
 
     async def run(self, admin: socket.socket) -> None:
-        """Serve until a signal, then let every worker drain. Raises `EndedBadly` when one of them did not end in order."""
+        """Serve until a signal, then let every worker drain. Raises `EndedBadly` when a worker did not end properly."""
         settings = self._settings
         signals.heed(self._stop)
         runner = await serve_admin(admin, metrics=self._metrics, ready=self._ready)
@@ -124,7 +125,7 @@ class Supervisor:
             born = time.monotonic()
             life = await self._live(slot)
             if self._stopping.is_set():
-                # One that was still starting has no handler for SIGTERM yet.
+                # A worker that was still starting has no handler for SIGTERM yet.
                 self._failed |= life.exit_code not in (None, 0, -signal.SIGTERM)
                 return
             delay = _BACKOFF[0] if time.monotonic() - born > _STABLE else min(2 * delay, _BACKOFF[1])
@@ -148,7 +149,8 @@ class Supervisor:
             del self._children[slot]
 
     def _tell(self, slot: int, life: Life, delay: float) -> None:
-        """Log the end of a worker. Why one cannot start is said once, until one could, and now and then while none runs."""
+        """Log the end of a worker. A fault that keeps workers from starting is logged once until a worker has started, and
+        again from time to time while none runs."""
         self._fault = life.fault
         if life.fault is None:
             self._told.clear()
@@ -161,7 +163,7 @@ class Supervisor:
             log.error("worker_cannot_start", extra={"slot": slot, "detail": life.fault, **figures})
 
     async def _watch(self, slot: int, child: "Child") -> int | None:
-        """Wait for the child's end; tell it to stop when we stop, and end it when it does not."""
+        """Wait for the child's end. When the supervisor stops, tell the child to stop, and kill it if it does not."""
         ended = self._loop.create_task(child.ended())
         leave = self._loop.create_task(self._leave.wait())
         await asyncio.wait([ended, leave], return_when=asyncio.FIRST_COMPLETED)
@@ -197,7 +199,7 @@ class Supervisor:
 
 
 class Child:
-    """A worker process, seen from its parent. Raises `OSError` and `MemoryError` when there can be no process."""
+    """A worker process, as its parent sees it. Raises `OSError` and `MemoryError` when no process can be started."""
 
     def __init__(self, settings: Settings, public: socket.socket) -> None:
         ours, theirs = socket.socketpair()
@@ -215,7 +217,7 @@ class Child:
 
     @property
     def fault(self) -> str | None:
-        """Why it could not start, once it has said so."""
+        """Why the worker could not start, once it has said so."""
         return self._conversation.fault
 
     async def started(self) -> None:
@@ -223,18 +225,18 @@ class Child:
         await asyncio.get_running_loop().create_connection(lambda: self._conversation, sock=self._socket)
 
     async def snapshot(self) -> None:
-        """Ask for a new `last_snapshot`. The old one stays when there is no answer in time."""
+        """Ask for a new `last_snapshot`. The old one stays when the worker does not answer in time."""
         snapshot = await self._conversation.ask(Kind.SNAPSHOT, _ANSWER_DEADLINE)
         if snapshot is not None:
             self.last_snapshot = snapshot
 
     async def ready(self) -> dict[str, str | None] | None:
-        """Its checks, or `None` when it gives no answer in time."""
+        """The worker's checks, or `None` when it does not answer in time."""
         checks: dict[str, str | None] | None = await self._conversation.ask(Kind.READY, _ANSWER_DEADLINE)
         return checks
 
     async def ended(self) -> int | None:
-        """Wait for the process to end; gives its exit code."""
+        """Wait for the process to end. Returns its exit code."""
         loop = asyncio.get_running_loop()
         gone = loop.create_future()
         loop.add_reader(self._process.sentinel, lambda: None if gone.done() else gone.set_result(None))
@@ -245,18 +247,18 @@ class Child:
         self._process.join()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_ANSWER_DEADLINE):
-                await self._conversation.over.wait()  # its last message may still be on its way: a fault
+                await self._conversation.over.wait()  # a fault may still be on its way
         self._conversation.close()
         return self._process.exitcode
 
     def signal(self, number: int) -> None:
-        """Send a signal, unless it is gone."""
+        """Send SIGKILL or SIGTERM, unless the process is gone."""
         if self._process.is_alive() and self._process.pid is not None:
             (self._process.kill if number == signal.SIGKILL else self._process.terminate)()
 
 
 def work(settings: Settings, public: socket.socket, control: socket.socket) -> None:
-    """The main function of a worker process. Exit code 1: it could not start, or could not go on."""
+    """The main function of a worker process. Exit code 1: it could not start, or it failed later."""
     try:
         start_logging(settings, alone=False)
         run(_work(settings, public, control))
@@ -288,7 +290,7 @@ def _leave_with_parent(worker: Worker) -> None:
 
 
 def _abandoned(worker: Worker) -> None:
-    """Nobody else will end the socket."""
+    """Stop a worker that has no parent any more. The worker must end the socket, because no other process will."""
     worker.shared = False
     worker.stop()
 
@@ -304,7 +306,7 @@ async def _answer(worker: Worker, control: socket.socket) -> None:
                 await writer.drain()
     except Garbled as exc:
         log_failure("control", exc)
-        return  # the parent is there: the worker goes on
+        return  # the parent still exists: the worker continues
     except OSError:
         pass  # the parent went away before it had read an answer
     finally:
@@ -313,7 +315,7 @@ async def _answer(worker: Worker, control: socket.socket) -> None:
 
 
 async def _answer_to(message: Message, app: App) -> bytes:
-    """The line of the answer; none when a defect keeps us from giving one. Raises `Garbled` when nothing was asked."""
+    """The line of the answer; empty when a defect prevents one. Raises `Garbled` when the message is no question."""
     if not isinstance(message, Question):
         raise Garbled("the parent answers")
     try:
