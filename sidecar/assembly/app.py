@@ -1,4 +1,4 @@
-"""The composition root: settings in, the wired parts of one worker out. The one file that knows everybody."""
+"""The composition root: settings in, the connected parts of one worker out. The only module that knows all of them."""
 
 import asyncio
 import logging
@@ -38,7 +38,8 @@ _PAUSES_LOGGED_EVERY: Final = 60.0  # seconds
 
 
 class App:
-    """One worker's parts. `store`, `connections`, `pool` and `metrics` are what `runtime.worker` and tests talk to."""
+    """The parts of one worker. `runtime.worker` and tests use `store`, `connections`, `pool` and `metrics`. `now` gives epoch
+    seconds, `monotonic` monotonic seconds."""
 
     def __init__(
         self,
@@ -125,17 +126,17 @@ class App:
         )
 
     def use(self, settings: config.Settings) -> None:
-        """Decide by other settings from now on. All of the new rules are built before any takes effect, and take effect in one
-        step of the loop. A request that has begun keeps to the old ones; a stream that the new ones would not admit ends.
+        """Apply other settings from now on. All new rules are built first, and then take effect in one step of the event loop.
+        A request that has begun keeps the old rules; a stream that the new rules would not admit ends.
 
-        Raises what the settings are at fault with; then nothing has changed.
+        When the settings are invalid, the exception of their check passes through, and nothing has changed.
         """
         rules = request_rules(settings, self.living, self.rules.generation + 1)
         self.settings, self.rules = settings, rules
         self.handler.use(rules)
 
     def emit(self, event: Event) -> None:
-        """Tell every handler."""
+        """Pass an event to every handler."""
         for handler in self._handlers:
             handler(event)
 
@@ -144,7 +145,7 @@ class App:
             self.store_up = event.up
 
     def gauges(self) -> Gauges:
-        """The values that live in the parts, for the metrics."""
+        """The current values of the parts, for the metrics."""
         condition = self.store.condition()
         return Gauges(
             in_flight=self.connections.in_flight,
@@ -162,12 +163,12 @@ class App:
         )
 
     def acceptor(self, sock: socket.socket, tls: ssl.SSLContext | None) -> Acceptor:
-        """What hands the connections of a listening socket to the connection manager, once it is started."""
+        """The acceptor that hands the connections of a listening socket to the connection manager. The caller starts it."""
         return Acceptor(
             self.connections,
             sock,
             tls=tls,
-            handshake=self.settings.timeouts.request_header,  # it is part of what comes before a request
+            handshake=self.settings.timeouts.request_header,  # the handshake precedes the request head
             introduced=self.settings.listen.proxy_protocol,
             on_pause=self._accept_paused,
             log_failure=log_failure,
@@ -180,7 +181,7 @@ class App:
             log.error("accept_paused", extra={"detail": fault, "connections": self.connections.present})
 
     async def readiness(self) -> Mapping[str, str | None]:
-        """Each check with `None`, or with what is wrong. That nothing can be written keeps nobody from being served."""
+        """Each check with `None`, or with what is wrong. A store that takes no writes does not make the worker unready."""
         usable = self.view.usable(self.monotonic())
         causes = "; ".join(cause.sentence for cause in await self.pool.probe())
         return {
@@ -191,7 +192,7 @@ class App:
         }
 
     async def close(self) -> None:
-        """Give back what the parts hold."""
+        """Close the parts and release what they hold."""
         self.living.close()
         self.access_log.close()
         await self.pool.close()
@@ -199,11 +200,11 @@ class App:
 
 
 def log_unasked(upstream: str) -> None:
-    """Tell the operator about an API whose answers could reach the wrong client."""
+    """Warn the operator about an API whose responses could reach the wrong client."""
     detail = "the API sent bytes that no request had asked for; for a while each connection to it carries one request"
     log.warning("upstream_spoke_unasked", extra={"upstream": upstream, "detail": detail})
 
 
 def log_failure(where: str, defect: Exception) -> None:
-    """A defect of ours: say so with its traceback, which is redacted."""
+    """Log a defect of the sidecar with its redacted traceback."""
     log.error("internal_error", exc_info=defect, extra={"where": where})

@@ -1,4 +1,4 @@
-"""The registry of clients, and who authenticates them."""
+"""The client registry, and client authentication."""
 
 import secrets
 from typing import Literal
@@ -17,7 +17,7 @@ from sidecar.oauth.clients.throttle import Rates, Throttle, ThrottledClients
 
 
 def client_registry(clients: tuple[config.Client, ...]) -> ClientRegistry:
-    """The clients, with every secret as a hash."""
+    """The configured clients, with every secret as a hash."""
     return ClientRegistry([_client(client) for client in clients], memo_key=secrets.token_bytes(32))
 
 
@@ -44,15 +44,15 @@ def _client(client: config.Client) -> Client:
 
 def _secret_hashes(client: config.Client) -> list[str]:
     if client.client_secret is not None:
-        # It stands in plain text in our memory anyway: a digest is enough to compare it in constant time.
+        # The settings hold it in plain text anyway: a digest is enough for a comparison in constant time.
         return [hash_secret(client.client_secret.get_secret_value(), secrets.token_bytes(16), "sha256")]
     hashes = client.client_secret_hashes or ((client.client_secret_hash,) if client.client_secret_hash else ())
     return [each.get_secret_value() for each in hashes]
 
 
 def unguessable(client: config.Client) -> bool:
-    """Whether nobody can hit on what the client proves itself with: every secret is long enough to have been generated, or it
-    has none."""
+    """Whether the client's credentials cannot be guessed: each of its secrets is long enough to have been generated, or it has
+    no secret."""
     plain = client.client_secret.get_secret_value() if client.client_secret else None
     hashes = [client.client_secret_hash] if client.client_secret_hash else list(client.client_secret_hashes or ())
     return (plain is None or choose_scheme(plain) == "sha256") and all(
@@ -61,7 +61,7 @@ def unguessable(client: config.Client) -> bool:
 
 
 def authenticator(settings: config.Settings, registry: ClientRegistry, living: Living) -> ThrottledClients:
-    """Finds out which client sent a request, and slows down those that fail."""
+    """The authenticator of clients, which slows down repeated failures."""
     issuer = settings.tokens.issuer
     token_endpoint = issuer.removesuffix("/") + endpoint_paths.TOKEN
     assertions = AssertionRules(registry, issuer=issuer, token_endpoint=token_endpoint)
@@ -85,7 +85,7 @@ def authenticator(settings: config.Settings, registry: ClientRegistry, living: L
 
 
 def throttle(settings: config.Throttling, kind: Literal["client", "user"], living: Living) -> Throttle:
-    """Counts the failures of clients, or of users who log in."""
+    """The counts of failures: of client authentication, or of logins."""
     rates = {
         "client": Rates(
             settings.failures_per_address, settings.failures_per_client, settings.failures_per_client_and_address

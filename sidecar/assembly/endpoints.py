@@ -24,11 +24,11 @@ from sidecar.oauth.endpoints.token import Grant, TokenEndpoint, client_credentia
 from sidecar.oauth.grants.refresh_token import RefreshTimes, RefreshTokens
 
 Served = tuple[dict[str, Endpoint], dict[str, Sharing]]
-"""The endpoints by path, and what pages of other origins may read of them."""
+"""The endpoints by path, and which pages of other origins may read their responses."""
 
 
 def endpoints(settings: config.Settings, rules: TokenRules, admission: AdmissionRules, living: Living) -> Served:
-    """All of ours, wherever they are to be found."""
+    """All endpoints of the sidecar, at every path where it serves them."""
     registry = client_registry(settings.clients)
     clients = authenticator(settings, registry, living)
     browser = people(settings, registry, rules, living, ThrottledLogins(throttle(settings.throttling, "user", living)))
@@ -94,8 +94,8 @@ def _refresh_times(tokens: config.Tokens) -> RefreshTimes:
 def with_metadata(
     endpoints: Mapping[str, Endpoint], rules: TokenRules, clients: Iterable[Client], grant_types: Container[str]
 ) -> dict[str, Endpoint]:
-    """The endpoints, with the documents that tell of them. An issuer that is no URL has keys, but no metadata; one with a path
-    has its endpoints below that path as well."""
+    """The endpoints, with the documents that describe them. An issuer that is not a URL has a key set, but no metadata. For an
+    issuer with a path, the endpoints are served below that path as well."""
     ours: dict[str, Endpoint] = {**endpoints, endpoint_paths.JWKS: PublicDocument(jwks(rules.ring))}
     path = issuer_path(rules.issuer)
     if path is None:
@@ -108,7 +108,8 @@ def with_metadata(
 
 
 def sharing(endpoints: Mapping[str, Endpoint], clients: Iterable[Client]) -> dict[str, Sharing]:
-    """What pages of other origins may read, by path: what they need to redeem a code, refresh and revoke."""
+    """The endpoints, by path, whose responses pages of other origins may read. Pages of the clients' origins need the token and
+    the revocation endpoint to redeem codes, refresh and revoke; any page may read the documents."""
     of_clients, of_all = Sharing(page_origins(clients), "POST"), Sharing(None, "GET, HEAD")
     shared: dict[str, Sharing] = {}
     for path, endpoint in endpoints.items():

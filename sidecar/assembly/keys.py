@@ -8,7 +8,7 @@ from sidecar.core.tokens import TokenRules
 
 
 def token_rules(tokens: config.Tokens, *, tapdata: bool = True) -> TokenRules:
-    """The rules by which tokens are issued and verified; `tapdata`: with its claims."""
+    """The rules for issuing and verifying tokens; `tapdata`: with TapData's claims."""
     return TokenRules(
         issuer=tokens.issuer,
         audience=tokens.audience,
@@ -20,7 +20,7 @@ def token_rules(tokens: config.Tokens, *, tapdata: bool = True) -> TokenRules:
 
 
 def key_ring(tokens: config.Tokens) -> KeyRing:
-    """The keys of the configuration, in its order."""
+    """The signing keys, in the order of the configuration."""
     return KeyRing([_key(key) for key in tokens.signing_keys])
 
 
@@ -34,12 +34,12 @@ def _key(key: config.SigningKey) -> SigningKey:
 
 
 def successor_keys(tokens: config.Tokens) -> list[bytes]:
-    """The keys by which a refresh token gives its successor, one for each signing key that is not public."""
+    """The keys that derive the successor of a refresh token, one for each signing key that is not public only."""
     secret = [key.secret or key.private_key for key in tokens.signing_keys]
     return [derived_key(each.get_secret_value().encode()) for each in secret if each is not None]
 
 
 def admission_rules(settings: config.Settings, ring: KeyRing) -> AdmissionRules:
-    """What the admission rule takes from the configuration."""
+    """The configuration of the admission rule."""
     disabled = frozenset(client.client_id for client in settings.clients if client.disabled)
     return AdmissionRules(settings.tokens.leeway, frozenset(key.kid for key in ring), disabled)

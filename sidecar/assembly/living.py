@@ -13,8 +13,8 @@ from sidecar.proxy.token_cache import Lookups
 
 
 class Living(NamedTuple):
-    """`clock` gives epoch, `monotonic` monotonic seconds. `failures` is what is known of those who failed to authenticate, so
-    that no change of the configuration forgives them."""
+    """`clock` gives epoch seconds, `monotonic` monotonic seconds. `failures` has the failed attempts of clients and users, so
+    that a change of the configuration does not clear them."""
 
     store: Store
     view: RevocationView
@@ -27,7 +27,8 @@ class Living(NamedTuple):
     lookups: Lookups
 
     def ended(self, client_id: str, username: str, since: float) -> bool:
-        """Whether what a user began so early (epoch seconds) was revoked; asked about a session, `client_id` is empty."""
+        """Whether a session or consent that a user began at `since` (epoch seconds) has been revoked. `client_id` is empty for
+        a session. Raises `StoreUnavailable` while the revocation view is stale."""
         if not self.view.usable(self.monotonic()):
             raise StoreUnavailable("the revocation view is stale")
         return self.view.issued_too_early(client_id, username, int(since))
@@ -46,7 +47,7 @@ def living(
     clock: Callable[[], float],
     monotonic: Callable[[], float],
 ) -> Living:
-    """The parts of a worker that has just begun."""
+    """The parts of a worker that has just started."""
     return Living(
         store,
         view,
@@ -61,7 +62,7 @@ def living(
 
 
 def new_id() -> str:
-    """An id that nobody can guess: 128 bits."""
+    """An unguessable id: 128 random bits in base64url."""
     return secrets.token_urlsafe(16)
 
 

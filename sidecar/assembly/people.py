@@ -1,4 +1,4 @@
-"""Users, and the pages that a browser sees."""
+"""Users, and the pages that a browser shows."""
 
 import secrets
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from sidecar.oauth.login.sessions import Sessions
 
 
 class UserPages(NamedTuple):
-    """`codes` is the handler of what comes of the pages at the token endpoint."""
+    """`codes` handles, at the token endpoint, the codes that the pages issue."""
 
     users: UserDirectory
     codes: AuthorizationCodes
@@ -31,7 +31,7 @@ class UserPages(NamedTuple):
 def people(
     settings: config.Settings, registry: ClientRegistry, rules: TokenRules, living: Living, throttle: LoginThrottle
 ) -> UserPages:
-    """What the settings say about users, sessions, consent and pages."""
+    """The parts for users, sessions, consents and pages, built from the settings."""
     login = settings.login
     secure = urlsplit(settings.tokens.issuer).scheme != "http"
     users = UserDirectory(map(_user, settings.users), key=secrets.token_bytes(32))

@@ -1,4 +1,4 @@
-"""Revocation from outside the running processes, in the store that they share: what `sidecar tokens revoke` does."""
+"""Revocation from outside the running processes, through the store that they share. `sidecar tokens revoke` uses it."""
 
 import time
 from collections.abc import AsyncIterator
@@ -15,20 +15,20 @@ from sidecar.stores import open_store
 
 
 class RevokedGrant(NamedTuple):
-    """A refresh token was revoked, with so many access tokens of its grant."""
+    """A refresh token was revoked with its grant, including this number of access tokens."""
 
     access_tokens: int
 
 
 class RevokedAccessToken(NamedTuple):
-    """An access token of this id, which was issued to this client."""
+    """The access token with this id was revoked. It was issued to this client."""
 
     jti: str
     client_id: str
 
 
 class RevokedFirst(NamedTuple):
-    """The access token of this id. It was issued with a refresh token that the store has forgotten."""
+    """The access token with this id was revoked. It was issued with a refresh token that the store has forgotten."""
 
     jti: str
 
@@ -37,14 +37,14 @@ Revoked = RevokedGrant | RevokedAccessToken | RevokedFirst
 
 
 async def revoke_before(settings: Settings, not_before: NotBefore, now: float) -> None:
-    """Revoke everything that the not-before time names. `now` is in epoch seconds. Raises `StoreUnavailable`."""
+    """Revoke everything that the not-before time covers. `now` is in epoch seconds. Raises `StoreUnavailable`."""
     async with _opened_store(settings) as store:
         await store.set_not_before(not_before, int(now) + NOT_BEFORE_KEPT)
 
 
 async def revoke_presented(settings: Settings, token: str, now: float) -> Revoked:
     """Revoke an access token, or a refresh token with its grant. `now` is in epoch seconds. Raises `Refused` when the sidecar
-    did not issue it, and `StoreUnavailable`."""
+    did not issue the token, and `StoreUnavailable`."""
     family = family_key(token)
     async with _opened_store(settings) as store:
         if family is None:

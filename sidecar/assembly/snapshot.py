@@ -1,4 +1,4 @@
-"""All that requests are decided by, built from the settings as one value."""
+"""All the rules for requests, built from the settings as one value."""
 
 from collections.abc import Mapping
 
@@ -16,8 +16,8 @@ from sidecar.proxy.upstream.pool import authority_of
 
 
 def request_rules(settings: config.Settings, living: Living, generation: int) -> RequestRules:
-    """One generation of the rules. Nothing that serves is touched: a fault in the settings raises here, before anything is
-    swapped."""
+    """One generation of the rules. Building it changes no part that serves requests: a fault in the settings raises here,
+    before the rules are swapped."""
     tokens = token_rules(settings.tokens, tapdata=settings.compat == "tapdata")
     admission = admission_rules(settings, tokens.ring)
     ours, shared = endpoints(settings, tokens, admission, living)
@@ -41,13 +41,13 @@ def _credential_rules(settings: config.Credentials) -> CredentialRules:
 
 
 def route_policy(settings: config.Settings, endpoints: Mapping[str, Endpoint]) -> RoutePolicy:
-    """Our own endpoints first, then the configured routes."""
+    """The sidecar's own endpoints first, then the configured routes."""
     ours = [Route(path, access=Access.LOCAL) for path in endpoints]
     return RoutePolicy([*ours, *(route.rule for route in settings.routes)])
 
 
 def _host_sent(upstream: config.Upstream) -> bytes | None:
-    """What the API gets as `Host` instead of what the client sent, if anything."""
+    """The `Host` that the API gets instead of the client's; `None` keeps the client's."""
     if upstream.host == "keep":
         return None
     return UPSTREAM_HOST if upstream.host == "upstream" else upstream.host.encode()

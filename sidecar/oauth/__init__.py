@@ -1,8 +1,8 @@
 """The HTTP face of the authorization server: each endpoint takes an `EndpointRequest` and gives a `Reply`.
 
-- `endpoints`   one file for each: token, revoke, introspect, authorize, logout, metadata
-- `grants`      what comes of an authorization code or a refresh token at the token endpoint
-- `clients`     which client sent a request, and how often it may fail to prove that
-- `login`       a person at a browser: passwords, sessions, consent, pages
-- `answering`   what every endpoint does alike; `parameters` reads forms and JSON; `slow_hashes` keeps hashes off the event loop
+- `endpoints`   one module for each endpoint: token, revoke, introspect, authorize, logout, metadata
+- `grants`      the grants that the token endpoint makes for an authorization code or a refresh token
+- `clients`     client authentication, and the limits on failed authentication
+- `login`       the user at a browser: passwords, sessions, consent, pages
+- `answering`   the code that all endpoints share; `parameters` reads forms and JSON; `slow_hashes` runs hashes in a thread
 """

@@ -1,4 +1,5 @@
-"""What every endpoint does alike: refuse other methods, turn a refusal into a reply, and say 503 when the store is missing."""
+"""The code that all endpoints share: refuse other methods, turn a refusal into a reply, and answer 503 when the store is
+unavailable."""
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -9,13 +10,13 @@ from sidecar.core.replies import EndpointRequest, Reply, refusal
 
 
 class Refusing(Protocol):
-    """Words the replies of an endpoint that does not do what it was asked."""
+    """Makes the error replies of an endpoint."""
 
     def refuse(self, refused: Refused) -> Reply:
         """The reply to a refusal."""
 
     def not_allowed(self, methods: tuple[str, ...]) -> Reply:
-        """405, with the methods that are (RFC 9110 section 15.5.6)."""
+        """405, with the allowed methods (RFC 9110 section 15.5.6)."""
 
     def unavailable(self) -> Reply:
         """503: the store does not answer."""
@@ -28,7 +29,7 @@ async def answer(
     methods: tuple[str, ...],
     refusing: Refusing,
 ) -> Reply:
-    """The reply of `work`, or the one in its place. Raises nothing but defects."""
+    """The reply of `work`, or an error reply in its place. Every exception that this raises is a defect."""
     if request.method not in methods:
         return refusing.not_allowed(methods)
     try:
@@ -40,7 +41,8 @@ async def answer(
 
 
 class JsonRefusing:
-    """For clients: the JSON of RFC 6749 section 5.2. `refuse` adds what the client's authentication needs."""
+    """Error replies for clients, in the JSON of RFC 6749 section 5.2. `refuse` adds the headers that client authentication
+    needs."""
 
     def __init__(self, refuse: Callable[[Refused], Reply]) -> None:
         self.refuse = refuse

@@ -1,10 +1,10 @@
 """The parameters of a request to an endpoint: a form (RFC 6749 appendix B), or a JSON object as TapData's clients send it.
 
 Rules:
-- A parameter that comes twice is refused (RFC 6749 section 3.1), but for `resource` (RFC 8707 section 2); an unknown one is
-  ignored, an empty one counts as absent.
-- Parameters in the URL are refused: URLs are logged (RFC 6749 section 2.3.1).
-- What cannot be decoded without guessing is refused.
+- A repeated parameter is refused (RFC 6749 section 3.1), except `resource` (RFC 8707 section 2). An unknown parameter is
+  ignored, and an empty one counts as absent.
+- OAuth parameters in the URL are refused, because URLs are logged (RFC 6749 section 2.3.1).
+- A body that cannot be decoded without guessing is refused.
 """
 
 import json
@@ -42,7 +42,7 @@ _OF_OAUTH: Final = frozenset(
 
 
 def read_parameters(request: EndpointRequest) -> Parameters:
-    """What was sent in the body. Raises `Refused(INVALID_REQUEST)` with what is wrong."""
+    """The parameters in the body. Raises `Refused(INVALID_REQUEST)`, whose detail says what is wrong."""
     if request.query and {name for name, _ in _pairs(request.query)} & _OF_OAUTH:
         raise _invalid("Parameters belong in the body, never in the URL.")
     if request.header_values("content-encoding"):
@@ -59,7 +59,7 @@ def read_parameters(request: EndpointRequest) -> Parameters:
 def form_decoded(text: str) -> str:
     """Undo the encoding of a form value. Raises `Refused(INVALID_REQUEST)`."""
     if "%" not in text and "+" not in text:
-        return text  # most are: nothing was encoded
+        return text  # the usual case
     if BROKEN_ESCAPE.search(text):
         raise _invalid("A percent sign is not followed by two hexadecimal digits.")
     return _decoded(percent_decoded(text.replace("+", " ").encode()))
@@ -115,7 +115,7 @@ def _from_json(text: str) -> Parameters:
 
 
 def query_parameters(query: str) -> Parameters:
-    """The parameters of a URL, for the endpoint that a browser is sent to. Raises `Refused(INVALID_REQUEST)`."""
+    """The parameters in the query of a URL, for the authorization endpoint. Raises `Refused(INVALID_REQUEST)`."""
     return _unique(_pairs(query))
 
 

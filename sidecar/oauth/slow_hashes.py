@@ -1,7 +1,7 @@
-"""Slow hashes, computed without holding up the event loop and without letting anybody burn the CPU.
+"""Slow hashes, computed without blocking the event loop, and with a limit on the CPU time that a caller can use up.
 
-Each takes tens of milliseconds and up to 64 MiB. So they run one at a time in a thread. At most 16 wait, and at most 12 of
-these come from one address. The next attempt is answered with 429.
+A hash takes tens of milliseconds and up to 64 MiB. So hashes run one at a time in a thread. At most 16 attempts are in progress
+or wait, at most 12 of them from one address. Any further attempt is answered with 429.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 
 class SlowHashes:
-    """One thread, called `name`, and the queue before it. It outlives every change of the configuration. `close` ends it."""
+    """One thread, called `name`, and its queue. It outlives every change of the configuration. `close` ends it."""
 
     def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
@@ -29,8 +29,8 @@ class SlowHashes:
         return f"{self._waiting.total()} waiting"
 
     async def run(self, check: Callable[..., _T], *arguments: object, peer: str, client_id: str | None = None) -> _T:
-        """What `check` returns or raises. `peer` is the address that asked. Raises `Refused(THROTTLED)`, as `client_id`, when
-        the queue has no place."""
+        """Run `check` in the thread; returns or raises what `check` does. `peer` is the address of the caller. Raises
+        `Refused(THROTTLED)` with this `client_id` when the queue is full."""
         with self._place(peer, client_id):
             return await asyncio.get_running_loop().run_in_executor(self._thread, check, *arguments)
 
@@ -47,5 +47,5 @@ class SlowHashes:
                 del self._waiting[peer]
 
     def close(self) -> None:
-        """End the thread; what waits is given up. Idempotent."""
+        """End the thread and cancel the attempts that wait. Idempotent."""
         self._thread.shutdown(wait=False, cancel_futures=True)

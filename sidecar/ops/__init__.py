@@ -1,1 +1,1 @@
-"""What operators see: listeners to `core.events` (`metrics`, `logs`), and the admin endpoints (`admin`)."""
+"""The operator's view: handlers of `core.events` (`metrics`, `logs`), and the admin endpoints (`admin`)."""

@@ -1,5 +1,6 @@
-"""The admin listener's endpoints: `/metrics`, `/healthz`, `/readyz`. They know nobody: what they say is passed in."""
+"""The admin listener and its endpoints: `/metrics`, `/healthz`, `/readyz`. The caller passes in what they answer."""
 
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -7,16 +8,19 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 WRITES: Final = "store_writes"
-_ADVISORY: Final = frozenset([WRITES])  # what is wrong there is shown, and keeps nobody from being served
+_ADVISORY: Final = frozenset([WRITES])  # a fault of these checks is shown, but does not make the sidecar unready
+_STOPPED_WITHIN: Final = 1.0  # seconds for requests in progress, when the listener ends
+
+Exposition = Callable[[], Awaitable[bytes]]
+Readiness = Callable[[], Awaitable[Mapping[str, str | None]]]
 
 
-def admin_app(
-    *, metrics: Callable[[], Awaitable[bytes]], ready: Callable[[], Awaitable[Mapping[str, str | None]]]
-) -> web.Application:
-    """`metrics` gives the exposition; `ready` names each check with `None`, or with what is wrong.
+def admin_app(*, metrics: Exposition, ready: Readiness) -> web.Application:
+    """`metrics` gives the exposition; `ready` gives each check by name, with `None` or with what is wrong.
 
-    `/healthz` answers 200 as long as the process can answer at all: neither Redis nor the upstream would be helped by a
-    restart. `/readyz` answers 503 when a check fails, and says which; a fault of an advisory check is shown beside 200.
+    `/healthz` answers 200 as long as the process can answer at all: a restart would help neither Redis nor the upstream.
+    `/readyz` answers 503 and names the check when one fails. It answers 200, and shows the fault, when only an advisory check
+    fails.
     """
 
     async def serve_metrics(_: web.Request) -> web.Response:
@@ -42,3 +46,17 @@ def admin_app(
         ]
     )
     return app
+
+
+async def serve_admin(sock: socket.socket, *, metrics: Exposition, ready: Readiness) -> web.AppRunner:
+    """Serve the endpoints of `admin_app` on a socket that listens already, until the runner's `cleanup` is called."""
+    runner = web.AppRunner(
+        admin_app(metrics=metrics, ready=ready),
+        access_log=None,
+        handle_signals=False,
+        keepalive_timeout=75,
+        shutdown_timeout=_STOPPED_WITHIN,
+    )
+    await runner.setup()
+    await web.SockSite(runner, sock).start()
+    return runner

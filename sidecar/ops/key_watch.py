@@ -1,4 +1,4 @@
-"""Tells the operator which key signs when that changes, and that none should any more."""
+"""Logs which key signs when that changes, and that no key is in its window any more."""
 
 import logging
 from collections.abc import Callable
@@ -10,7 +10,7 @@ _AGAIN: Final = 60.0  # seconds
 
 
 class KeyWatch:
-    """`check` it about once a second. `ring` gives the keys in force, `now` epoch seconds."""
+    """Call `check` about once a second. `ring` gives the current keys, `now` epoch seconds."""
 
     def __init__(self, log: logging.Logger, ring: Callable[[], KeyRing], now: Callable[[], float]) -> None:
         self._log = log
@@ -20,7 +20,7 @@ class KeyWatch:
         self._quiet_until = 0.0  # monotonic
 
     def check(self, monotonic: float) -> None:
-        """Log a change of the signer once, and its want once a minute."""
+        """Log a change of the signing key once, and the lack of a key in its window once a minute."""
         ring, now = self._ring(), self._now()
         signer = ring.signer(now)
         if signer.kid != self._signer:

@@ -1,15 +1,15 @@
-"""Writing log lines without ever waiting for who reads them.
+"""Writes log lines without ever waiting for their reader.
 
-Whoever writes to a pipe that nobody reads stands still, and with it every request. So here:
+A process that writes to a pipe which is not read blocks, and with it every request. So here:
 
-- A line is written at once where that can be done without waiting, and else waits in a buffer, which a thread of its own
-  empties as the reader goes on.
-- The buffer is bounded. What does not fit is dropped, whole lines, and counted; when there is room again, a line says how
-  many. A reader that is gone and a disk that is full cost lines, too, and nothing else.
-- Order stays, and a line is written whole: in pieces that end with a line, and of no more bytes than a pipe takes in one
-  step where several processes share it. A single line that is longer may be split by the kernel.
-- The descriptor is inherited. `O_NONBLOCK` would hold for all who share it, so it is never set: a pipe or a terminal is
-  opened anew for us, a socket takes the wish with each call, and what can do neither is written by the thread alone.
+- A line is written at once if that is possible without waiting. Otherwise it waits in a buffer, which a separate thread
+  empties as the reader continues.
+- The buffer is bounded. Lines that do not fit are dropped whole and counted; when there is room again, a line reports the
+  number. A reader that is gone and a full disk cost lines as well, and nothing else.
+- Lines keep their order and are written whole: in pieces that end with a line and, where several processes share a pipe, have
+  no more bytes than the pipe takes in one step. The kernel may split a single line that is longer.
+- The descriptor is inherited. `O_NONBLOCK` would apply to every process that shares it, so it is never set: a pipe or a
+  terminal is opened again, a socket is told with each call not to wait, and to any other descriptor only the thread writes.
 """
 
 import io
@@ -28,14 +28,14 @@ from typing import Final, NamedTuple
 _MOST_BYTES: Final = 1024 * 1024
 _MOST_PIECES: Final = 20_000
 _WHOLE: Final = select.PIPE_BUF  # bytes that a pipe takes in one step
-_ALONE: Final = 64 * 1024  # bytes to write at once where nobody else's lines can come between
-_AT_A_TIME: Final = 16  # pieces that the thread writes before it lets others come between
-_NO_PROGRESS: Final = 0.01  # seconds; a descriptor may call itself ready and take nothing
+_ALONE: Final = 64 * 1024  # bytes to write at once where no other process can write in between
+_AT_A_TIME: Final = 16  # pieces that the thread writes before it releases the lock
+_NO_PROGRESS: Final = 0.01  # seconds; a descriptor may report that it is ready and take nothing
 
 
 class Outlet(NamedTuple):
-    """Where bytes leave. `write` gives how many it took; it raises `BlockingIOError` when it would have to wait, unless it
-    `waits`. `descriptor` is the one to ask whether it would take any. A `file` takes all at once from whoever writes."""
+    """The way out for bytes. `write` returns how many bytes it wrote. When it would have to wait, it raises `BlockingIOError`,
+    or waits if `waits` is set. `descriptor` is the one to poll. A `file` takes each write as a whole, from any process."""
 
     descriptor: int
     write: Callable[[bytes], int]
@@ -44,30 +44,30 @@ class Outlet(NamedTuple):
 
 
 def open_outlet(descriptor: int) -> Outlet:
-    """The best way to write to a descriptor that others share. Raises `OSError` when it is closed."""
+    """The best way to write to a descriptor that other processes share. Raises `OSError` when it is closed."""
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISSOCK(mode):
         sock = socket.socket(fileno=os.dup(descriptor))
         return Outlet(descriptor, lambda data: sock.send(data, socket.MSG_DONTWAIT), waits=False)
-    if stat.S_ISREG(mode):  # opened anew it would begin at its start
+    if stat.S_ISREG(mode):  # opened again, it would be written from its start
         return Outlet(descriptor, partial(os.write, descriptor), waits=True, file=True)
     try:
         own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:  # no Linux, another user's, or a pipe whose reader is gone
+    except OSError:  # not Linux, a descriptor of another user, or a pipe whose reader is gone
         return Outlet(descriptor, partial(os.write, descriptor), waits=True)
     return Outlet(own, partial(os.write, own), waits=False)
 
 
 class _Notice(bytes):
-    """A line that reports so many dropped ones."""
+    """A line that reports dropped lines; `reports` is their number."""
 
     reports: int = 0
 
 
 class LogWriter(io.TextIOBase):
-    """A text stream of lines to a descriptor, for any thread. `notice` makes the line that reports so many dropped ones;
-    `dropped` counts them since the start. `alone`: no other process writes there. Raises `OSError` for a descriptor that is
-    closed."""
+    """A text stream that writes lines to a descriptor; any thread may use it. `notice` makes the line that reports a number of
+    dropped lines; `dropped` counts them since the start. `alone`: no other process writes there. Raises `OSError` when the
+    descriptor is closed."""
 
     def __init__(
         self,
@@ -87,10 +87,10 @@ class LogWriter(io.TextIOBase):
         self._waiting = 0  # bytes in the queue
         self._unreported = 0
         self._unfinished = ""
-        self._split = False  # the first of the queue has begun to go out
-        self._torn = False  # what went out last has no end, and will have none
-        # A destructor may write a warning in the middle of all this: the thread that holds the lock gets it again, and what
-        # is written then waits until what goes on is done.
+        self._split = False  # a part of the first piece in the queue has been written
+        self._torn = False  # the line that was written last has no end, and will not get one
+        # A destructor may write a warning at any point of this code. So the thread that holds the lock can take it again, and
+        # the new text waits until the current step is complete.
         self._turn = threading.Condition(threading.RLock())
         self._busy = False
         self._meanwhile: list[str] = []
@@ -101,12 +101,12 @@ class LogWriter(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # the base class has an attribute
-        """As of any text stream."""
+        """The attribute of a text stream."""
         return "utf-8"
 
     @property
     def errors(self) -> str:  # type: ignore[override]  # likewise
-        """As of any text stream."""
+        """The attribute of a text stream."""
         return "backslashreplace"
 
     def writable(self) -> bool:
@@ -114,15 +114,16 @@ class LogWriter(io.TextIOBase):
         return True
 
     def fileno(self) -> int:
-        """The descriptor as it was inherited, which child processes may inherit."""
+        """The descriptor as this process inherited it. Child processes may inherit it."""
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Whether a person reads it."""
+        """Whether the descriptor is a terminal."""
         return os.isatty(self._descriptor)
 
     def write(self, text: str) -> int:
-        """Take text. What has no line feed yet waits for it. Never waits, never raises for what becomes of the lines."""
+        """Take text. Text after the last line feed waits for the next one. Never blocks, and never raises when lines are
+        lost."""
         with self._turn:
             self._meanwhile.append(text)
             if not self._busy:
@@ -130,7 +131,7 @@ class LogWriter(io.TextIOBase):
         return len(text)
 
     def drain(self, within: float) -> None:
-        """Write what waits, as far as the reader takes it within so many seconds. For the end of the process."""
+        """Write the waiting lines, as far as the reader takes them within this many seconds. For the end of the process."""
         deadline = time.monotonic() + within
         with self._turn:
             self.write("\n" if self._unfinished else "")
@@ -174,7 +175,7 @@ class LogWriter(io.TextIOBase):
         return min(_ALONE if self.alone or self._outlet.file else _WHOLE, self._most[0])
 
     def _straight_out(self, data: bytes) -> bytes:
-        """Write what goes at once, while nothing waits; gives the rest."""
+        """Write as much as possible without waiting, when the queue is empty. Returns the rest."""
         done = 0
         try:
             for piece in _pieces(data, self._most_at_once):
@@ -193,7 +194,8 @@ class LogWriter(io.TextIOBase):
         return data[done:]
 
     def _has_room(self, piece: bytes) -> bool:
-        """Once lines were dropped there is room only when half of the buffer is free, so that gaps are few, and reported."""
+        """Whether the buffer has room for a piece. Once lines were dropped, it has room only when half of it is free, so that
+        gaps are few, and each is reported."""
         if self._unreported:
             self._report()
         size, count = self._most
@@ -219,7 +221,7 @@ class LogWriter(io.TextIOBase):
             self._unreported += lines
 
     def _write(self, most: float = math.inf) -> None:
-        """Write so many pieces of what waits, or as many as go without waiting."""
+        """Write at most this many pieces of the queue, as far as that is possible without waiting."""
         try:
             while self._queue and most:
                 most -= 1
@@ -233,7 +235,7 @@ class LogWriter(io.TextIOBase):
         return b"\n" if self._torn else self._queue[0]
 
     def _sent(self, count: int) -> None:
-        """So many bytes of what was next are out."""
+        """Note that this many bytes of the next piece were written."""
         if self._torn:
             self._torn = count == 0
             return
@@ -251,7 +253,7 @@ class LogWriter(io.TextIOBase):
             self._turn.notify_all()
 
     def _failed(self) -> None:
-        """Nothing of what waits can be written."""
+        """Drop the queue, because it cannot be written."""
         self._torn, self._split = self._torn or self._split, False
         for piece in self._queue:
             self._drop(piece)
@@ -260,7 +262,7 @@ class LogWriter(io.TextIOBase):
         self._turn.notify_all()
 
     def _empty(self) -> None:
-        """What the thread does."""
+        """The work of the thread."""
         poll = select.poll()
         poll.register(self._outlet.descriptor, select.POLLOUT)
         while True:
@@ -281,7 +283,7 @@ class LogWriter(io.TextIOBase):
         act: Callable[[], None] = self._failed
         try:
             act = partial(self._sent, self._outlet.write(data))
-        except BlockingIOError:  # somebody else has made it so
+        except BlockingIOError:  # another process has set O_NONBLOCK
             return
         except OSError:
             pass
@@ -290,7 +292,7 @@ class LogWriter(io.TextIOBase):
 
 
 def _pieces(data: bytes, most: int) -> Iterator[bytes]:
-    """Whole lines, of at most so many bytes together; one that is longer stands alone."""
+    """Pieces of whole lines, of at most `most` bytes each. A line that is longer is a piece of its own."""
     start, length = 0, len(data)
     while length - start > most:
         end = data.rfind(b"\n", start, start + most) + 1 or data.find(b"\n", start + most) + 1 or length

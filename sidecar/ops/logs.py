@@ -1,10 +1,10 @@
-"""Logs on stderr: one JSON object a line, or text for a person at a terminal.
+"""Logs on stderr: one JSON object a line, or text for an operator at a terminal.
 
-Nothing that could open a door is ever passed to a logger (`core.events` carries no such thing). What libraries and
-tracebacks say passes through `redact` all the same. Everything a caller chose is escaped, so that one event is one line, and
-a token that stands in it, as in a path, is taken out.
+The sidecar never passes a credential to a logger (`core.events` carries none). Texts of libraries and tracebacks go through
+`redact` all the same. Text that a caller chose is escaped, so that one event is one line, and tokens in it, such as in a path,
+are removed.
 
-All of it goes through one `LogWriter`, so that nobody who reads slowly holds up a request.
+All output goes through one `LogWriter`, so that a slow reader of the log delays no request.
 """
 
 import atexit
@@ -45,7 +45,7 @@ _LEVELS: Final = {
     Plane.UPSTREAM: logging.WARNING,
     Plane.SIDECAR: logging.WARNING,
 }
-_INTERNAL: Final = Reason.INTERNAL  # in Python 3.11 a member is looked up by a function, each time
+_INTERNAL: Final = Reason.INTERNAL  # in Python 3.11 each access to a member calls a function
 _PASSED: Final = frozenset([Decision.ADMITTED, Decision.PUBLIC])
 _PERSON_EVENTS: Final[Mapping[type[PersonEvent], str]] = {
     UserLoggedIn: "login",
@@ -56,16 +56,16 @@ _PERSON_EVENTS: Final[Mapping[type[PersonEvent], str]] = {
 _LONGEST: Final = 1024
 _FLUSH_AFTER: Final = 0.1  # seconds
 _MOST_LINES: Final = 500
-_LAST_WORDS: Final = 0.5  # seconds that the end of the process waits for who reads
+_LAST_WORDS: Final = 0.5  # seconds that the process waits for the reader at its end
 _escaped: Final = json.encoder.encode_basestring_ascii
 
 
 def configure(
     level: str, fmt: Literal["auto", "json", "text"], stream: TextIO | None = None, *, alone: bool = True
 ) -> None:
-    """Send every log record to `stream`; `auto` writes text to a terminal and JSON elsewhere. Without one it is stderr, which
-    is never waited for, whoever writes to it: tracebacks and warnings that bypass the loggers, too. `alone`: no other process
-    of ours writes there."""
+    """Send every log record to `stream`; `auto` writes text to a terminal and JSON elsewhere. The default is stderr through a
+    `LogWriter`, so that no write to it blocks, not even that of a traceback or warning that bypasses the loggers. `alone`: no
+    other process of the sidecar writes there."""
     stream = stream or _stderr()
     as_text = fmt == "text" or (fmt == "auto" and stream.isatty())
     handler = logging.StreamHandler(stream)
@@ -79,7 +79,7 @@ def configure(
 
 
 def _stderr() -> TextIO:
-    """Ours in the place of Python's; what somebody else has put there stays."""
+    """Replaces Python's own `sys.stderr` with a `LogWriter`. A stream that other code has put there stays."""
     if sys.stderr is sys.__stderr__:
         sys.stderr = _stderr_writer()
     return sys.stderr
@@ -98,13 +98,13 @@ def _dropped(count: int) -> logging.LogRecord:
 
 
 def lines_dropped() -> int:
-    """How many lines of this process were dropped so far."""
+    """The number of log lines that this process has dropped so far."""
     streams = [getattr(handler, "stream", None) for handler in logging.getLogger().handlers]
     return sum(stream.dropped for stream in streams if isinstance(stream, LogWriter))
 
 
 def last_words() -> None:
-    """Write what waits, as far as who reads it takes it soon: for an end that comes without `atexit`."""
+    """Write the waiting lines, as far as the reader takes them soon. For a process that ends without `atexit`."""
     for handler in logging.getLogger().handlers:
         stream = getattr(handler, "stream", None)
         if isinstance(stream, LogWriter):
@@ -112,7 +112,7 @@ def last_words() -> None:
 
 
 class JsonFormatter(logging.Formatter):
-    """`{"time", "level", "event", …}`: the message is the event's name, what came with it are fields."""
+    """`{"time", "level", "event", …}`: the message of a record is the name of the event, and its `extra` are the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line of JSON, in ASCII."""
@@ -125,7 +125,7 @@ class TextFormatter(logging.Formatter):
     """`12:00:00 info event key=value …`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and the traceback below it if there is one."""
+        """One line, followed by the traceback if there is one."""
         fields = _fields(self, record)
         event, trace = fields.pop("event"), fields.pop("exception", "")
         rest = "".join(f" {name}={_quoted(value)}" for name, value in fields.items())
@@ -151,21 +151,21 @@ def _fields(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str
 
 
 def _shown(text: str) -> str:
-    """What may have been chosen by a caller: not too much of it, and no token."""
+    """A text that a caller may have chosen, cut to `_LONGEST` characters and without tokens."""
     return without_tokens(text, _LONGEST)
 
 
 def _quoted(value: object) -> str:
-    """As it is when it is plain, else as a JSON string: no control character reaches a terminal."""
+    """A plain text as it is, any other as a JSON string, so that no control character reaches a terminal."""
     text = str(value)
     return text if re.fullmatch(r"[\w./:,@*+-]+", text, re.ASCII) else json.dumps(text)
 
 
 class RequestLines:
-    """Writes what happened to requests, and which tokens were issued, as `JsonFormatter` would, but many lines at a time, and
-    without a record for each: whoever is refused in a storm must not cost more than who is admitted.
+    """Writes the lines of requests, issued tokens and users' actions as `JsonFormatter` would, but many at a time and without a
+    log record for each: a refused request must not cost more than an admitted one.
 
-    `later` calls a function after some seconds, and `clock` gives epoch seconds.
+    `later(seconds, function)` calls a function after a delay; `clock` gives epoch seconds.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class RequestLines:
         return f"<RequestLines {len(self._lines)} waiting>"
 
     def add(self, level: int, event: RequestDone) -> None:
-        """Take a line; it is written within a tenth of a second."""
+        """Add the line of a request. It is written within a tenth of a second."""
         decision, status, seconds, _, reason, method, path, client_id, peer, fault, user, _ = event
         who = _named("client_id", client_id) + _named("user", user)
         self._take(
@@ -191,7 +191,7 @@ class RequestLines:
         )
 
     def add_issued(self, event: TokenIssued) -> None:
-        """Take the line of a token, which is written as soon."""
+        """Add the line of an issued token. It is written as soon."""
         self._take(
             f'{{"time": "{self._time()}", "level": "info", "event": "token_issued", '
             f'"grant_type": {_escaped(event.grant_type)}, "client_id": {_escaped(_shown(event.client_id))}, '
@@ -199,7 +199,7 @@ class RequestLines:
         )
 
     def add_fields(self, level: int, name: str, fields: Mapping[str, str]) -> None:
-        """Take the line of any other event, with what came with it."""
+        """Add the line of any other event, with its fields."""
         rest = "".join(_named(*field) for field in fields.items())
         shown = logging.getLevelName(level).lower()
         self._take(f'{{"time": "{self._time()}", "level": "{shown}", "event": "{name}"{rest}}}\n')
@@ -220,7 +220,7 @@ class RequestLines:
         return f"{self._second[1]}.{int((now - second) * 1000):03d}Z"
 
     def flush(self) -> None:
-        """Write what waits. A full disk or a closed pipe loses lines and costs nothing else."""
+        """Write the waiting lines. A full disk or a closed pipe costs lines, and nothing else."""
         lines, self._lines = self._lines, []
         if lines:
             with contextlib.suppress(OSError, ValueError):
@@ -229,12 +229,12 @@ class RequestLines:
 
 
 def _named(name: str, value: str | None) -> str:
-    """A member of a line, after others; nothing for nobody."""
+    """A further member of a line; empty when there is no value."""
     return "" if value is None else f', "{name}": {_escaped(_shown(value))}'
 
 
 def json_stream() -> TextIO | None:
-    """Where log records go as JSON, after `configure`."""
+    """The stream that log records go to as JSON, after `configure`; `None` when they are not written as JSON."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.StreamHandler) and isinstance(handler.formatter, JsonFormatter):
             stream: TextIO = handler.stream
@@ -244,49 +244,50 @@ def json_stream() -> TextIO | None:
 
 @lru_cache(512)
 def _outcome(level: int, decision: Decision, reason: Reason | None, status: int) -> str:
-    """The members of a line that are often the same."""
+    """The members that many lines have in common, cached."""
     why = "" if reason is None else f'"reason": "{reason.word}", "plane": "{reason.plane.value}", '
     name = logging.getLevelName(level).lower()
     return f'"level": "{name}", "event": "{_event_name(decision, reason)}", {why}"status": {status}'
 
 
 def _because(fault: Fault | None) -> str:
-    """The members that say what is behind a reason."""
+    """The members that name the cause of a failure."""
     if fault is None:
         return ""
     return f', "cause": {_escaped(fault.cause.word)}, "detail": {_escaped(_shown(fault.detail))}'
 
 
 def _level(reason: Reason) -> int:
-    """What a caller does wrong is no news; what the API or the sidecar does is, and a defect of ours is an error."""
+    """A fault of the caller is logged as info, a failure of the API or the sidecar as a warning, and a defect of the sidecar as
+    an error."""
     return logging.ERROR if reason is _INTERNAL else _LEVELS[reason.plane]
 
 
 def _event_name(decision: Decision, reason: Reason | None) -> str:
-    """What became of a request: `request_admitted`, `_public` and `_local` were answered, `_refused` was kept out, `_failed`
-    is what the API or we owed an answer to, and `_lapsed` had been admitted when its token ended."""
-    # 1. It was kept out, or went well.
+    """The name of a request's event. `request_admitted`, `request_public` and `request_local` were answered, `request_refused`
+    was refused, `request_failed` failed at the API or the sidecar, and `request_lapsed` was ended together with its token."""
+    # 1. It was refused, or went well.
     if decision is Decision.REFUSED or reason is None:
         return f"request_{decision.value}"
     # 2. The API or the sidecar failed.
     if reason.plane in (Plane.UPSTREAM, Plane.SIDECAR):
         return "request_failed"
-    # 3. It was let through, and then did not go on: by its own fault, or for its token.
+    # 3. It was admitted and then ended: by the caller's fault, or because its token ended.
     if decision in _PASSED:
         return "request_refused" if reason.plane is Plane.REQUEST else "request_lapsed"
-    # 4. One of our own endpoints said no.
+    # 4. One of the sidecar's own endpoints refused it.
     return f"request_{decision.value}"
 
 
 def _known(event: TokenIssued | PersonEvent) -> dict[str, str]:
-    """The fields of an event that there are, with a reason as its word."""
+    """The fields of an event that are not `None`, with a reason as its word."""
     fields = ((name, value.word if isinstance(value, Reason) else value) for name, value in event._asdict().items())
     return {name: value for name, value in fields if value is not None}
 
 
 class AccessLog:
-    """Writes a line for what an operator asks about. `admitted_level`: `off`, or the level of admitted requests. With
-    `lines`, requests go there instead of to the logger."""
+    """Logs the events of requests, tokens, users and the store. `admitted_level` is `off`, or the level of admitted requests.
+    With `lines`, the frequent events go there instead of to the logger."""
 
     def __init__(
         self,
@@ -300,16 +301,16 @@ class AccessLog:
         self.admitted_shown = self._admitted != 0 and logger.isEnabledFor(self._admitted)
 
     def close(self) -> None:
-        """Write what waits."""
+        """Write the waiting lines."""
         if self._lines is not None:
             self._lines.flush()
 
     def on_event(self, event: Event) -> None:
-        """Log an event, if it is one to be logged."""
+        """Log an event, if it is of a kind that is logged."""
         match event:
             case RequestDone():
                 if event.told:
-                    pass  # or it would seem to have happened twice
+                    pass  # another event has logged it already
                 elif event.reason is not None:
                     self._request(_level(event.reason), event)
                 elif self.admitted_shown:

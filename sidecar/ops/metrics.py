@@ -1,18 +1,18 @@
-"""Counting what happens, and saying it in the format of Prometheus.
+"""Counts events, and writes them in the exposition format of Prometheus.
 
-An event is counted in plain integers: that costs a microsecond, while a labelled child of prometheus-client costs several
-and its multi-process mode knows no histograms of other processes' making. The library writes the exposition when somebody
-asks for it, from *snapshots*: plain dictionaries, which a worker can send to its parent, and which add up.
+Events are counted in plain integers: that costs a microsecond, while a labelled child of prometheus-client costs several, and
+its multi-process mode cannot take histograms that other processes made. The library writes the exposition on request, from
+*snapshots*: plain dictionaries, which a worker can send to its parent, and which can be added up.
 
-Labels are bounded: decisions, reasons and grant types are closed lists, a status is a number that HTTP knows or `other`, a
-client is one of the configuration that has shown its secret.
+Labels are bounded: decisions, reasons and grant types are closed lists, a status is from 100 to 599 or `other`, and a client is
+a configured one that has authenticated with its secret.
 """
 
 import platform
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -40,7 +40,7 @@ Snapshot = dict[str, Any]
 _BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _STATUSES: Final = frozenset(range(100, 600))
 _KEYED: Final = ("requests", "failures", "issued", "logins", "logouts")
-# Whose failures a counter holds: an alert on it reaches those who can do something.
+# One counter for each responsible party, so that an alert reaches those who can act on it.
 _FAILURES: Final = {
     "sidecar_auth_failures_total": (
         "Refused requests, by plane and reason: the caller's credential or rights are at fault.",
@@ -61,13 +61,13 @@ _RESULTS: Final = {
     "logins": (_SUCCESS, "bad_credentials", "stale_form", "store_unavailable", "throttled"),
     "logouts": (_SUCCESS, "invalid_request", "stale_form", "store_unavailable"),
 }
-"""What comes of a login or a logout: those are there from the start."""
+"""The results of logins and logouts whose counters exist from the start."""
 _HISTOGRAMS: Final = ("request_duration", "upstream_duration")
 
 
 class Gauges(NamedTuple):
-    """Values that live in other parts, read when they are asked for. `staleness` and `clock_skew` in seconds; what the cache
-    and the log count, and the entries of the store that could not be read, only grow."""
+    """Current values of other parts. `staleness` and `clock_skew` are in seconds. The counts of the cache, of dropped log lines
+    and of unreadable entries only grow."""
 
     in_flight: int
     connections: int
@@ -84,7 +84,7 @@ class Gauges(NamedTuple):
 
 
 class _Histogram:
-    """Counts per bucket (not cumulative; the last is beyond every bound) and the sum, in seconds."""
+    """The count of each bucket (not cumulative; the last one is beyond every bound) and the sum, in seconds."""
 
     __slots__ = ("counts", "total")
 
@@ -133,14 +133,14 @@ class Metrics:
             self._logouts[_result(event)] += 1
 
     def count(self, decision: Decision, status: int, seconds: float, upstream_seconds: float | None) -> None:
-        """Count a request that ended, as the event would."""
+        """Count a finished request, as `on_event` does for `RequestDone` without a reason."""
         self._requests[decision, status] += 1
         self._request_duration.observe(seconds)
         if upstream_seconds is not None:
             self._upstream_duration.observe(upstream_seconds)
 
     def snapshot(self) -> Snapshot:
-        """Everything as JSON can carry it."""
+        """All counts and gauges, as values of JSON."""
         requests: Counter[str] = Counter()
         for (decision, status), count in self._requests.items():
             requests[f"{decision} {status if status in _STATUSES else 'other'}"] += count
@@ -158,26 +158,46 @@ class Metrics:
         }
 
 
+def is_snapshot(value: object) -> TypeGuard[Snapshot]:
+    """Whether a value from JSON has the shape of `Metrics.snapshot`, as far as `render` and `Accumulator` depend on it."""
+    if not isinstance(value, dict):
+        return False
+    keyed = all(_numbers(value.get(name), int) for name in _KEYED) and _numbers(value.get("secrets"), int, float)
+    durations = all(_durations(value.get(name)) for name in _HISTOGRAMS)
+    gauges = value.get("gauges")
+    measured = _numbers(gauges, int, float) and set(Gauges._fields) <= gauges.keys()
+    return keyed and durations and measured and isinstance(value.get("revoked"), int)
+
+
+def _numbers(value: object, *types: type) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict) and all(isinstance(each, types) for each in value.values())
+
+
+def _durations(value: object) -> bool:
+    """Whether a value is a list of the count of each bucket, and the sum."""
+    return isinstance(value, list) and len(value) == len(_BOUNDS) + 2 and all(isinstance(x, int | float) for x in value)
+
+
 class Accumulator:
-    """What workers that are gone had counted: counters never go back."""
+    """The counts of workers that have ended, kept so that counters never decrease."""
 
     def __init__(self) -> None:
         self._sum: Snapshot | None = None
 
     def add(self, snapshot: Snapshot | None) -> None:
-        """Keep the counters of a worker's last snapshot, if there is one; what it measured ends with it."""
+        """Keep the counters of an ended worker's last snapshot, if there is one. Its gauges are dropped."""
         if snapshot is not None:
             past = {**snapshot, **_counted(snapshot["gauges"])}
             del past["gauges"]
             self._sum = past if self._sum is None else _merge(self._sum, past)
 
     def snapshots(self) -> list[Snapshot]:
-        """None or one."""
+        """The snapshot of all ended workers together; empty when there is none."""
         return [] if self._sum is None else [self._sum]
 
 
 def _counted(gauges: Mapping[str, Any]) -> Snapshot:
-    """What other parts count."""
+    """The counters among the gauges, which other parts count."""
     return {
         "cache": [gauges["cache_hits"], gauges["cache_misses"]],
         "log_lines_dropped": gauges["log_lines_dropped"],
@@ -185,7 +205,7 @@ def _counted(gauges: Mapping[str, Any]) -> Snapshot:
 
 
 def render(snapshots: Iterable[Snapshot], *, log_lines_dropped: int = 0) -> bytes:
-    """The exposition of several workers as one (text format 0.0.4); `log_lines_dropped` are those of their parent."""
+    """The exposition of several workers together (text format 0.0.4). `log_lines_dropped` is the count of their parent."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Exposition(list(snapshots), log_lines_dropped))
     return generate_latest(registry)
@@ -286,7 +306,8 @@ def _key(reason: Reason) -> str:
 
 
 def _failures(name: str, text: str, planes: Sequence[Plane], counted: Mapping[str, int]) -> Metric:
-    """Every reason of these planes, those that never came up too; the plane is a label when there are several."""
+    """The counter for all reasons of these planes, including those with a count of 0. The plane is a label when there are
+    several."""
     labels = ["plane", "reason"][len(planes) == 1 :]
     family = CounterMetricFamily(name, text, labels=labels)
     for reason in Reason:
@@ -327,14 +348,14 @@ def _buckets(counts: list[int]) -> list[tuple[str, float]]:
 
 
 def _merge(left: Snapshot, right: Snapshot) -> Snapshot:
-    """The sums of two snapshots' counters, and the later of their times."""
+    """The sums of the counters of two snapshots, and the later of their times."""
     merged: Snapshot = {name: _add(left[name], right[name]) for name in _KEYED}
     for name in (*_HISTOGRAMS, "cache"):
         merged[name] = [a + b for a, b in zip(left[name], right[name], strict=True)]
     for name in ("revoked", "log_lines_dropped"):
         merged[name] = left[name] + right[name]
     secrets = [*left["secrets"].items(), *right["secrets"].items()]
-    merged["secrets"] = dict(sorted(secrets, key=lambda item: item[1]))  # of one key, the last stays
+    merged["secrets"] = dict(sorted(secrets, key=lambda item: item[1]))  # the latest time of a key wins
     return merged
 
 

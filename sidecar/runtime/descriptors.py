@@ -1,4 +1,4 @@
-"""File descriptors of a process: the three standard ones, and how many connections the rest is enough for."""
+"""File descriptors of a process: the three standard ones, and the number of connections that the rest allows."""
 
 import contextlib
 import logging
@@ -12,30 +12,30 @@ from sidecar.core.capacity import affordable
 
 log: Final = logging.getLogger("sidecar")
 
-_KEPT: Final = 32  # for all that is no client's and no upstream's connection
+_KEPT: Final = 32  # descriptors for everything besides client and upstream connections
 
 
 def occupy_standard_descriptors() -> None:
-    """Open /dev/null in the place of stdin, stdout and stderr where they are closed: the next file or socket would get their
-    numbers, and with them what is written to stderr."""
+    """Open /dev/null in place of stdin, stdout and stderr where they are closed. Otherwise the next file or socket would get
+    one of these numbers, and receive the output that is written to it."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            lowest = os.open(os.devnull, os.O_RDWR)  # this number, for those below it are open
+            lowest = os.open(os.devnull, os.O_RDWR)  # equals `number`: the lower ones are open
             os.set_inheritable(lowest, True)  # noqa: FBT003  the signature of the standard library
 
 
 def raise_descriptor_limit() -> None:
-    """Take all the file descriptors that we may have: each connection costs one or two, and 1024 are the usual start."""
+    """Raise the soft limit of open files to the hard limit: each connection costs one or two, and 1024 is a usual default."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # some systems have a limit that they do not tell
+    with contextlib.suppress(ValueError, OSError):  # some systems have a limit that they do not report
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def within_descriptors(settings: Settings) -> Settings:
-    """The settings, with no more connections than there are descriptors for; the operator is told when they are fewer than
-    configured. Admin listener, Redis and certificate files keep theirs, whatever clients do."""
+    """The settings, with no more connections than there are descriptors for; a log line tells the operator when they are fewer
+    than configured. Clients cannot use up the descriptors of the admin listener, Redis and the certificate files."""
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     limits = settings.limits
     if most == resource.RLIM_INFINITY:

@@ -1,7 +1,7 @@
-"""The end of a process that was told to go: it comes, whatever hangs.
+"""Ends a process in time after it was told to stop, whatever hangs.
 
-A task may swallow its cancellation, a store may not close, a thread or a callback may never come back. So a thread of its own
-watches the time, and ends the process when that is over. A log line says then what went on.
+A task may swallow its cancellation, a store may not close, a thread or a callback may never return. So a separate thread
+watches the time, and ends the process when it is over. A log line then says what was in progress.
 """
 
 import asyncio
@@ -22,17 +22,17 @@ from sidecar.runtime.sockets import StartError
 
 log: Final = logging.getLogger("sidecar")
 
-GRACE: Final = 3.0  # seconds for all that is to be done besides finishing requests
+GRACE: Final = 3.0  # seconds for everything besides finishing requests
 NO_THREAD: Final = "the system gives no thread: raise the limit of processes"
 _NAMED: Final = 10
 
 
 class EndedBadly(Exception):
-    """The process has ended, but not in order, as the log says: exit code 1."""
+    """The process has ended, but not in an orderly way: exit code 1. The log has the reason."""
 
 
 def in_background(work: Callable[[], None], name: str) -> None:
-    """Do it in a thread that keeps no process alive. Raises `StartError`."""
+    """Do it in a daemon thread, which does not keep the process alive. Raises `StartError`."""
     try:
         threading.Thread(target=work, name=name, daemon=True).start()
     except RuntimeError:
@@ -40,8 +40,8 @@ def in_background(work: Callable[[], None], name: str) -> None:
 
 
 class Ending:
-    """To be made in the event loop. `doing` is what goes on, for the log; `code` is the exit code when the time is over. Raises
-    `StartError`."""
+    """Create it in the event loop. `doing` says what is in progress, for the log; `code` is the exit code when the time is
+    over. Raises `StartError`."""
 
     def __init__(self) -> None:
         self.doing = "letting requests finish"
@@ -51,7 +51,7 @@ class Ending:
         in_background(self._watch, "ending")
 
     def within(self, seconds: float) -> None:
-        """Be over in so many seconds at most; when there is an earlier end, that stays. A signal handler may call it."""
+        """End the process in at most this many seconds. An earlier deadline stays in force. A signal handler may call this."""
         self._ends.put(time.monotonic() + seconds)
 
     def _watch(self) -> None:
@@ -67,11 +67,11 @@ class Ending:
 
 
 def _what_goes_on(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
-    """The tasks and threads that are not done, and where the main thread is."""
+    """The unfinished tasks and threads, and the position of the main thread."""
     main = threading.main_thread()
     tasks = [f"{task.get_name()}: {' > '.join(_awaiting(task.get_coro()))}" for task in asyncio.all_tasks(loop)]
     threads = [thread.name for thread in threading.enumerate() if thread is not main and not thread.daemon]
-    frame = sys._current_frames().get(main.ident or 0)  # noqa: SLF001  its public way, in spite of its name
+    frame = sys._current_frames().get(main.ident or 0)  # noqa: SLF001  public, in spite of its name
     place = traceback.extract_stack(frame)[-1] if frame else None
     at = f"{place.filename}:{place.lineno} {place.name}" if place else "nowhere"
     return {"tasks": sorted(tasks)[:_NAMED], "threads": threads[:_NAMED], "main_thread": at}

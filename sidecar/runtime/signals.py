@@ -1,12 +1,12 @@
-"""What signals do to our processes.
+"""Signal handling of the sidecar's processes.
 
-- SIGTERM and SIGINT end a process in order; before it has begun to serve, at once.
-- SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2, which would kill it and cut its requests, are logged and ignored. Until the log can be
-  written they wait.
-- What is ignored when the process begins stays so: that is what `nohup` does.
+- SIGTERM and SIGINT end a process in an orderly way. Before it has begun to serve, they end it at once.
+- SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2, which would kill the process and cut its requests, are logged and ignored. They are
+  blocked until the log can be written.
+- Those of them that are ignored when the process begins stay ignored: `nohup` relies on that.
 
-The handlers are Python's own and not the event loop's: they also run while a callback keeps the loop, and after it was closed,
-so that a second SIGTERM does not kill a process which is about to end.
+The handlers are Python's and not the event loop's: they also run while a callback blocks the loop, and after the loop was
+closed, so that a second SIGTERM does not kill a process that is about to end.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ _INSTEAD: Final = {signal.SIGHUP: "a new configuration needs a restart"}
 
 
 def begin() -> None:
-    """For the first moment of a command that serves: what is to be ignored waits for `heed`."""
+    """Call this first in a command that serves: the signals to be ignored are blocked until `heed`."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
-    signal.signal(signal.SIGTERM, _leave)  # as process 1 of a container Python would not hear it otherwise
+    signal.signal(signal.SIGTERM, _leave)  # as process 1 of a container, Python would not get it otherwise
 
 
 def _leave(_: int, __: FrameType | None) -> NoReturn:
@@ -35,8 +35,8 @@ def _leave(_: int, __: FrameType | None) -> NoReturn:
 
 
 def heed(stop: Callable[[], None]) -> None:
-    """From now on. `stop` is called between any two steps of the main thread, also more than once. To be called in the event
-    loop."""
+    """Handle signals from now on. A handler may call `stop` between any two steps of the main thread, and more than once. Call
+    this in the event loop."""
     loop = asyncio.get_running_loop()
 
     def note(number: int, _: FrameType | None) -> None:
@@ -57,15 +57,15 @@ def _say_ignored(number: signal.Signals) -> None:
 
 
 def end() -> None:
-    """For the last steps of a process, on which Python takes its handlers away: nothing kills it there."""
+    """Ignore these signals in the last steps of a process, when Python removes its handlers: none of them kills it there."""
     for number in (*_STOPPING, *_IGNORED):
         signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
 def withheld() -> Iterator[None]:
-    """A process that is started meanwhile gets none of these, but SIGTERM, before it says `heed`: its parent may be sent them
-    together with its children, as by a terminal."""
+    """Block these signals, except SIGTERM, for a process that is started inside, until it calls `heed`: a terminal, for
+    example, sends them to the parent and its children together."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (*_IGNORED, signal.SIGINT))
     try:
         yield

@@ -1,15 +1,15 @@
-"""Listening sockets: how one begins, and how it ends so that nobody is lost who had reached it.
+"""Listening sockets: how to open one, and how to close one without losing a client that has connected.
 
-A connection is made by the kernel, which keeps it in the socket's queue until somebody accepts it; when the socket ends, what
-is in the queue is reset. So its owner ends it in this order, for every process that has a descriptor of it, also for one that
-hangs:
+The kernel establishes a connection and keeps it in the socket's queue until a process accepts it. When the socket is closed,
+the kernel resets the connections in the queue. So the owner closes it in this order, which works for every process that has a
+descriptor of the socket, even one that hangs:
 
-1. It waits for a moment when the queue is empty.
-2. No connection begins any more: the kernel drops each SYN. If one has begun since that moment, it is accepted first.
-3. The socket stops to listen. Who connects is refused from then on, or finds whoever listens there next.
+1. It waits until the queue is empty.
+2. It has the kernel drop each SYN, so that no new connection begins. If one has begun since step 1, it is accepted first.
+3. The socket stops listening. From then on a client that connects is refused, or reaches the process that listens there next.
 
-The second step takes some microseconds, or milliseconds: a client whose SYN is dropped repeats it after a second, so that a
-longer one would hold up every balancer. What stays is a handshake across a network that is under way at that moment.
+The second step takes microseconds to milliseconds: a client whose SYN is dropped repeats it after a second, so a longer step
+would delay every balancer. One loss remains: a handshake across a network that is in progress at that moment.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ from sidecar.config.settings import Address
 log: Final = logging.getLogger("sidecar")
 
 _BACKLOG: Final = 4096
-_CLAIMED_WITHIN: Final = 10.0  # seconds; a worker whose parent was killed has left by then, unless it hangs
+_CLAIMED_WITHIN: Final = 10.0  # seconds; a worker whose parent was killed has ended by then, unless it hangs
 _CLAIMED_EVERY: Final = 0.1
-_ACCEPTED_WITHIN: Final = 1.0  # seconds for what is in the queue
+_ACCEPTED_WITHIN: Final = 1.0  # seconds to accept the connections in the queue
 _LOOK_EVERY: Final = 0.001
 _SO_ATTACH_FILTER: Final = 26  # Linux; Python has no name for it
 # Classic BPF over the TCP header: 0 bytes of a segment with SYN and without ACK, all of any other.
@@ -39,8 +39,8 @@ _NO_SYN: Final = b"".join(
     struct.pack("HBBI", *step)
     for step in (
         (0x30, 0, 0, 13),  # load the byte of the flags
-        (0x54, 0, 0, 0x12),  # of which SYN and ACK
-        (0x15, 0, 1, 0x02),  # SYN alone: go on, else pass over one
+        (0x54, 0, 0, 0x12),  # keep SYN and ACK
+        (0x15, 0, 1, 0x02),  # SYN alone: continue, else skip one step
         (0x06, 0, 0, 0),
         (0x06, 0, 0, 0xFFFFFFFF),
     )
@@ -48,11 +48,11 @@ _NO_SYN: Final = b"".join(
 
 
 class StartError(Exception):
-    """The process cannot start; the text says why and what to change."""
+    """The process cannot start. The text says why, and what to change."""
 
 
 def bind(address: Address) -> socket.socket:
-    """A listening socket. Raises `StartError` that names the address."""
+    """A listening socket. Raises `StartError`, which names the address."""
     try:
         return _bind(address)
     except OSError as exc:
@@ -60,7 +60,8 @@ def bind(address: Address) -> socket.socket:
 
 
 def claim(address: Address) -> socket.socket:
-    """`bind`, at a start that may come a little early: who has the address gets some seconds to leave it."""
+    """Like `bind`, but waits some seconds for another process to release the address: it may be about to end. Raises
+    `StartError`."""
     deadline = time.monotonic() + _CLAIMED_WITHIN
     waited = False
     while True:
@@ -95,24 +96,24 @@ def _bind(address: Address) -> socket.socket:
 
 
 async def stop_listening(sock: socket.socket) -> None:
-    """End a listening socket that others still accept from, in every process. It stays open; and it goes on to listen when
-    nobody takes what is in its queue."""
+    """Stop a socket from listening, in every process, while processes still accept from it. The socket stays open. It continues
+    to listen when no process accepts the connections in its queue."""
     deadline = time.monotonic() + _ACCEPTED_WITHIN
     await _accepted(sock, deadline)
     _begin_nothing(sock)
     await _accepted(sock, deadline)
     if not _waiting(sock):
-        with contextlib.suppress(OSError):  # no Linux: it ends when the last process has closed it
+        with contextlib.suppress(OSError):  # not Linux: the socket ends when the last process has closed it
             sock.shutdown(socket.SHUT_RD)
 
 
 async def _accepted(sock: socket.socket, deadline: float) -> None:
-    while _waiting(sock) and time.monotonic() < deadline:  # noqa: ASYNC110  others accept, in their processes
+    while _waiting(sock) and time.monotonic() < deadline:  # noqa: ASYNC110  other processes accept
         await asyncio.sleep(_LOOK_EVERY)
 
 
 def _begin_nothing(sock: socket.socket) -> None:
-    """Let no connection begin any more, where the system can do that."""
+    """Have the kernel drop each SYN, where the system can do that."""
     program = ctypes.create_string_buffer(_NO_SYN)
     steps = len(_NO_SYN) // struct.calcsize("HBBI")
     with contextlib.suppress(OSError):
@@ -128,6 +129,6 @@ def _waiting(sock: socket.socket) -> bool:
 
 
 def url_of(sock: socket.socket, host: str | None = None, *, secure: bool = False) -> str:
-    """Where a socket listens: at `host`, as the operator wrote it, or at its own address; and the port that it really has."""
+    """The URL of a listening socket, with its actual port; `host` is its address as the operator wrote it."""
     own, port = sock.getsockname()[:2]
     return f"{'https' if secure else 'http'}://{Address(host or own, port)}"

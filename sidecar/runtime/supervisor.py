@@ -1,19 +1,19 @@
-"""The parent of several workers: owns the sockets and the admin listener, and replaces a worker that dies.
+"""The supervisor, which is the parent of several workers: owns the sockets and the admin listener, and replaces a worker that
+dies.
 
-Each worker is a fresh process (`spawn`: nothing of the parent's memory or event loop goes along) that accepts from the
-shared public socket and answers questions of the parent over a socket pair: one line `snapshot` or `ready` in, one line
-of JSON out. One that cannot start says why before it ends.
+Each worker is a fresh process (`spawn`: it inherits neither memory nor event loop of the parent). It accepts from the shared
+public socket and answers the parent's questions over a socket pair (`control`). A worker that cannot start says why before it
+ends.
 
 Rules:
-- The parent goes on with the workers that it has, whatever keeps it from starting another, and tries again, ever later.
-- On SIGTERM it first ends the socket, while its workers go on to accept from it, and then tells them to go. It kills the one
-  that is not gone in time, and is gone in time itself (`ending`).
-- When the parent is gone, a worker drains. A thread of its own sees to that, so that also one that hangs ends.
+- When the parent cannot start a worker, it continues with the workers that it has and tries again, with growing pauses.
+- On SIGTERM the parent first stops the socket from listening, while its workers still accept from it, and then tells them to
+  stop. It kills a worker that has not ended in time, and ends in time itself (`ending`).
+- When the parent is gone, a worker drains. A separate thread watches the parent, so that even a worker that hangs ends.
 """
 
 import asyncio
 import contextlib
-import json
 import logging
 import multiprocessing
 import signal
@@ -22,13 +22,15 @@ import sys
 import time
 from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
+from sidecar.assembly.app import App, log_failure
 from sidecar.config.settings import Settings
-from sidecar.ops.admin import admin_app
+from sidecar.ops.admin import serve_admin
 from sidecar.ops.logs import lines_dropped
-from sidecar.ops.metrics import Accumulator, render
+from sidecar.ops.metrics import Accumulator, Snapshot, render
 from sidecar.runtime import signals
+from sidecar.runtime.control import Answer, Conversation, Framing, Garbled, Kind, Message, Question, encode
 from sidecar.runtime.descriptors import raise_descriptor_limit
 from sidecar.runtime.ending import GRACE, EndedBadly, Ending, in_background
 from sidecar.runtime.sockets import StartError, claim, stop_listening
@@ -37,17 +39,15 @@ from sidecar.runtime.worker import (
     assert_c_parser,
     log_ready,
     run,
-    start_admin,
     start_logging,
 )
 
 log: Final = logging.getLogger("sidecar")
 
 _ANSWER_DEADLINE: Final = 2.0
-_FAULT: Final = "fault"  # no question, but what a worker says by itself when it cannot start
-_LINE_LIMIT: Final = 1024 * 1024
+_AT_A_TIME: Final = 64 * 1024  # bytes that a worker reads at a time
 _BACKOFF: Final = (0.2, 10.0)  # seconds before a dead worker is replaced: at first, at most
-_STABLE: Final = 30.0  # a worker that lived this long was no failed start
+_STABLE: Final = 30.0  # seconds; a worker that lived this long did start
 _REMINDED: Final = 30.0  # seconds between two log lines that no worker runs
 _ENDED_WITHIN: Final = GRACE + 2.0  # seconds besides the drain, before a worker is killed
 
@@ -65,14 +65,14 @@ async def _supervise(settings: Settings, public: socket.socket, admin: socket.so
 
 
 class Life(NamedTuple):
-    """How a worker's life ended: its exit code, if it lived at all; and why it could not start, if that is known."""
+    """How a worker ended: its exit code, if the process started at all, and why the worker could not start, if known."""
 
     exit_code: int | None
     fault: str | None
 
 
 class Supervisor:
-    """Keeps the workers alive and speaks for them on the admin listener. To be made in the event loop."""
+    """Keeps the workers running, and answers for them on the admin listener. Create it in the event loop."""
 
     def __init__(self, settings: Settings, public: socket.socket) -> None:
         self._settings = settings
@@ -80,18 +80,18 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._ending = Ending()
         self._stopping = asyncio.Event()
-        self._leave = asyncio.Event()  # for the workers, once nobody can reach them any more
+        self._leave = asyncio.Event()  # tells the workers to stop, once no client can connect any more
         self._children: dict[int, Child] = {}
         self._past = Accumulator()
-        self._fault: str | None = None  # why the last one that ended could not start
-        self._told: dict[str, float] = {}  # such faults, and when they were logged
+        self._fault: str | None = None  # why the worker that ended last could not start
+        self._told: dict[str, float] = {}  # faults of workers that could not start, and when each was logged
         self._failed = False
 
     async def run(self, admin: socket.socket) -> None:
-        """Serve until a signal, then let every worker drain. Raises `EndedBadly` when one of them did not end in order."""
+        """Serve until a signal, then let every worker drain. Raises `EndedBadly` when a worker did not end properly."""
         settings = self._settings
         signals.heed(self._stop)
-        runner = await start_admin(admin_app(metrics=self._metrics, ready=self._ready), admin)
+        runner = await serve_admin(admin, metrics=self._metrics, ready=self._ready)
         log_ready(settings, self._public, admin)
         try:
             async with asyncio.TaskGroup() as group:
@@ -125,7 +125,7 @@ class Supervisor:
             born = time.monotonic()
             life = await self._live(slot)
             if self._stopping.is_set():
-                # One that was still starting has no handler for SIGTERM yet.
+                # A worker that was still starting has no handler for SIGTERM yet.
                 self._failed |= life.exit_code not in (None, 0, -signal.SIGTERM)
                 return
             delay = _BACKOFF[0] if time.monotonic() - born > _STABLE else min(2 * delay, _BACKOFF[1])
@@ -149,7 +149,8 @@ class Supervisor:
             del self._children[slot]
 
     def _tell(self, slot: int, life: Life, delay: float) -> None:
-        """Log the end of a worker. Why one cannot start is said once, until one could, and now and then while none runs."""
+        """Log the end of a worker. A fault that keeps workers from starting is logged once until a worker has started, and
+        again from time to time while none runs."""
         self._fault = life.fault
         if life.fault is None:
             self._told.clear()
@@ -162,7 +163,7 @@ class Supervisor:
             log.error("worker_cannot_start", extra={"slot": slot, "detail": life.fault, **figures})
 
     async def _watch(self, slot: int, child: "Child") -> int | None:
-        """Wait for the child's end; tell it to stop when we stop, and end it when it does not."""
+        """Wait for the child's end. When the supervisor stops, tell the child to stop, and kill it if it does not."""
         ended = self._loop.create_task(child.ended())
         leave = self._loop.create_task(self._leave.wait())
         await asyncio.wait([ended, leave], return_when=asyncio.FIRST_COMPLETED)
@@ -179,12 +180,12 @@ class Supervisor:
         return await ended
 
     async def _metrics(self) -> bytes:
-        await asyncio.gather(*(child.ask("snapshot") for child in self._children.values()))
+        await asyncio.gather(*(child.snapshot() for child in self._children.values()))
         snapshots = [child.last_snapshot for child in self._children.values() if child.last_snapshot]
         return render([*snapshots, *self._past.snapshots()], log_lines_dropped=lines_dropped())
 
     async def _ready(self) -> Mapping[str, str | None]:
-        answers = await asyncio.gather(*(child.ask("ready") for child in self._children.values()))
+        answers = await asyncio.gather(*(child.ready() for child in self._children.values()))
         checks: dict[str, str | None] = {}
         missing = self._settings.workers - sum(answer is not None for answer in answers)
         why = f": {self._fault}" if self._fault else ""
@@ -198,10 +199,7 @@ class Supervisor:
 
 
 class Child:
-    """A worker process, seen from its parent. `fault` is why it could not start. Raises `OSError` and `MemoryError` when there
-    can be no process."""
-
-    fault: str | None = None
+    """A worker process, as its parent sees it. Raises `OSError` and `MemoryError` when no process can be started."""
 
     def __init__(self, settings: Settings, public: socket.socket) -> None:
         ours, theirs = socket.socketpair()
@@ -214,43 +212,31 @@ class Child:
             ours.close()
             raise
         self._socket = ours
-        self._lock = asyncio.Lock()
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
-        self.last_snapshot: dict[str, Any] | None = None
+        self._conversation = Conversation(lambda garbled: log_failure("control", garbled))
+        self.last_snapshot: Snapshot | None = None
+
+    @property
+    def fault(self) -> str | None:
+        """Why the worker could not start, once it has said so."""
+        return self._conversation.fault
 
     async def started(self) -> None:
         """Connect to the child's end of the pair."""
-        self._reader, self._writer = await asyncio.open_connection(sock=self._socket, limit=_LINE_LIMIT)
+        await asyncio.get_running_loop().create_connection(lambda: self._conversation, sock=self._socket)
 
-    async def ask(self, question: str) -> dict[str, Any] | None:
-        """The child's answer, or `None` when it gives none in time. A snapshot is kept as well."""
-        if self._reader is None or self._writer is None:
-            return None
-        try:
-            async with asyncio.timeout(_ANSWER_DEADLINE), self._lock:
-                self._writer.write(question.encode() + b"\n")
-                line = await self._read_answer(question)
-        except (TimeoutError, OSError, ValueError, RuntimeError):  # the last is uvloop's, when the child is gone
-            return None
-        if question == "snapshot" and line is not None:
-            self.last_snapshot = line
-        return line
+    async def snapshot(self) -> None:
+        """Ask for a new `last_snapshot`. The old one stays when the worker does not answer in time."""
+        snapshot = await self._conversation.ask(Kind.SNAPSHOT, _ANSWER_DEADLINE)
+        if snapshot is not None:
+            self.last_snapshot = snapshot
 
-    async def _read_answer(self, question: str) -> dict[str, Any] | None:
-        """Read up to the answer to this question: one that came too late for its asker may stand before it."""
-        assert self._reader is not None  # noqa: S101  ask checked it
-        while line := await self._reader.readline():
-            answer: dict[str, Any] = json.loads(line)
-            if answer["to"] == _FAULT:
-                self.fault = answer["body"]
-            if answer["to"] == question:
-                body: dict[str, Any] = answer["body"]
-                return body
-        return None
+    async def ready(self) -> dict[str, str | None] | None:
+        """The worker's checks, or `None` when it does not answer in time."""
+        checks: dict[str, str | None] | None = await self._conversation.ask(Kind.READY, _ANSWER_DEADLINE)
+        return checks
 
     async def ended(self) -> int | None:
-        """Wait for the process to end; gives its exit code."""
+        """Wait for the process to end. Returns its exit code."""
         loop = asyncio.get_running_loop()
         gone = loop.create_future()
         loop.add_reader(self._process.sentinel, lambda: None if gone.done() else gone.set_result(None))
@@ -259,25 +245,26 @@ class Child:
         finally:
             loop.remove_reader(self._process.sentinel)
         self._process.join()
-        await self.ask(_FAULT)  # or rather listen: it has said what it had to say
-        if self._writer is not None:
-            self._writer.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ANSWER_DEADLINE):
+                await self._conversation.over.wait()  # a fault may still be on its way
+        self._conversation.close()
         return self._process.exitcode
 
     def signal(self, number: int) -> None:
-        """Send a signal, unless it is gone."""
+        """Send SIGKILL or SIGTERM, unless the process is gone."""
         if self._process.is_alive() and self._process.pid is not None:
             (self._process.kill if number == signal.SIGKILL else self._process.terminate)()
 
 
 def work(settings: Settings, public: socket.socket, control: socket.socket) -> None:
-    """The main function of a worker process. Exit code 1: it could not start, or could not go on."""
+    """The main function of a worker process. Exit code 1: it could not start, or it failed later."""
     try:
         start_logging(settings, alone=False)
         run(_work(settings, public, control))
     except StartError as exc:
         with contextlib.suppress(OSError):
-            control.sendall(_line(_FAULT, str(exc)))
+            control.sendall(encode(Answer(Kind.FAULT, 0, str(exc))))
         sys.exit(1)
     except EndedBadly:
         sys.exit(1)
@@ -303,24 +290,37 @@ def _leave_with_parent(worker: Worker) -> None:
 
 
 def _abandoned(worker: Worker) -> None:
-    """Nobody else will end the socket."""
+    """Stop a worker that has no parent any more. The worker must end the socket, because no other process will."""
     worker.shared = False
     worker.stop()
 
 
 async def _answer(worker: Worker, control: socket.socket) -> None:
+    """Answer the parent's questions until it is gone."""
     reader, writer = await asyncio.open_connection(sock=control)
-    app = worker.app
+    framing = Framing()
     try:
-        while line := await reader.readline():
-            question = line.decode().strip()
-            body = app.metrics.snapshot() if question == "snapshot" else dict(await app.readiness())
-            writer.write(_line(question, body))
-            await writer.drain()
+        while data := await reader.read(_AT_A_TIME):
+            for message in framing.feed(data):
+                writer.write(await _answer_to(message, worker.app))
+                await writer.drain()
+    except Garbled as exc:
+        log_failure("control", exc)
+        return  # the parent still exists: the worker continues
+    except OSError:
+        pass  # the parent went away before it had read an answer
     finally:
         writer.close()
-        _abandoned(worker)  # the parent is gone: by an end, or by an error when it had not read an answer
+    _abandoned(worker)
 
 
-def _line(to: str, body: object) -> bytes:
-    return json.dumps({"to": to, "body": body}).encode() + b"\n"
+async def _answer_to(message: Message, app: App) -> bytes:
+    """The line of the answer; empty when a defect prevents one. Raises `Garbled` when the message is no question."""
+    if not isinstance(message, Question):
+        raise Garbled("the parent answers")
+    try:
+        body = app.metrics.snapshot() if message.kind is Kind.SNAPSHOT else dict(await app.readiness())
+        return encode(Answer(message.kind, message.number, body))
+    except Exception as exc:  # noqa: BLE001  a defect here must not end the worker, and the socket with it
+        log_failure(message.kind, exc)
+        return b""

@@ -1,14 +1,13 @@
-"""One worker: its listeners, its background work, and how it goes away.
+"""One worker: its listeners, its background tasks, and how it ends.
 
-A worker starts to accept only after everything was wired, and on SIGTERM stops to accept, lets requests finish within
-`timeouts.drain`, and closes what is left. The one that owns the listening socket ends it (`runtime.sockets`); one of
-several goes on to accept until its parent has done that.
+A worker begins to accept connections after all its parts are connected. On SIGTERM it stops accepting, lets requests finish
+within `timeouts.drain`, and closes the rest. A single worker owns the listening socket and ends it (`runtime.sockets`); one of
+several continues to accept until its parent has ended the socket.
 
-Everything after SIGTERM has its time, `timeouts.drain` and a few seconds; then the process ends, whatever hangs
-(`runtime.ending`).
+The steps after SIGTERM may take `timeouts.drain` and a few seconds. Then the process ends, whatever hangs (`runtime.ending`).
 
-What it does in the background (the revocation feed, the clock) is started again when it fails. While the feed does not run
-the view grows stale, so requests get 503. When it keeps failing (`core.restarts`) the worker ends as on SIGTERM, and fails.
+A background task (the revocation feed, the clock) is restarted when it fails. While the feed does not run the view grows stale,
+so requests get 503. When a task keeps failing (`core.restarts`) the worker ends as on SIGTERM, but with a failure.
 """
 
 import asyncio
@@ -27,7 +26,7 @@ from aiohttp import http_parser, web
 from sidecar.assembly.app import App, log_failure
 from sidecar.config.settings import Settings
 from sidecar.core.restarts import Restarts
-from sidecar.ops.admin import admin_app
+from sidecar.ops.admin import serve_admin
 from sidecar.ops.logs import configure
 from sidecar.ops.metrics import render
 from sidecar.runtime import signals
@@ -38,13 +37,13 @@ from sidecar.tls import CertificateWatch, InvalidTls, server_context
 
 log: Final = logging.getLogger("sidecar")
 
-_OWNER_WITHIN: Final = 1.0  # seconds for the owner of a shared socket to end it, when it was told to stop as well
-_STEP: Final = 1.0  # seconds for each step of the end
-_CERTIFICATE_INTERVAL: Final = 2.0  # seconds between two looks at the files
+_OWNER_WITHIN: Final = 1.0  # seconds for the owner of a shared socket to end it, if it was told to stop as well
+_STEP: Final = 1.0  # seconds for each step of closing
+_CERTIFICATE_INTERVAL: Final = 2.0  # seconds between two checks of the files
 
 
 def start_logging(settings: Settings, *, alone: bool) -> None:
-    """`alone`: no other process of ours writes there. Raises `StartError`."""
+    """Start logging to stderr. `alone`: no other process of the sidecar writes there. Raises `StartError`."""
     try:
         configure(settings.logging.level, settings.logging.format, alone=alone)
     except RuntimeError:
@@ -52,14 +51,14 @@ def start_logging(settings: Settings, *, alone: bool) -> None:
 
 
 def assert_c_parser() -> None:
-    """aiohttp's pure Python parser is laxer than the C one: never run behind it. Raises `StartError`."""
+    """aiohttp's parser in pure Python is laxer than the one in C: refuse to run with it. Raises `StartError`."""
     if http_parser.HttpRequestParser is not getattr(http_parser, "HttpRequestParserC", None):
         raise StartError("aiohttp came without its C parser: install a wheel, and unset AIOHTTP_NO_EXTENSIONS")
 
 
 class Worker:
-    """Runs one `App` until it is told to stop. `shared`: other processes accept from the socket, and who started us ends it.
-    `jitter` gives a random part of 1, for the pauses before restarts. Raises `StartError`."""
+    """Runs one `App` until it is told to stop. `shared`: other processes accept from the socket too, and the parent ends it.
+    `jitter` gives a random number from 0 to 1, for the pauses before restarts. Raises `StartError`."""
 
     def __init__(
         self,
@@ -93,18 +92,19 @@ class Worker:
         self._background: list[asyncio.Task[None]] = []
 
     def stop(self) -> None:
-        """Begin to go away; a second call changes nothing. Signal handlers and other threads may call it."""
+        """Begin to stop. A second call changes nothing. Signal handlers and other threads may call this."""
         self.ending.within(self._settings.timeouts.drain + GRACE)
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop.set)
 
     async def run(self, started: Callable[[], None] = lambda: None) -> None:
-        """Serve until `stop`, then drain. Raises `EndedBadly` after that, when it was not `stop` that ended it."""
+        """Serve until `stop`, then drain. Calls `started` once the worker accepts connections. Raises `EndedBadly` at the end
+        when the worker stopped because a background task failed."""
         app = self.app
         self._keep("feed", lambda: app.store.follow(app.view))
         self._keep("clock", self._tick)
         self._acceptor.start()
-        # What exists now lives until the end: keep the collector from walking it on every full collection.
+        # The objects that exist now live until the end: exclude them from every full collection.
         gc.collect()
         gc.freeze()
         started()
@@ -128,7 +128,7 @@ class Worker:
             await stop_listening(self._public)
         elif not self._failed:
             await self._acceptor.ended(_OWNER_WITHIN)
-        # One of several that has failed leaves who waits to the others.
+        # A failed worker of several leaves the waiting connections to the others.
         self._acceptor.close(leave=self.shared and self._failed)
 
     def _keep(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -137,7 +137,7 @@ class Worker:
         self._background.append(task)
 
     async def _keep_running(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Start it again when it fails; returns when it failed too often."""
+        """Run the work, and restart it when it fails. Returns when it has failed too often."""
         restarts = Restarts()
         while True:
             begun = self.app.monotonic()
@@ -158,7 +158,7 @@ class Worker:
             self.stop()
 
     async def _tick(self) -> None:
-        """Look after slow clients and a slow upstream."""
+        """Check regularly for slow clients and a slow upstream, for lapsed keys and for changed certificates."""
         app, times = self.app, self._settings.timeouts
         interval = min(1.0, *(limit / 4 for limit in (times.request_header, times.idle, times.response, times.stream)))
         while True:
@@ -167,7 +167,7 @@ class Worker:
             for check in (app.connections.check, app.pool.check, app.key_watch.check, self._check_certificates):
                 try:
                     check(now)
-                except Exception as exc:  # noqa: BLE001  a defect in one look must not end the clock
+                except Exception as exc:  # noqa: BLE001  a defect in one check must not end the clock
                     log_failure("check", exc)
 
     def _check_certificates(self, now: float) -> None:
@@ -179,7 +179,7 @@ class Worker:
         self._acceptor.tls = context
 
     async def _close(self) -> None:
-        """Each step has a second. What hangs then is left behind, for `ending` to tell."""
+        """Close the parts. Each step may take a second; a step that hangs is left behind, and `ending` logs it."""
         self.ending.within(GRACE)
         self.ending.doing = "ending the background tasks"
         for task in self._background:
@@ -195,31 +195,21 @@ class Worker:
 
 
 async def _outcome(work: Coroutine[Any, Any, None]) -> Exception | None:
-    """What work failed with; `None` when it just ended, which is no less a fault of what should never end."""
+    """The exception of the work, or `None` when it returned. For work that should never end, to return is a fault as well."""
     try:
         await work
-    except Exception as exc:  # noqa: BLE001  whatever it is, it is the caller who says and counts it
+    except Exception as exc:  # noqa: BLE001  the caller logs and counts it
         return exc
     return None
 
 
-async def start_admin(application: web.Application, sock: socket.socket) -> web.AppRunner:
-    """Serve the admin endpoints on a socket that listens already."""
-    runner = web.AppRunner(
-        application, access_log=None, handle_signals=False, keepalive_timeout=75, shutdown_timeout=_STEP
-    )
-    await runner.setup()
-    await web.SockSite(runner, sock).start()
-    return runner
-
-
 async def start_own_admin(app: App, sock: socket.socket) -> web.AppRunner:
-    """Serve the admin endpoints of the only worker there is on a socket that listens already."""
+    """Serve the admin endpoints of a single worker on a socket that listens already."""
 
     async def metrics() -> bytes:
         return render([app.metrics.snapshot()])
 
-    return await start_admin(admin_app(metrics=metrics, ready=app.readiness), sock)
+    return await serve_admin(sock, metrics=metrics, ready=app.readiness)
 
 
 async def _serve_one(settings: Settings, public: socket.socket, admin: socket.socket) -> None:
@@ -233,7 +223,7 @@ async def _serve_one(settings: Settings, public: socket.socket, admin: socket.so
 
 
 def log_certificate(fault: str | None) -> None:
-    """Tell the operator that certificate, key and CA were read again, or why not."""
+    """Tell the operator that certificate, key and CA were read again, or why they were not."""
     if fault is None:
         log.info("certificate_changed")
     else:
@@ -241,7 +231,7 @@ def log_certificate(fault: str | None) -> None:
 
 
 def log_ready(settings: Settings, public: socket.socket, admin: socket.socket) -> None:
-    """Tell the operator where we listen: a port that nobody meant to open is seen here."""
+    """Tell the operator where the sidecar listens, so that an unintended port is noticed."""
     where = {
         "public": url_of(public, settings.listen.address.host, secure=settings.tls is not None),
         "admin": url_of(admin, settings.admin.listen.host),
@@ -250,7 +240,7 @@ def log_ready(settings: Settings, public: socket.socket, admin: socket.socket) -
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine on uvloop, as the last thing that the process does."""
+    """Run a coroutine on uvloop, as the last action of the process."""
     try:
         with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(main)

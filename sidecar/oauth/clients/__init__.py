@@ -1,1 +1,1 @@
-"""Who a client is, and how often it may fail to show that."""
+"""Client authentication, and the limits on failed authentication."""

@@ -1,7 +1,7 @@
 """`private_key_jwt` and `client_secret_jwt` (RFC 7521 section 4.2, RFC 7523 section 2.2): an assertion in the body.
 
-An assertion is taken once, in all processes: its `jti` is kept in the store until nobody would take it any more. When the
-store cannot tell whether it was used before, the client is not let in.
+An assertion is accepted once, across all processes: the store keeps its `jti` until the assertion can no longer be accepted.
+When the store cannot tell whether an assertion was used before, the client is not authenticated.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from sidecar.oauth.parameters import Parameters
 
 
 class AssertionAuthenticator:
-    """Recognises clients by their assertions. `clock` gives epoch seconds."""
+    """Authenticates clients by their assertions. `clock` gives epoch seconds."""
 
     def __init__(self, rules: AssertionRules, *, store: Store, clock: Callable[[], float]) -> None:
         self._rules = rules

@@ -1,8 +1,9 @@
-"""Client authentication at our endpoints: HTTP Basic, a secret or an assertion in the body, or the id alone of a public
-client; one of them (RFC 6749 section 2.3). Which of them a client may use is for the registry to say (`core.oauth.clients`).
+"""Client authentication at the sidecar's endpoints: HTTP Basic, a secret or an assertion in the body, or the `client_id` of a
+public client alone. A request uses exactly one of them (RFC 6749 section 2.3); the registry says which ones a client may use
+(`core.oauth.clients`).
 
-The token endpoint must not become a way to burn our CPU: slow hashes run one at a time in a thread of their own, and when
-too many wait the answer is 429. A client that was recognised before does not have to queue (`core.oauth.clients`).
+Callers of the token endpoint must not be able to exhaust the CPU: slow hashes run one at a time in a thread of their own, and
+when too many wait the answer is 429. A client that was recognised before does not have to queue (`core.oauth.clients`).
 """
 
 import base64
@@ -24,7 +25,7 @@ _MISSING: Final = (
 
 
 class Claimed(NamedTuple):
-    """Who a request says it comes from. `secrets` are the readings of one secret."""
+    """The client that a request claims to come from. `secrets` are the possible decodings of one secret."""
 
     client_id: str
     secrets: tuple[str, ...]
@@ -32,9 +33,9 @@ class Claimed(NamedTuple):
 
 
 class ClientAuthenticator:
-    """Finds out which client sent a request. `hashes` checks secrets whose hash is slow.
+    """Authenticates the client that sent a request. `hashes` checks the secrets whose hash is slow.
 
-    Without `assertions` none is taken. `on_recognised` hears of every client that was let in.
+    Without `assertions`, assertions are refused. `on_recognised` is called for every client that has authenticated.
     """
 
     def __init__(
@@ -56,16 +57,16 @@ class ClientAuthenticator:
         return f"<ClientAuthenticator {self._hashes}>"
 
     async def authenticate(self, request: EndpointRequest, parameters: Parameters) -> Client:
-        """The client. Raises `StoreUnavailable` for an assertion that may have been used before, and `Refused`:
-        `INVALID_REQUEST`, `UNKNOWN_CLIENT`, `BAD_CLIENT_SECRET`, `BAD_CLIENT_ASSERTION`, `REPLAYED_CLIENT_ASSERTION`,
-        `WRONG_AUTH_METHOD`, `CLIENT_DISABLED`, `THROTTLED`."""
+        """The client. Raises `StoreUnavailable` when the store cannot tell whether an assertion was used before, and `Refused`
+        (`INVALID_REQUEST`, `UNKNOWN_CLIENT`, `BAD_CLIENT_SECRET`, `BAD_CLIENT_ASSERTION`, `REPLAYED_CLIENT_ASSERTION`,
+        `WRONG_AUTH_METHOD`, `CLIENT_DISABLED`, `THROTTLED`)."""
         recognised = await self._recognise(request, parameters)
         if self._on_recognised is not None:
             self._on_recognised(recognised)
         return recognised.client
 
     def name(self, claimed: str) -> str | None:
-        """The id of a client that a request claims to be from, for the log; `None` when there is no such client."""
+        """The claimed `client_id`, for the log; `None` when there is no such client."""
         return self._registry.name(claimed)
 
     async def _recognise(self, request: EndpointRequest, parameters: Parameters) -> Recognised:
@@ -93,7 +94,7 @@ class ClientAuthenticator:
         return await self._hashes.run(self._registry.authenticate, *claimed, peer=peer, client_id=name)
 
     def _public(self, parameters: Parameters) -> Recognised:
-        """A public client says who it is and no more. For any other the answer is the same as for an unknown one."""
+        """A public client sends only its `client_id`. Any other client that does so gets the same answer as an unknown one."""
         client = self._registry.find(parameters.get("client_id", ""))
         if client is None:
             _unauthenticated(_MISSING)
@@ -108,8 +109,8 @@ class ClientAuthenticator:
         return refusal(refused.reason, refused.detail, *challenge, client_id=refused.client_id, user=refused.user)
 
     def _from_basic(self, header: str, parameters: Parameters) -> Claimed:
-        """Id and secret are form-encoded (RFC 6749 section 2.3.1), but many clients, curl too, send them as they are:
-        where the two readings differ, the registry says which id is meant, and either reading of the secret will do."""
+        """RFC 6749 section 2.3.1 has the client form-encode id and secret, but many clients, such as curl, do not. When the
+        decoded and the literal value differ, the registry decides which id is meant, and either value of the secret works."""
         scheme, _, credentials = header.partition(" ")
         if scheme.lower() != "basic":
             _unauthenticated("The Authorization header must be Basic.")

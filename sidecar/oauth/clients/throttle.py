@@ -1,16 +1,16 @@
-"""Slowing down who guesses secrets and passwords.
+"""Limits on the guessing of client secrets and of passwords.
 
 Rules:
-- What is counted is failures: a client that gets thousands of tokens a second is left alone, and costs a look into a
-  dictionary. `requests_per_client` counts everything, when the operator sets it.
-- Budgets are those of an address, of a client or user, and of both together. The one of a client or user stops only an
-  address that has failed before: so a storm from any number of addresses does not lock out whoever comes from another.
-- Behind one address there may be many. A client whose secret cannot be guessed (32 characters or more, or a key) is never
-  stopped when it shows the right one: there is nothing to protect it from.
-- Names that do not exist are counted like those that do.
-- Failures that are not counted yet are few: whoever guesses in parallel gets no further than in turn.
-- All processes share the budgets. What a process has learnt about an address it goes by until the time is over, without asking.
-  While the store is down each process counts for itself.
+- Only failures are counted: a client that gets thousands of tokens a second is not slowed down, and costs one dictionary
+  lookup. `requests_per_client`, when the operator sets it, counts every request.
+- There are budgets for each address, for each client or user, and for each pair of both. The budget of a client or user stops
+  only an address that has failed before, so a storm from any number of addresses locks out nobody at another address.
+- Many clients may share one address. A client whose secret cannot be guessed (32 characters or more, or a key) is never stopped
+  when it presents the right one, because it needs no protection.
+- Failures under names that do not exist are counted like the others.
+- The number of attempts that are not counted yet is limited: guessing in parallel is no faster than guessing in sequence.
+- All processes share the budgets. When a process learns that an address has to wait, it applies that without asking the store
+  again. While the store is down each process counts for itself.
 """
 
 import base64
@@ -32,11 +32,11 @@ from sidecar.core.throttling import Budget, Budgets, Consumed, Rate
 from sidecar.oauth.parameters import Parameters, form_decoded
 
 _MOST_STOPPED: Final = 100_000
-_MOST_OPEN: Final = 4  # attempts under one name from one address of which nothing is known yet
+_MOST_OPEN: Final = 4  # attempts with one name from one address that are not counted yet
 
 
 class Rates(NamedTuple):
-    """How often somebody may fail; `None`: as often as he likes."""
+    """How many failures are allowed; `None`: any number."""
 
     address: Rate | None
     name: Rate | None
@@ -51,14 +51,15 @@ class Authenticator(Protocol):
 
 
 class KnowingAuthenticator(Authenticator, Protocol):
-    """One that knows the clients there are."""
+    """An `Authenticator` that knows the configured clients."""
 
     def name(self, claimed: str) -> str | None: ...
 
 
 class Memory:
-    """What a process knows of the names of one kind, whatever the rates are: `alone` are the budgets for a store that is down,
-    `stopped` says until when (monotonic seconds) a key has to wait, `open` counts attempts that are not counted yet."""
+    """What a process knows about the names of one kind, independent of the rates. `alone` are the budgets while the store is
+    down; `stopped` has the time (monotonic seconds) until which a key has to wait; `open` counts the attempts of each key that
+    are not counted in a budget yet."""
 
     def __init__(self) -> None:
         self.alone = Budgets()
@@ -67,7 +68,7 @@ class Memory:
 
 
 class Throttle:
-    """Counts under the names of one kind (`client`, `user`). `monotonic` gives seconds."""
+    """Counts failures by name, for names of one kind (`client`, `user`). `monotonic` gives seconds."""
 
     def __init__(
         self, kind: str, rates: Rates, *, memory: Memory, store: Store, monotonic: Callable[[], float]
@@ -85,11 +86,11 @@ class Throttle:
 
     @property
     def stops(self) -> bool:
-        """Whether there is anybody who may have to wait."""
+        """Whether any caller may have to wait."""
         return bool(self._memory.stopped) or bool(self._open)
 
     def wait(self, name: str, address: str) -> float:
-        """Seconds for which this process knows that nothing is to be tried; 0 when it may."""
+        """Seconds that an attempt has to wait, as far as this process knows; 0 when it is allowed now."""
         now = self._monotonic()
         of_address, of_both = self._key("", address), self._key(name, address)
         wait = max(self._memory.stopped.get(of_address, now), self._memory.stopped.get(of_both, now)) - now
@@ -97,7 +98,7 @@ class Throttle:
 
     @contextmanager
     def open(self, name: str, address: str) -> Iterator[None]:
-        """Encloses an attempt that may have to be counted."""
+        """Enclose an attempt that may still have to be counted."""
         key = self._key(name, address)
         self._open[key] += 1
         try:
@@ -108,7 +109,7 @@ class Throttle:
                 del self._open[key]
 
     async def count(self, name: str, address: str) -> float:
-        """Count a failure; seconds until the next attempt is allowed, 0 when it is allowed now."""
+        """Count a failure. Returns the seconds until the next attempt is allowed, 0 when it is allowed now."""
         named = [
             (self._key("", address), self._rates.address),
             (self._key(name, address), self._rates.both),
@@ -125,7 +126,7 @@ class Throttle:
         return max(of_address.wait, together)
 
     async def take(self, name: str, rate: Rate) -> float:
-        """Count under a name alone; seconds to wait, 0 when it was allowed."""
+        """Count a request of a name, from any address. Returns the seconds to wait, 0 when the request is allowed."""
         (consumed,) = await self._consume([Budget(self._key(name, "") + ":all", rate)])
         return 0.0 if consumed.taken else consumed.wait
 
@@ -147,14 +148,14 @@ class Throttle:
             self._memory.stopped[key] = now + wait
 
     def _key(self, name: str, address: str) -> str:
-        """Names and addresses are what anybody sends: a digest keeps them short, and people's names out of the store."""
+        """Callers choose names and addresses freely: a digest limits their length, and keeps user names out of the store."""
         both = f"{len(name)}:{name}{address}".encode("utf-8", "surrogatepass")
         return f"throttle:{self._kind}:{hashlib.sha256(both).hexdigest()[:32]}"
 
 
 class ThrottledClients:
-    """An `Authenticator` that slows down who fails. `unguessable`: ids of the clients that can prove who they are only with
-    what nobody can guess."""
+    """An `Authenticator` that slows down repeated failures. `unguessable`: ids of the clients that can authenticate only with a
+    credential that cannot be guessed."""
 
     def __init__(
         self,
@@ -170,7 +171,7 @@ class ThrottledClients:
         self._requests = requests
 
     async def authenticate(self, request: EndpointRequest, parameters: Parameters) -> Client:
-        """As `ClientAuthenticator.authenticate`; raises `Refused(THROTTLED)`, too."""
+        """Like `ClientAuthenticator.authenticate`; also raises `Refused(THROTTLED)`."""
         wait = self._wait(request, parameters) if self._throttle.stops else 0.0
         try:
             client = await self._authenticator.authenticate(request, parameters)
@@ -190,7 +191,8 @@ class ThrottledClients:
         return client
 
     def _wait(self, request: EndpointRequest, parameters: Parameters) -> float:
-        """Seconds for which who sent this is not to fail again. Raises `Refused(THROTTLED)` for whom that means to wait."""
+        """Seconds that the caller has to wait. Raises `Refused(THROTTLED)` unless it is 0 or the client is unguessable: such a
+        client may still authenticate."""
         name = claimed_id(request, parameters)
         wait = self._throttle.wait(name, network_of(request.peer))
         if wait and name not in self._unguessable:
@@ -198,24 +200,24 @@ class ThrottledClients:
         return wait
 
     def refuse(self, refused: Refused) -> Reply:
-        """The reply to a refusal, and when to try again."""
+        """The reply to a refusal, with `Retry-After` when there is a time to wait."""
         return with_retry_after(self._authenticator.refuse(refused), refused.retry_after)
 
 
 class ThrottledLogins:
-    """Counts the attempts to log in that failed; see `oauth.login.passwords.Throttle`."""
+    """Counts failed logins; see `oauth.login.passwords.LoginThrottle`."""
 
     def __init__(self, throttle: Throttle) -> None:
         self._throttle = throttle
 
     def check(self, username: str, peer: str) -> None:
-        """Raises `Refused(THROTTLED)` for who has to wait."""
+        """Raises `Refused(THROTTLED)` when the user has to wait."""
         wait = self._throttle.wait(username, network_of(peer)) if self._throttle.stops else 0.0
         if wait:
             _throttled(wait)
 
     def open(self, username: str, peer: str) -> AbstractContextManager[None]:
-        """Encloses an attempt."""
+        """Enclose an attempt."""
         return self._throttle.open(username, network_of(peer))
 
     async def failed(self, username: str, peer: str) -> None:
@@ -230,7 +232,7 @@ def _throttled(wait: float, client_id: str | None = None) -> NoReturn:
 
 
 def network_of(peer: str) -> str:
-    """What counts as one address: of IPv6 the network of 64 bits, for whoever has one address of it has all of them."""
+    """What counts as one address. For IPv6 it is the /64 network, because a host with one address of it can use all of them."""
     try:
         address = ipaddress.ip_address(peer)
     except ValueError:
@@ -243,7 +245,7 @@ def network_of(peer: str) -> str:
 
 
 def claimed_id(request: EndpointRequest, parameters: Parameters) -> str:
-    """The client that a request says it comes from; empty when it does not say. Nothing is proven by it."""
+    """The `client_id` that a request claims, not authenticated; empty when the request claims none."""
     if "client_id" in parameters:
         return parameters["client_id"]
     if "client_assertion" in parameters:

@@ -1,1 +1,1 @@
-"""The endpoints, a file for each."""
+"""The endpoints, one module for each."""

@@ -1,14 +1,15 @@
-"""`GET` and `POST /oauth/authorize` (RFC 6749 sections 4.1 and 4.2): a client sends a browser here, a person logs in and
-agrees, and the browser goes back with a code or a token.
+"""`GET` and `POST /oauth/authorize` (RFC 6749 sections 4.1 and 4.2): a client sends a browser here, the user logs in and
+consents, and the browser returns to the client with a code or a token.
 
-The request stays in the URL of our pages, and their forms are sent to that same URL. So nothing has to be kept of somebody who
-has not logged in, and going back, reloading and a second tab do what they should.
+The authorization request stays in the URL of the sidecar's pages, and the forms are submitted to that same URL. So the sidecar
+keeps no state before the user has logged in, and going back, reloading and a second tab work as expected.
 
     GET  ──► not logged in: the login page      POST step=login    ──► 303 to the same URL, with a session
-         ──► not agreed:    the consent page    POST step=consent  ──► 303 to the client
+         ──► no consent:    the consent page    POST step=consent  ──► 303 to the client
          ──► 303 to the client
 
-Where the client and its redirect URI are in order, every error goes to the client. Where they are not, it is a page (400).
+When the client and its redirect URI are valid, errors are sent to the client. When they are not, the user sees an error page
+(400).
 """
 
 from collections.abc import Callable, Mapping
@@ -41,13 +42,13 @@ from sidecar.oauth.login.passwords import Logins
 from sidecar.oauth.login.sessions import Sessions, csrf_token, is_csrf_token
 from sidecar.oauth.parameters import Parameters, form_parameters, query_parameters
 
-_LONGEST_QUERY: Final = 6000  # of what comes as a form and goes on in a URL
+_LONGEST_QUERY: Final = 6000  # characters, when a request that was sent as a form is redirected to a URL
 _STALE: Final = "This page was too old. Please try again."
 
 
 class Visit(NamedTuple):
-    """A request that is in order, and who is at the browser. `cookie` is theirs, `new` when it is still to be set; `page` is
-    our path and query."""
+    """A valid authorization request, and the user at the browser, if one is logged in. `cookie` is the browser's login cookie;
+    `new`: the reply has to set it. `page` is the path and query of the sidecar's page."""
 
     request: EndpointRequest
     parameters: Parameters
@@ -62,7 +63,7 @@ class Visit(NamedTuple):
 
 
 class Browser(NamedTuple):
-    """What serves a person at a browser."""
+    """The parts that serve a user at a browser."""
 
     users: UserDirectory
     sessions: Sessions
@@ -72,7 +73,8 @@ class Browser(NamedTuple):
 
 
 class AuthorizeEndpoint:
-    """Call it with a request. `tapdata`: take its older form for implicit; `new_id` gives an unguessable `jti`."""
+    """Call it with a request. `tapdata`: accept TapData's older form of an implicit request. `new_id` gives an unguessable
+    `jti`."""
 
     def __init__(
         self,
@@ -125,7 +127,7 @@ class AuthorizeEndpoint:
         known = user if session and session.belongs_to(user) else None
         return Visit(request, parameters, authorization, cookie or self._sessions.new_cookie(), cookie is None, known)
 
-    # What a GET shows.
+    # The pages of a GET.
 
     async def _shown(self, visit: Visit, notice: str = "", reason: Reason | None = None) -> Reply:
         authorization, user = visit.authorization, visit.user
@@ -176,7 +178,7 @@ class AuthorizeEndpoint:
             **values,
         )
 
-    # What a POST does.
+    # The forms of a POST.
 
     async def _submitted(self, visit: Visit, form: Parameters) -> Reply:
         cookie = None if visit.new else visit.cookie
@@ -203,7 +205,7 @@ class AuthorizeEndpoint:
         return see_other(_with_prompt(visit, None), self._sessions.set_cookie(cookie))
 
     def _not_logged_in(self, request: EndpointRequest, form: Parameters, reply: Reply) -> Reply:
-        """Tell of a login that failed with this reply, which says why."""
+        """Emit `LoginFailed` with the reason of this reply; the access log then leaves the reply out."""
         if reply.reason is None:
             return reply
         user = self._users.name(form.get("username", ""))
@@ -219,7 +221,7 @@ class AuthorizeEndpoint:
             await self._consents.remember(user.username, target.client, target.redirect_uri, scope)
         return await self._grant(visit, user, scope)
 
-    # What the client gets.
+    # The response to the client.
 
     async def _grant(self, visit: Visit, user: User, scope: tuple[str, ...]) -> Reply:
         authorization = visit.authorization
@@ -231,7 +233,7 @@ class AuthorizeEndpoint:
         return see_other(location, client_id=authorization.target.client.client_id, user=user.username)
 
     def _implicit(self, target: RedirectTarget, user: User, scope: tuple[str, ...]) -> dict[str, str]:
-        """RFC 6749 section 4.2.2: never with a refresh token."""
+        """The response of RFC 6749 section 4.2.2. It never has a refresh token."""
         client_id = target.client.client_id
         signed, token = self._rules.issue(
             client_id=client_id,
@@ -265,7 +267,7 @@ _NEVER_IN_A_URL: Final = frozenset(
 
 
 def _as_get(request: EndpointRequest, form: Parameters) -> Reply:
-    """A client may send its request as a form (RFC 6749 section 3.1); the cookie comes along with a GET only."""
+    """Redirect a request that a client sent as a form (RFC 6749 section 3.1): the browser sends the cookie with a GET only."""
     query = urlencode({name: value for name, value in form.items() if name not in _NEVER_IN_A_URL})
     if request.query or len(query) > _LONGEST_QUERY:
         raise Refused(Reason.INVALID_REQUEST, "The parameters are too long, or in the URL and in the form.")
@@ -273,8 +275,8 @@ def _as_get(request: EndpointRequest, form: Parameters) -> Reply:
 
 
 def _with_prompt(visit: Visit, prompt: str | None) -> str:
-    """The same page, asking for `prompt`, or without a request to log in again. Relative: nobody knows under which path a proxy
-    in front of us shows it."""
+    """The URL of the same page with this `prompt`; with `None`, without the prompt to log in again. It is relative, because a
+    proxy in front of the sidecar may serve the page at another path."""
     rest = {name: value for name, value in visit.parameters.items() if name != "prompt"}
     kept = prompt or " ".join(sorted(visit.authorization.prompt - {"login", "select_account"}))
     return f"?{urlencode({**rest, 'prompt': kept} if kept else rest)}"

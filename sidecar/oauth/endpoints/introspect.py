@@ -1,11 +1,11 @@
-"""`POST /oauth/introspect` (RFC 7662): a client that may ask learns whether a token is good, and what it allows.
+"""`POST /oauth/introspect` (RFC 7662): an authorized client learns whether a token is active, and what it allows.
 
 Rules:
-- Who asks are APIs, so tokens of every client are shown to whom `introspect` is allowed, and to nobody else.
-- What is not good now is `{"active": false}` and nothing more (section 2.2): expired, revoked, another issuer's, or no token at
-  all. Nobody can learn which.
-- `token_type_hint` changes nothing: the two kinds of tokens do not look alike.
-- What is said is as current as what the gateway goes by, and 503 when that is too old.
+- The callers are APIs, so a client with `introspect` may ask about the tokens of every client. Other clients may not ask.
+- A token that is not active is answered with `{"active": false}` and nothing more (section 2.2), whether it is expired,
+  revoked, of another issuer, or no token at all. The caller cannot tell which.
+- `token_type_hint` has no effect, because access and refresh tokens differ in their form.
+- An answer is as current as the revocation view that admits requests. When the view is stale the answer is 503.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ _INACTIVE: Description = {"active": False}
 
 
 class IntrospectEndpoint:
-    """Call it with a request. `clock` gives epoch, `monotonic` monotonic seconds."""
+    """Call it with a request. `clock` gives epoch seconds, `monotonic` monotonic seconds."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class IntrospectEndpoint:
         return json_reply(200, described or _INACTIVE, client_id=client.client_id)
 
     def _access(self, token: str) -> Description | None:
-        """`None` for what the gateway would not let through."""
+        """Describe an access token; `None` when the sidecar would not admit it. Raises `StoreUnavailable`."""
         try:
             access = self._rules.read(token, self._clock())
         except Refused:
@@ -98,7 +98,8 @@ class IntrospectEndpoint:
         }
 
     async def _refresh(self, key: str, token: str) -> Description | None:
-        """`None` for what would give no access token. A token that was used is good for nothing but another try."""
+        """Describe a refresh token; `None` when it would give no access token. A used token is not active: it can only repeat
+        its refresh."""
         if family_end(key) in self._view:  # the store may have lost it
             return None
         state = await self._store.read_family(key)

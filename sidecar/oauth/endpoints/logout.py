@@ -1,4 +1,4 @@
-"""`/oauth/logout`: a GET shows who is logged in and a button, a POST ends the session. What clients were given goes on."""
+"""`/oauth/logout`: a GET shows who is logged in and a button; a POST ends the session. The tokens of clients stay valid."""
 
 from sidecar.core.events import EventHandler, LogoutFailed, UserLoggedOut
 from sidecar.core.reasons import Reason

@@ -1,13 +1,13 @@
-"""What is public about us: the metadata (RFC 8414) and the verifying keys (RFC 7517).
+"""The public documents of the authorization server: its metadata (RFC 8414) and its verification keys (RFC 7517).
 
 Rules:
-- Both are computed from the configuration in force: what is not on capabilities is not named.
-- Both may be cached for `MAX_AGE`, and asked for again by `If-None-Match`. A key must be in the set for longer than that
-  before it signs, so that who caches the set has it by then.
-- Both may be read by a script of any origin (`Access-Control-Allow-Origin: *`): there is nothing in them that depends on who
-  asks, and clients in browsers need them. `core.http.cross_origin` has the other endpoints, and what goes before.
-- The endpoints lie under the issuer: `https://api.example.com/tenant` has its token endpoint at
-  `https://api.example.com/tenant/oauth/token`. A proxy in front may strip that path or leave it: we answer at both.
+- Both are computed from the current configuration. A capability that it does not enable is not listed.
+- Caches may keep both for `MAX_AGE` and revalidate them with `If-None-Match`. A key must be in the set for longer than that
+  before it signs, so that every cached copy of the set contains it by then.
+- A script of any origin may read both (`Access-Control-Allow-Origin: *`): their content does not depend on the caller, and
+  clients in browsers need them. `core.http.cross_origin` has the rules for the other endpoints, and for preflights.
+- The endpoints are below the issuer: `https://api.example.com/tenant` has its token endpoint at
+  `https://api.example.com/tenant/oauth/token`. A proxy in front may strip that path or keep it: the sidecar answers at both.
 """
 
 import base64
@@ -23,11 +23,11 @@ from sidecar.core.replies import JSON, EndpointRequest, Reply, refusal
 from sidecar.oauth.answering import JsonRefusing, answer
 
 MAX_AGE: Final = 300
-"""For how many seconds caches may keep the documents."""
+"""Seconds for which caches may keep the documents."""
 
 
 class Capabilities(NamedTuple):
-    """What at least one client that is not disabled may do here, each in the order that it is shown in."""
+    """What at least one enabled client may do. Each sequence has the order in which the metadata lists it."""
 
     grant_types: Sequence[str]
     response_types: Sequence[str]
@@ -39,8 +39,8 @@ class Capabilities(NamedTuple):
 
 
 def capabilities(clients: Iterable[Client], grant_types: Container[str], paths: Container[str]) -> Capabilities:
-    """What there is of `grant_types` (those of the token endpoint) and, when it is among `paths`, of the authorization
-    endpoint, for these clients."""
+    """The capabilities of these clients: their grant types at the token endpoint (`grant_types` are those that it supports)
+    and, when `paths` contains the authorization endpoint, those that it serves."""
     live = [client for client in clients if not client.disabled]
     named = {grant for client in live for grant in client.grant_types}
     redirected = {"authorization_code": "code", "implicit": "token"} if endpoint_paths.AUTHORIZE in paths else {}
@@ -67,7 +67,7 @@ def _assertion_algs(clients: Iterable[Client]) -> list[str]:
 
 
 def metadata(issuer: str, capabilities: Capabilities, paths: Iterable[str], ring: KeyRing) -> dict[str, object]:
-    """The document of RFC 8414 section 2 for an issuer that is a URL. `paths` are those of ours that are answered."""
+    """The document of RFC 8414 section 2, for an issuer that is a URL. `paths` are the endpoints that the sidecar serves."""
     base = issuer.removesuffix("/")
     served = set(paths)
     if not capabilities.response_types:
@@ -80,7 +80,7 @@ def metadata(issuer: str, capabilities: Capabilities, paths: Iterable[str], ring
         document["jwks_uri"] = base + endpoint_paths.JWKS
     if capabilities.scopes:
         document["scopes_supported"] = list(capabilities.scopes)
-    document["response_types_supported"] = list(capabilities.response_types)  # required, also when there are none
+    document["response_types_supported"] = list(capabilities.response_types)  # required, even when empty
     document["grant_types_supported"] = list(capabilities.grant_types)
     for endpoint, methods, algs in (
         ("token", capabilities.auth_methods, capabilities.assertion_algs),
@@ -112,7 +112,7 @@ class PublicDocument:
         self._tag = f'"{digest}"'
 
     async def __call__(self, request: EndpointRequest) -> Reply:
-        """200, or 304 for who has it already; 405 for anything but GET and HEAD."""
+        """200, or 304 when the caller has the document already; 405 for methods other than GET and HEAD."""
         return await answer(request, self._answer, methods=("GET", "HEAD"), refusing=_REFUSING)
 
     async def _answer(self, request: EndpointRequest) -> Reply:
@@ -132,6 +132,6 @@ def jwks(ring: KeyRing) -> dict[str, object]:
 
 
 def _names(conditions: Iterable[str], tag: str) -> bool:
-    """RFC 9110 section 13.1.2: any of the tags, compared weakly; `*` stands for every one."""
+    """Whether `If-None-Match` names the tag (RFC 9110 section 13.1.2), by weak comparison; `*` matches every tag."""
     found = [each.strip().removeprefix("W/") for value in conditions for each in value.split(",")]
     return tag in found or "*" in found

@@ -1,13 +1,13 @@
-"""`POST /oauth/revoke` (RFC 7009): a client ends one of its own tokens.
+"""`POST /oauth/revoke` (RFC 7009): a client revokes one of its own tokens.
 
 Rules:
-- A refresh token ends with all that came of its grant, access tokens too (section 2.1). Any token of the family will do, also
-  one that was used: it is the client's own. The first one of a grant that the client gave itself ends the access token that
-  came with it also when the store has forgotten the grant (`core.oauth.refresh_tokens`).
-- An access token ends alone: its client asked for that, and may go on with its refresh token.
-- 200 says that the token is no longer accepted anywhere: it was revoked, had expired, or never was ours.
+- Revoking a refresh token revokes its whole grant, access tokens too (section 2.1). Any token of the family works, even a used
+  one. When the store has forgotten a grant of type `client_credentials`, its first refresh token still revokes the access token
+  that was issued with it (`core.oauth.refresh_tokens`).
+- Revoking an access token revokes nothing else: the client may continue with its refresh token.
+- 200 means that no process accepts the token any more: it was revoked, had expired, or was not issued by this sidecar.
 - A token of another client is refused and stays valid (section 2.1).
-- When the store did not take the revocation the answer is 503, never 200: the client must try again.
+- When the store did not accept the revocation the answer is 503, never 200: the client must try again.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,8 +25,8 @@ from sidecar.oauth.parameters import read_parameters
 
 
 class RevokeEndpoint:
-    """Call it with a request. `keys` gives the keys for successors (`core.oauth.refresh_tokens.derived_key`),
-    `clock` epoch seconds."""
+    """Call it with a request. `keys` gives the keys that derive successors (`core.oauth.refresh_tokens.derived_key`); `clock`
+    gives epoch seconds."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""`POST /oauth/token` (RFC 6749 section 3.2): a client proves who it is and gets an access token.
+"""`POST /oauth/token` (RFC 6749 section 3.2): a client authenticates and gets an access token.
 
-Issuing by client credentials needs no store: a token is signed and carries all that is to be known, so it works while
-Redis is down. A client that gets refresh tokens as well does need it, for these are what the store knows of them.
+The client credentials grant needs no store: an access token is signed and self-contained, so the grant works while Redis is
+down. A client that also gets refresh tokens needs the store, which keeps their state.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,7 +19,7 @@ from sidecar.oauth.grants.refresh_token import RefreshTokens
 from sidecar.oauth.parameters import Parameters, read_parameters
 
 Grant = Callable[[Client, Parameters], Awaitable[Granted]]
-"""What a grant type gives to the client, which proved who it is and may use it. Raises `Refused`, `StoreUnavailable`."""
+"""The handler of a grant type, for a client that has authenticated and may use it. Raises `Refused`, `StoreUnavailable`."""
 
 
 async def client_credentials(client: Client, parameters: Parameters) -> Granted:
@@ -28,7 +28,8 @@ async def client_credentials(client: Client, parameters: Parameters) -> Granted:
 
 
 class TokenEndpoint:
-    """Call it with a request. `grants` by `grant_type`; `clock` gives epoch seconds, `new_id` an unguessable `jti`."""
+    """Call it with a request. `grants` has the handler of each `grant_type`; `clock` gives epoch seconds, `new_id` an
+    unguessable `jti`."""
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class TokenEndpoint:
         self._new_id = new_id
 
     async def __call__(self, request: EndpointRequest) -> Reply:
-        """The answer of RFC 6749 section 5.1, or the error of section 5.2."""
+        """The response of RFC 6749 section 5.1, or an error of section 5.2."""
         return await answer(request, self._issue, methods=("POST",), refusing=self._refusing)
 
     async def _issue(self, request: EndpointRequest) -> Reply:

@@ -1,1 +1,1 @@
-"""What a grant type gives, a file for each that the token endpoint does not answer alone."""
+"""The grant types that need more than the token endpoint itself, one module for each."""

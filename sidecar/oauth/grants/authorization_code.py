@@ -1,14 +1,14 @@
-"""Authorization codes (RFC 6749 section 4.1, RFC 7636): made by the authorization endpoint, redeemed at the token endpoint.
+"""Authorization codes (RFC 6749 section 4.1, RFC 7636). The authorization endpoint issues, the token endpoint redeems them.
 
 Rules:
-- A code is bound to its client, to the redirect URI if the request named one, and to the PKCE verifier. A request that fails
-  in one of them does not use the code up: it proves nothing about who holds it.
-- It is good for one use within `ttl`. For `AGAIN` seconds after that its client may try again, for the answer may have been
-  lost: whoever has the verifier gets the same refresh token, and another access token of the same grant, as long as that
-  refresh token was not used. How many try at once makes no difference.
-- A used code that comes in any other way, or later, ends everything that it gave (RFC 6749 section 4.1.2). The grant that it
-  stands for has an id that follows from the code, so this holds when nothing is remembered of the code, and also while the
-  first use is still being answered.
+- A code is bound to its client, to the redirect URI if the request named one, and to the PKCE verifier. A request in which one
+  of these is wrong does not use up the code, because it may come from somebody else.
+- A code is valid for one use within `ttl`. For `AGAIN` seconds after that use the client may repeat the request, because the
+  response may have been lost: with the verifier it gets the same refresh token, and another access token of the same grant,
+  until that refresh token is used. The number of simultaneous repetitions makes no difference.
+- A used code that is presented in any other way, or later, revokes everything that was issued for it (RFC 6749 section 4.1.2).
+  The id of its grant is derived from the code, so this works even when the store has forgotten the code, and while the
+  response to the first use is still in progress.
 """
 
 import hashlib
@@ -27,13 +27,13 @@ from sidecar.core.reasons import Reason, Refused
 from sidecar.oauth.parameters import Parameters
 
 AGAIN: Final = 30
-"""Seconds after its use for which a code is answered again."""
-_IN_FLIGHT: Final = 60  # seconds within which each use has surely been answered
+"""Seconds after its first use in which the client may repeat the request for a code."""
+_IN_FLIGHT: Final = 60  # seconds after which no use of a code is still being answered
 
 
 class StoredCode(NamedTuple):
-    """What is stored under the digest of a code, until it `ends`: then it is good no longer, or, if it is `spent`, answered
-    no longer. Times are epoch seconds; `redirect_uri` if the request named it."""
+    """The stored state of a code, under the digest of the code. At `ends` the code expires or, if it is `spent`, its repetition
+    ends. Times are epoch seconds. `redirect_uri` is `None` when the request named none."""
 
     client_id: str
     redirect_uri: str | None
@@ -47,9 +47,9 @@ class StoredCode(NamedTuple):
 
 
 class AuthorizationCodes:
-    """Makes codes, and is the handler of `grant_type=authorization_code`.
+    """Issues codes, and is the handler of `grant_type=authorization_code`.
 
-    `ttl`: seconds that a code is good for; `new_code` gives 256 random bits in base64url.
+    `ttl` is the lifetime of a code in seconds; `new_code` gives 256 random bits in base64url.
     """
 
     def __init__(
@@ -70,13 +70,13 @@ class AuthorizationCodes:
         self._emit = emit
 
     async def issue(self, authorization: AuthorizationRequest, username: str, scope: tuple[str, ...]) -> str:
-        """A code that lets the client have a token of this user. Raises `StoreUnavailable`."""
+        """A new code, which the client can exchange for a token of this user. Raises `StoreUnavailable`."""
         target, now = authorization.target, self._clock()
         code = self._new_code()
         kept = StoredCode(
             client_id=target.client.client_id,
             redirect_uri=target.redirect_uri if target.named else None,
-            challenge=authorization.challenge or "",  # which no verifier fits
+            challenge=authorization.challenge or "",  # no verifier matches an empty one
             username=username,
             scope=scope,
             grant_id=grant_of_code(code),
@@ -87,7 +87,7 @@ class AuthorizationCodes:
         return code
 
     async def __call__(self, client: Client, parameters: Parameters) -> Granted:
-        """Redeem a code. Raises `Refused`: `INVALID_REQUEST`, `CODE_INVALID`, `CODE_REPLAYED`; `StoreUnavailable`."""
+        """Redeem a code. Raises `Refused` (`INVALID_REQUEST`, `CODE_INVALID`, `CODE_REPLAYED`) and `StoreUnavailable`."""
         for name in ("code", "code_verifier"):
             if name not in parameters:
                 raise Refused(Reason.INVALID_REQUEST, f"The parameter {name} is missing.", client_id=client.client_id)
@@ -115,7 +115,7 @@ class AuthorizationCodes:
         )
 
     async def _replayed(self, client_id: str, grant_id: str, *, user: str | None = None, forbid: int = 0) -> None:
-        """End what came of a code. Raises `Refused(CODE_REPLAYED)` when something did."""
+        """Revoke everything that was issued for a code. Raises `Refused(CODE_REPLAYED)` when there was anything to revoke."""
         end = await self._store.end_family(digest(grant_id), client_id, forbid=forbid)
         for jti in end.revoked:
             self._emit(TokenRevoked(client_id, jti))

@@ -1,7 +1,7 @@
-"""Giving and taking refresh tokens (RFC 6749 section 6); the rules are those of `core.oauth.refresh_tokens`.
+"""Issues and redeems refresh tokens (RFC 6749 section 6) by the rules of `core.oauth.refresh_tokens`.
 
-A refresh needs the store, and one round trip to it. While it is down the answer is 503 and the token stays good: nobody knows
-whether anything was changed, and trying again gives what the lost answer would have given.
+A refresh needs one round trip to the store. While the store is down the answer is 503 and the token stays valid: the sidecar
+does not know whether the store changed anything, and a repeated request gets what the lost response would have contained.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,8 +31,8 @@ from sidecar.oauth.parameters import Parameters
 
 
 class RefreshTimes(NamedTuple):
-    """Seconds: a family ends `ttl` after its grant and `idle` after its last use. `repeats`: a token that is tried again gives
-    its successor again, until that one was used."""
+    """A family ends `ttl` seconds after its grant, and `idle` seconds after its last use. `repeats`: a repeated refresh gets
+    the same successor, until that successor has been used."""
 
     ttl: int
     idle: int
@@ -40,11 +40,11 @@ class RefreshTimes(NamedTuple):
 
 
 class RefreshTokens:
-    """Call it for the grant type `refresh_token`; `begin` gives the first token of a family.
+    """The handler of `grant_type=refresh_token`; `begin` issues the first token of a family.
 
-    `find_user` gives the user of a name as they are now, `None` when there is none any more or they are disabled. `keys` gives
-    the keys for successors (`core.oauth.refresh_tokens.derived_key`), the one in use first; `clock` epoch seconds,
-    `new_id` 128 random bits as base64url.
+    `find_user` gives the current state of a user by name, `None` when the user no longer exists or is disabled. `keys` gives
+    the keys that derive successors (`core.oauth.refresh_tokens.derived_key`), the current one first. `clock` gives epoch
+    seconds, `new_id` 128 random bits in base64url.
     """
 
     def __init__(
@@ -69,18 +69,19 @@ class RefreshTokens:
         self._new_id = new_id
 
     def name(self, client: Client, granted: Granted) -> Granted:
-        """The grant, with an id if a refresh token goes with it and it has none: the client gave it to itself."""
+        """The grant, with an id when it needs one: a client credentials grant with a refresh token has none yet."""
         if granted.grant_id is not None or granted.successor is not None or not _refreshable(client, granted):
             return granted
         grant_id = self._new_id()
         return granted._replace(grant_id=grant_id, seed=of_client(client.client_id), jti=first_access_id(grant_id))
 
     async def begin(self, client: Client, granted: Granted, access: AccessToken) -> str | None:
-        """Remember what comes of a grant, and give its first refresh token; `None` when the client gets none, or nothing is to
-        be remembered. It is given again, to whoever can ask for the same grant, as long as nothing that it gave was used.
+        """Store a grant's family and give its first refresh token; `None` when the client gets none, or when the grant has no
+        id and nothing is stored. A repeated request for the same grant gets the same token, until a token of the grant has been
+        used.
 
-        Raises `Refused`: `GRANT_REVOKED` when the grant was ended already, `CODE_REPLAYED` when something that it gave was
-        used, which ends it; `StoreUnavailable`.
+        Raises `Refused` (`GRANT_REVOKED` when the grant has been revoked, `CODE_REPLAYED` when a token of the grant has been
+        used, which revokes the grant) and `StoreUnavailable`.
         """
         grant_id, refreshable = granted.grant_id, _refreshable(client, granted)
         if grant_id is None:
@@ -89,7 +90,7 @@ class RefreshTokens:
         ends = access.iat + self._times.ttl if refreshable else access.remembered_until
         family = Family(client.client_id, granted.subject, granted.roles, granted.scope, issued, ends)
         kept = FamilyAccess(access.jti, access.remembered_until)
-        # The token to give, then those that a process with another first key may have given.
+        # First the token to issue, then those that a process with another first key may have issued.
         given = (first_token(grant_id, granted.seed or "", key) for key in self._keys())
         for token in given if refreshable else [None]:
             current = digest(token) if token else ""
@@ -113,7 +114,7 @@ class RefreshTokens:
         if key is None:
             raise Refused(Reason.REFRESH_MALFORMED, client_id=client.client_id)
         scope = narrow_scope(client, parameters["scope"]) if "scope" in parameters else ()
-        # Before the rotation: an access token is never younger than the permission to issue it (`core.revocations`).
+        # Taken before the rotation: an access token must not be younger than the permission to issue it (`core.revocations`).
         at, jti = self._clock(), self._new_id()
         family, following = await self._rotate(
             client, key, token, scope, FamilyAccess(jti, self._rules.remembered_until(at))
@@ -127,8 +128,8 @@ class RefreshTokens:
         )
 
     async def _still(self, client: Client, key: str, family: Family) -> tuple[tuple[str, ...], Sequence[str] | None]:
-        """Roles of the subject as they are now, and the most scope that a user has. What was granted by a user who is gone,
-        or disabled, ends. Raises `Refused(GRANT_REVOKED)`."""
+        """The current roles of the subject, and the scope that limits a user now (`None`: no limit). When the user is gone or
+        disabled, this revokes the grant and raises `Refused(GRANT_REVOKED)`. Raises `StoreUnavailable`."""
         if family.subject == client.client_id:
             return client.roles, None
         user = self._find_user(family.subject)
@@ -141,7 +142,7 @@ class RefreshTokens:
     async def _rotate(
         self, client: Client, key: str, token: str, scope: tuple[str, ...], access: FamilyAccess
     ) -> tuple[Family, str]:
-        """The token's family, and the token that follows."""
+        """The token's family, and its successor. Raises `Refused` and `StoreUnavailable`."""
         keys = self._keys()
         following = digest(successor(token, keys[0]))
         times = self._times
@@ -152,7 +153,7 @@ class RefreshTokens:
         if done.family is None:
             raise Refused(REFUSALS[done.outcome], client_id=client.client_id)
         given = given_successor(token, done.current, keys)
-        if given is None:  # it was made with a key that is gone
+        if given is None:  # it was derived with a key that is no longer configured
             raise Refused(Reason.REFRESH_EXPIRED, client_id=client.client_id)
         return done.family, given
 

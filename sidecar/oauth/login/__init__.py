@@ -1,1 +1,1 @@
-"""A person at a browser: passwords, sessions, consent, and the pages."""
+"""The user at a browser: passwords, sessions, consent, and the pages."""

@@ -1,4 +1,4 @@
-"""What users have agreed to and asked us to remember."""
+"""The consents that users have given and asked the sidecar to remember."""
 
 import hashlib
 import json
@@ -10,8 +10,8 @@ from sidecar.core.ports import Store
 
 
 class Consents:
-    """Remembered consents, in the store. `ttl` in seconds; `ended(username, client_id, since)` says whether everything that
-    a user gave a client so early was revoked. Its methods raise `StoreUnavailable`."""
+    """Remembered consents, in the store. `ttl` is in seconds; `ended(username, client_id, since)` says whether a consent that a
+    user gave to a client at `since` has been revoked. The methods raise `StoreUnavailable`."""
 
     def __init__(
         self, store: Store, *, ttl: int, clock: Callable[[], float], ended: Callable[[str, str, float], bool]
@@ -22,14 +22,14 @@ class Consents:
         self._ended = ended
 
     async def covers(self, username: str, client: Client, redirect_uri: str, scope: Iterable[str]) -> bool:
-        """Whether the user has agreed to all of `scope` before."""
+        """Whether the user has consented to all of `scope` before."""
         if not may_be_remembered(client, redirect_uri):
             return False
         given = await self._given(username, client)
         return given is not None and given.issuperset(scope)
 
     async def remember(self, username: str, client: Client, redirect_uri: str, scope: Iterable[str]) -> None:
-        """Keep that the user agrees to `scope`, beside what they agreed to before."""
+        """Remember the user's consent to `scope`, in addition to earlier consents."""
         if may_be_remembered(client, redirect_uri):
             given = await self._given(username, client) or frozenset()
             kept = {"scope": sorted(given.union(scope)), "since": self._clock()}
@@ -44,12 +44,12 @@ class Consents:
 
 
 def may_be_remembered(client: Client, redirect_uri: str) -> bool:
-    """Any app on a user's machine can say that it is a public client and take its answer: then the user is asked each time
-    (RFC 6749 section 10.2, RFC 8252 section 8.6)."""
+    """Whether a consent may be remembered. An app on the user's machine can pose as a public client and receive its response;
+    where that is possible the user is asked each time (RFC 6749 section 10.2, RFC 8252 section 8.6)."""
     return not client.public or assures_identity(redirect_uri)
 
 
 def _key(username: str, client: Client) -> str:
-    """A name may hold anything: the digest keeps two of them apart."""
+    """The store's key. Names may contain any character, so the key is a digest of both names, encoded as JSON."""
     pair = json.dumps([username, client.client_id])
     return f"consent:{hashlib.sha256(pair.encode()).hexdigest()}"

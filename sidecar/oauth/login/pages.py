@@ -1,7 +1,7 @@
-"""The pages that a person sees: Jinja2 templates, rendered with what keeps them to themselves.
+"""The pages that a user sees: Jinja2 templates, served with headers that isolate them.
 
-No script, no frame, nothing from anywhere else: the policy allows one style sheet by its hash, and images that are part of the
-page. An operator's folder may replace any file of `templates/`, `style.css` too.
+The pages have no scripts, no frames and nothing from other origins: the content security policy allows one style sheet by its
+hash, and images that are part of the page. The operator's folder may replace any file of `templates/`, including `style.css`.
 """
 
 import base64
@@ -27,8 +27,8 @@ _HEADERS: Final = (
 
 
 class Pages:
-    """Renders pages. `folder`: the operator's templates; `site`: the name to show; `scopes`: what each scope means;
-    `form_action`: origins beside our own that a form's answer may lead to."""
+    """Renders pages. `folder` has the operator's templates; `site` is the name to show; `scopes` has the meaning of each scope;
+    `form_action` are other origins that the response to a form may redirect to."""
 
     def __init__(
         self, folder: Path | None, *, site: str, scopes: Mapping[str, str], form_action: Iterable[str] = ()
@@ -49,7 +49,7 @@ class Pages:
         )
         self._form_action = tuple(form_action)
         self._scopes = scopes
-        self._templates.globals.update(style=Markup(style), site=site)  # noqa: S704  a file of the operator's, not input
+        self._templates.globals.update(style=Markup(style), site=site)  # noqa: S704  the operator's file, not input
 
     def render(
         self,
@@ -62,8 +62,8 @@ class Pages:
         leads_to: Iterable[str] = (),
         **values: object,
     ) -> Reply:
-        """A page. `leads_to`: where the answer to its form may redirect, as sources of a policy: Chromium counts that as a
-        part of submitting."""
+        """A page. `leads_to` are the targets that the response to the page's form may redirect to, as sources for
+        `form-action`: Chromium applies that directive to the redirect as well."""
         targets = " ".join(dict.fromkeys(["'self'", *leads_to, *(self._form_action if leads_to else ())]))
         policy = ("Content-Security-Policy", f"{self._policy}; form-action {targets}")
         body = self._templates.get_template(template).render(**values)
@@ -73,7 +73,7 @@ class Pages:
     def error(
         self, reason: Reason, detail: str, *headers: tuple[str, str], status: int, client_id: str | None = None
     ) -> Reply:
-        """A page that says what went wrong, and leads nowhere."""
+        """A page that says what went wrong, without links or forms."""
         return self.render(
             "error.html",
             *headers,
@@ -85,23 +85,23 @@ class Pages:
         )
 
     def refuse(self, refused: Refused) -> Reply:
-        """The page for a refusal. There is nothing to authenticate with here, so that a 401 would be wrong."""
+        """The page for a refusal. A 401 becomes 400, because a browser cannot authenticate here with an HTTP scheme."""
         status = refused.reason.status if refused.reason.status != 401 else 400
         return self.error(refused.reason, refused.detail, status=status, client_id=refused.client_id)
 
     def not_allowed(self, methods: tuple[str, ...]) -> Reply:
-        """The page for another method than one of these."""
+        """The page for a method other than these."""
         reason = Reason.METHOD_NOT_ALLOWED
         return self.error(reason, reason.sentence, ("Allow", ", ".join(methods)), status=reason.status)
 
     def unavailable(self, client_id: str | None = None) -> Reply:
-        """The page for when the store does not answer."""
+        """The page for a store that does not answer."""
         reason = Reason.STORE_UNAVAILABLE
         detail = "A part of this service does not answer. Please try again."
         return self.error(reason, detail, status=reason.status, client_id=client_id)
 
     def in_words(self, scope: Iterable[str]) -> list[tuple[str, str]]:
-        """Each scope with what it means to a person."""
+        """Each scope with its meaning in words."""
         return [(each, self._scopes.get(each) or _meaning(each)) for each in scope]
 
 
@@ -117,7 +117,7 @@ _VERBS: Final = {
 
 
 def _meaning(scope: str) -> str:
-    """Words for a scope that is spelled like most are; empty for any other."""
+    """Words for a scope of the usual form, such as `orders:read`; empty for any other."""
     thing, colon, verb = scope.replace(".", ":").rpartition(":")
     words = thing.replace(":", " ").replace("_", " ").replace("-", " ")
     return _VERBS[verb].format(words) if colon and verb in _VERBS and words.strip() else ""
@@ -130,6 +130,6 @@ def see_other(
     client_id: str | None = None,
     user: str | None = None,
 ) -> Reply:
-    """303: the browser goes there with GET and takes nothing of the form along (RFC 9700 section 4.12)."""
+    """303: the browser follows with a GET and does not send the form again (RFC 9700 section 4.12)."""
     fields = (("Location", location), NO_STORE, ("Referrer-Policy", "no-referrer"), *headers)
     return Reply(303, fields, b"", reason, client_id, user)

@@ -1,5 +1,5 @@
-"""A user name and a password, checked without holding up anybody: one at a time in a thread, for each takes tens of
-milliseconds and as many MiB. When too many wait, the next is told to try again.
+"""Checks user names and passwords without blocking the event loop: one at a time in a thread, because each check takes tens of
+milliseconds and tens of MiB. When too many wait, the next user is asked to try again.
 """
 
 from contextlib import AbstractContextManager
@@ -11,16 +11,16 @@ from sidecar.oauth.slow_hashes import SlowHashes
 
 
 class LoginThrottle(Protocol):
-    """Slows down who guesses passwords."""
+    """Slows down the guessing of passwords."""
 
     def check(self, username: str, peer: str) -> None:
         """Raises `Refused(THROTTLED)` when too many attempts have failed."""
 
     def open(self, username: str, peer: str) -> AbstractContextManager[None]:
-        """Encloses an attempt."""
+        """Enclose an attempt."""
 
     async def failed(self, username: str, peer: str) -> None:
-        """Count an attempt that failed."""
+        """Count a failed attempt."""
 
 
 class Logins:
@@ -35,12 +35,12 @@ class Logins:
         return f"<Logins {self._hashes}>"
 
     async def check(self, username: str, password: str, peer: str) -> User:
-        """The user. Raises `Refused`: `BAD_CREDENTIALS`, `THROTTLED`."""
+        """The user. Raises `Refused` (`BAD_CREDENTIALS`, `THROTTLED`)."""
         self._throttle.check(username, peer)
         with self._throttle.open(username, peer):
             try:
                 return await self._hashes.run(self._users.authenticate, username, password, peer=peer)
             except Refused as exc:
-                if exc.reason is not Reason.THROTTLED:  # then nothing was tried
+                if exc.reason is not Reason.THROTTLED:  # THROTTLED: the password was not checked
                     await self._throttle.failed(username, peer)
                 raise

@@ -1,12 +1,12 @@
-"""Who is at the browser: a cookie with 256 random bits, whose digest names a session in the store.
+"""Login sessions: a cookie with 256 random bits, whose digest is the key of a session in the store.
 
 Rules:
 - The API never sees the cookie (`core.http.cookies`).
-- The cookie comes with the first page, before anybody has logged in; a login replaces it, so that nobody can be given a
-  session that somebody else knows (session fixation).
+- The sidecar sets the cookie with the first page, before the user has logged in. A login replaces it, so an attacker cannot
+  make a user log in to a session that the attacker knows (session fixation).
 - Over TLS its name begins with `__Host-`: no other host and no plain connection can set it (RFC 6265bis section 4.1.3.2).
-- `SameSite=Lax`: it comes along when a client sends a browser here, and with no POST from another site.
-- A form carries a token that only this cookie and this page give: an HMAC of the page's query, keyed with the cookie.
+- `SameSite=Lax`: the browser sends the cookie when a client redirects it here, but not with a POST from another site.
+- A form carries a token that is bound to the cookie and the page: an HMAC of the page's path and query, keyed with the cookie.
 """
 
 import base64
@@ -26,22 +26,22 @@ _VALUE: Final = re.compile(LOGIN_VALUE)
 
 
 class Session(NamedTuple):
-    """Somebody who logged in at `since` (epoch seconds); `mark` is the `password_version` of that time.
-    The store has them under these names."""
+    """A user's login at `since` (epoch seconds); `mark` is the `password_version` at that time. The store uses these field
+    names."""
 
     username: str
     mark: str
     since: float
 
     def belongs_to(self, user: User | None) -> bool:
-        """Whether it is still this user's: a new password ends it."""
+        """Whether the session still belongs to this user. A new password ends it."""
         return user is not None and (user.username, user.password_version) == (self.username, self.mark)
 
 
 class Sessions:
-    """Reads and opens sessions. `ttl` in seconds; `new_secret` gives 32 random bytes in base64url.
+    """Reads and opens sessions. `ttl` is in seconds; `new_secret` gives 32 random bytes in base64url.
 
-    `ended(username, since)` says whether everything that a user began so early was revoked.
+    `ended(username, since)` says whether a session that a user began at `since` has been revoked.
     """
 
     def __init__(
@@ -63,13 +63,13 @@ class Sessions:
         self._ended = ended
 
     def cookie(self, request: EndpointRequest) -> str | None:
-        """The value of our cookie; `None` when there is none of its form, or more than one."""
+        """The value of the login cookie; `None` when it is missing, malformed, or sent more than once."""
         pairs = [pair.strip() for header in request.header_values("cookie") for pair in header.split(";")]
         found = [value for name, _, value in (pair.partition("=") for pair in pairs) if name == self._name]
         return found[0] if len(found) == 1 and _VALUE.fullmatch(found[0]) else None
 
     async def read(self, cookie: str | None) -> Session | None:
-        """The session of a cookie, if somebody logged in. Raises `StoreUnavailable`."""
+        """The session of a cookie, if the user has logged in. Raises `StoreUnavailable`."""
         session = await self._kept(cookie)
         return None if session is None or self._ended(session.username, session.since) else session
 
@@ -78,7 +78,7 @@ class Sessions:
         return None if kept is None else Session(**json.loads(kept))
 
     async def open(self, user: User, replaced: str | None) -> str:
-        """Begin a session in the place of the cookie `replaced`; gives the new cookie. Raises `StoreUnavailable`."""
+        """Begin a session, and end that of the cookie `replaced`. Returns the new cookie. Raises `StoreUnavailable`."""
         cookie = self._new_secret()
         session = Session(user.username, user.password_version, self._clock())
         await self._store.put(_key(cookie), json.dumps(session._asdict()), self._ttl)
@@ -91,32 +91,33 @@ class Sessions:
             await self._store.delete(_key(cookie))
 
     async def end(self, cookie: str | None) -> str | None:
-        """`close`, and whose session it was, if anybody's. It ends as well while nobody knows what was revoked."""
+        """Like `close`; returns the user whose session it was, if any. It also works while the revocation view is stale. Raises
+        `StoreUnavailable`."""
         session = await self._kept(cookie)
         await self.close(cookie)
         return None if session is None else session.username
 
     def new_cookie(self) -> str:
-        """A cookie for somebody who has not logged in."""
+        """A cookie for a user who has not logged in."""
         return self._new_secret()
 
     def set_cookie(self, cookie: str) -> tuple[str, str]:
-        """The header that gives the browser its cookie, which goes when the browser is closed."""
+        """The header that sets the cookie. The browser deletes it when it is closed."""
         return "Set-Cookie", f"{self._name}={cookie}{self._attributes}"
 
     def clear_cookie(self) -> tuple[str, str]:
-        """The header that takes the cookie away."""
+        """The header that deletes the cookie."""
         return "Set-Cookie", f"{self._name}={self._attributes}; Max-Age=0"
 
 
 def csrf_token(cookie: str, page: str) -> str:
-    """The token for the forms of a page, which is its path and query."""
+    """The token for the forms of a page; `page` is its path and query."""
     digest = hmac.digest(cookie.encode("ascii"), page.encode("utf-8", "surrogatepass"), "sha256")
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def is_csrf_token(token: str, cookie: str | None, page: str) -> bool:
-    """Whether a form came from this page in this browser."""
+    """Whether a form was submitted from this page in this browser."""
     return cookie is not None and hmac.compare_digest(
         token.encode("utf-8", "surrogatepass"), csrf_token(cookie, page).encode()
     )

@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 import uvloop
 
-from sidecar.runtime.supervisor import Child, _answer
+from sidecar.ops.metrics import Gauges, Metrics
+from sidecar.runtime.control import Answer, Kind, Question, decode, encode
+from sidecar.runtime.supervisor import _answer
+
+SNAPSHOT = Metrics(lambda: Gauges(1, 2, 3, 4, 5, store_up=True, staleness=0.5, revocations=6)).snapshot()
 
 
 class Asked:
@@ -20,7 +24,7 @@ class Asked:
         self.app = self.metrics = self
 
     def snapshot(self) -> dict[str, Any]:
-        return {"n": 1}
+        return SNAPSHOT
 
     def stop(self) -> None:
         self.stopped = True
@@ -35,7 +39,7 @@ def test_a_worker_whose_parent_is_gone_stops_also_when_an_answer_was_never_read(
         worker: Any = Asked()
         task = asyncio.get_running_loop().create_task(_answer(worker, theirs))
         if unread:
-            ours.send(b"snapshot\n")
+            ours.send(encode(Question(Kind.SNAPSHOT, 1)))
             await asyncio.to_thread(select.select, [ours], [], [], 10)
         ours.close()
         await asyncio.wait([task], timeout=10)
@@ -47,20 +51,24 @@ def test_a_worker_whose_parent_is_gone_stops_also_when_an_answer_was_never_read(
         assert runner.run(main())
 
 
-def test_a_child_that_is_gone_gives_no_answer() -> None:
-    """Also to a parent that asks it again before it has noticed its end."""
+def test_neither_garbage_nor_a_defect_ends_a_worker_whose_parent_is_there(caplog: pytest.LogCaptureFixture) -> None:
+    """It would end the socket, from which the others accept."""
 
-    async def main() -> list[object]:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
-        child = object.__new__(Child)
-        child._socket, child._lock, child.last_snapshot = ours, asyncio.Lock(), None
-        await child.started()
-        theirs.close()
-        answers: list[object] = [await child.ask("ready")]
-        assert child._writer is not None
-        child._writer.close()
-        answers += [await child.ask("ready"), await child.ask("snapshot")]
-        return answers
+        ours.setblocking(False)
+        worker: Any = Asked()
+        task = loop.create_task(_answer(worker, theirs))
+        await loop.sock_sendall(ours, encode(Question(Kind.READY, 1)) + encode(Question(Kind.SNAPSHOT, 2)))
+        assert decode(await loop.sock_recv(ours, 10_000)) == Answer(Kind.SNAPSHOT, 2, SNAPSHOT)  # the first is a defect
+        await loop.sock_sendall(ours, b"ready\n")
+        await asyncio.wait([task], timeout=10)
+        assert await loop.sock_recv(ours, 1) == b""
+        assert not worker.stopped
+        assert task.exception() is None
+        ours.close()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert runner.run(main()) == [None, None, None]
+        runner.run(main())
+    assert [vars(record)["where"] for record in caplog.records] == ["ready", "control"]
