@@ -24,8 +24,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple, NoReturn
 
+from sidecar.core.base64url import InvalidBase64url, decode
 from sidecar.core.jose.client_keys import KEYED, SIGNED, ClientKey
-from sidecar.core.jose.compact import COMPACT, MAX_TOKEN, Malformed, decode, read_object
+from sidecar.core.jose.compact import COMPACT, MAX_TOKEN, Malformed, read_object
 from sidecar.core.oauth.clients import AuthMethod, Client, ClientRegistry, Recognised
 from sidecar.core.reasons import Reason, Refused
 
@@ -86,7 +87,7 @@ class AssertionRules:
         try:
             header, claims = (read_object(decode(segment)) for segment in signed.split("."))
             signature_bytes = decode(signature)
-        except Malformed:
+        except (InvalidBase64url, Malformed):
             _refuse("is not a signed JWT")
         alg, kid = _read_header(header)
         client_id, jti, exp = self._read_claims(claims, now)

@@ -9,7 +9,6 @@ Rules:
 - A form carries a token that only this cookie and this page give: an HMAC of the page's query, keyed with the cookie.
 """
 
-import base64
 import hashlib
 import hmac
 import json
@@ -17,6 +16,7 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from sidecar.core.base64url import encode
 from sidecar.core.http.cookies import LOGIN, LOGIN_VALUE, SECURE_LOGIN
 from sidecar.core.oauth.users import User
 from sidecar.core.ports import Store
@@ -111,8 +111,7 @@ class Sessions:
 
 def csrf_token(cookie: str, page: str) -> str:
     """The token for the forms of a page, which is its path and query."""
-    digest = hmac.digest(cookie.encode("ascii"), page.encode("utf-8", "surrogatepass"), "sha256")
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return encode(hmac.digest(cookie.encode("ascii"), page.encode("utf-8", "surrogatepass"), "sha256"))
 
 
 def is_csrf_token(token: str, cookie: str | None, page: str) -> bool:
