@@ -19,12 +19,12 @@ for an unknown client, too, as many signatures are checked as for the client wit
 anybody else is refused: whoever that is could use the assertion with us.
 """
 
-import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple, NoReturn
 
 from sidecar.core.base64url import InvalidBase64url, decode
+from sidecar.core.digests import digest
 from sidecar.core.jose.client_keys import KEYED, SIGNED, ClientKey
 from sidecar.core.jose.compact import COMPACT, MAX_TOKEN, Malformed, read_object
 from sidecar.core.oauth.clients import AuthMethod, Client, ClientRegistry, Recognised
@@ -61,7 +61,7 @@ class Assertion(NamedTuple):
     @property
     def replay_key(self) -> str:
         """The key under which a store remembers that it was used."""
-        return f"jti:{self.client_id}:{hashlib.sha256(self.jti.encode('utf-8', 'surrogatepass')).hexdigest()}"
+        return f"jti:{self.client_id}:{digest(self.jti)}"
 
     def remembered_for(self, now: float) -> int:
         """For how many seconds from `now` it must not be used again."""

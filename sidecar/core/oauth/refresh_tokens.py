@@ -34,6 +34,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from sidecar.core.base64url import encode
+from sidecar.core.digests import digest
 from sidecar.core.reasons import Reason
 
 _TOKEN: Final = re.compile(r"([A-Za-z0-9_-]{21}[AQgw])\.([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048])")  # no stray bits
@@ -182,11 +183,6 @@ def family_key(token: str) -> str | None:
     """The key in the store of the family of a token; `None` for what was never a refresh token."""
     match = _TOKEN.fullmatch(token)
     return digest(match[1]) if match else None
-
-
-def digest(text: str) -> str:
-    """What is stored of something secret: 256 random bits need no salt."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def derived_key(secret: bytes) -> bytes:

@@ -15,7 +15,6 @@ Rules:
 
 import base64
 import binascii
-import hashlib
 import ipaddress
 import json
 import math
@@ -24,6 +23,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final, NamedTuple, NoReturn, Protocol
 
+from sidecar.core.digests import digest
 from sidecar.core.oauth.clients import Client
 from sidecar.core.ports import Store, StoreUnavailable
 from sidecar.core.reasons import Reason, Refused
@@ -148,8 +148,7 @@ class Throttle:
 
     def _key(self, name: str, address: str) -> str:
         """Names and addresses are what anybody sends: a digest keeps them short, and people's names out of the store."""
-        both = f"{len(name)}:{name}{address}".encode("utf-8", "surrogatepass")
-        return f"throttle:{self._kind}:{hashlib.sha256(both).hexdigest()[:32]}"
+        return f"throttle:{self._kind}:{digest(f'{len(name)}:{name}{address}')[:32]}"
 
 
 class ThrottledClients:

@@ -9,7 +9,6 @@ Rules:
 - A form carries a token that only this cookie and this page give: an HMAC of the page's query, keyed with the cookie.
 """
 
-import hashlib
 import hmac
 import json
 import re
@@ -17,6 +16,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from sidecar.core.base64url import encode
+from sidecar.core.digests import digest
 from sidecar.core.http.cookies import LOGIN, LOGIN_VALUE, SECURE_LOGIN
 from sidecar.core.oauth.users import User
 from sidecar.core.ports import Store
@@ -122,4 +122,4 @@ def is_csrf_token(token: str, cookie: str | None, page: str) -> bool:
 
 
 def _key(cookie: str) -> str:
-    return f"session:{hashlib.sha256(cookie.encode('ascii')).hexdigest()}"
+    return f"session:{digest(cookie)}"
