@@ -12,7 +12,8 @@ import click
 from sidecar.assembly.keys import key_ring
 from sidecar.cli.secret_files import write_secret
 from sidecar.cli.terminal import CONFIG, fail, load_settings
-from sidecar.core.jose.keys import ASYMMETRIC, SECRET_BYTES, SYMMETRIC, generate_pem
+from sidecar.core.jose.algorithms import ASYMMETRIC, SECRET_BYTES, SYMMETRIC
+from sidecar.core.jose.keys import generate_pem
 
 
 @click.group()

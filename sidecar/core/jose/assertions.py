@@ -25,7 +25,8 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from sidecar.core.base64url import InvalidBase64url, decode
 from sidecar.core.digests import digest
-from sidecar.core.jose.client_keys import KEYED, SIGNED, ClientKey
+from sidecar.core.jose.algorithms import ASYMMETRIC, SYMMETRIC
+from sidecar.core.jose.client_keys import ClientKey
 from sidecar.core.jose.compact import COMPACT, MAX_TOKEN, Malformed, read_object
 from sidecar.core.oauth.clients import AuthMethod, Client, ClientRegistry, Recognised
 from sidecar.core.reasons import Reason, Refused
@@ -41,8 +42,8 @@ REPLAY_MARGIN: Final = 60
 _HEADER_MEMBERS: Final = frozenset(["alg", "typ", "kid"])
 _TYPES: Final = (None, "jwt", "client-authentication+jwt", "application/client-authentication+jwt")
 _METHODS: Final[Mapping[str, AuthMethod]] = {
-    **dict.fromkeys(SIGNED, "private_key_jwt"),
-    **dict.fromkeys(KEYED, "client_secret_jwt"),
+    **dict.fromkeys(ASYMMETRIC, "private_key_jwt"),
+    **dict.fromkeys(SYMMETRIC, "client_secret_jwt"),
 }
 _LONGEST_ID: Final = 255
 
