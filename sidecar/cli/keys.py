@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,9 @@ import click
 from sidecar.assembly.keys import key_ring
 from sidecar.cli.secret_files import write_secret
 from sidecar.cli.terminal import CONFIG, fail, load_settings
-from sidecar.core.jose.keys import ASYMMETRIC, SECRET_BYTES, SYMMETRIC, generate_pem
+from sidecar.core.jose.algorithms import ASYMMETRIC, SECRET_BYTES, SYMMETRIC
+from sidecar.core.jose.keys import generate_pem
+from sidecar.core.oauth.names import LONGEST_IDENTIFIER, identifier_fault
 
 
 @click.group()
@@ -34,7 +35,7 @@ def generate(alg: str, out: Path, kid: str | None) -> None:
     knows RS256 (2048 bits). Exit code 1 when the file exists: the command never overwrites a key.
     """
     kid = out.stem if kid is None else kid
-    if not re.fullmatch(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?", kid):
+    if len(kid) > LONGEST_IDENTIFIER or identifier_fault(kid) is not None:
         fail("--kid: use printable ASCII characters, with no space around them", 2)
     if alg in SYMMETRIC:
         field, text = "secret", os.urandom(SECRET_BYTES[alg]).hex() + "\n"

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_core import PydanticCustomError
 
 from sidecar.core.http.fields import proxy_header_fault
-from sidecar.core.oauth.names import identifier_fault, role_fault, scope_fault
+from sidecar.core.oauth.names import LONGEST_IDENTIFIER, identifier_fault, role_fault, scope_fault
 
 _T = TypeVar("_T")
 _DURATION: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)(ms|s|m|h|d)")
@@ -172,7 +172,7 @@ PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Moment = Annotated[float, BeforeValidator(parse_moment)]
 Scope = Annotated[tuple[str, ...], BeforeValidator(_scope)]
-Identifier = Annotated[str, Field(min_length=1, max_length=255), checked_by(identifier_fault)]
+Identifier = Annotated[str, Field(min_length=1, max_length=LONGEST_IDENTIFIER), checked_by(identifier_fault)]
 Role = Annotated[Identifier, checked_by(role_fault)]
 Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
 ProxyHeader = Annotated[str, checked_by(proxy_header_fault)]

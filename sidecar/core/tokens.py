@@ -17,7 +17,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, NoReturn
 
-from sidecar.core.jose.compact import COMPACT, MAX_TOKEN, Malformed, decode, encode, read_object
+from sidecar.core.base64url import InvalidBase64url, decode, encode
+from sidecar.core.jose.compact import COMPACT, MAX_TOKEN, Malformed, read_object
 from sidecar.core.jose.keys import KeyRing, SigningKey
 from sidecar.core.oauth.names import SCOPE_TOKEN
 from sidecar.core.reasons import Reason, Refused
@@ -303,5 +304,5 @@ def _decode(segment: str) -> bytes:
     """base64url in its one canonical spelling. Raises `Refused`."""
     try:
         return decode(segment)
-    except Malformed:
+    except InvalidBase64url:
         raise Refused(Reason.MALFORMED_TOKEN) from None

@@ -16,10 +16,10 @@ from sidecar.assembly.revoking import (
 )
 from sidecar.config.load import load
 from sidecar.config.settings import Settings
+from sidecar.core.digests import digest
 from sidecar.core.oauth.refresh_tokens import (
     Family,
     FamilyAccess,
-    digest,
     family_key,
     first_access_id,
     first_token,

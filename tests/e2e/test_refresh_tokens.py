@@ -14,7 +14,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from sidecar.core.oauth.refresh_tokens import MOST_UNUSED, digest
+from sidecar.core.digests import digest
+from sidecar.core.oauth.refresh_tokens import MOST_UNUSED
 from tests.support.link import Link
 from tests.support.process import COMMAND, SECRET, Sidecar, configuration, get, running
 from tests.support.redis import RedisServer

@@ -13,7 +13,7 @@ import yaml
 from click.testing import CliRunner
 
 from sidecar.cli import main
-from sidecar.core.jose.keys import ASYMMETRIC, SYMMETRIC
+from sidecar.core.jose.algorithms import ASYMMETRIC, SYMMETRIC
 from tests.support.keys import OTHER_PEMS, PEMS, public_pem
 from tests.support.process import AUDIENCE, COMMAND, ISSUER, KEY, Sidecar, configuration, get, running
 from tests.support.redis import RedisServer

@@ -2,7 +2,8 @@
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from sidecar.core.jose.keys import ASYMMETRIC, generate_pem
+from sidecar.core.jose.algorithms import ASYMMETRIC
+from sidecar.core.jose.keys import generate_pem
 
 PEMS = {alg: generate_pem(alg) for alg in ASYMMETRIC}
 OTHER_PEMS = {alg: generate_pem(alg) for alg in ASYMMETRIC}

@@ -1,13 +1,14 @@
 """The list `tokens.signing_keys`: the keys that sign and verify."""
 
 from collections.abc import Iterable, Mapping, Set
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import SecretStr, model_validator
 
 from sidecar.config.sections.model import RuledModel, filled
 from sidecar.config.values import Identifier, Moment, invalid
 from sidecar.core.faults import FieldFault
+from sidecar.core.jose.algorithms import Alg
 from sidecar.core.jose.key_rules import KeyMaterial, key_faults
 
 
@@ -15,7 +16,7 @@ class SigningKey(RuledModel):
     """One key of the ring (`core.jose.keys`): exactly one of `secret`, `private_key` and `public_key`, as `alg` asks for."""
 
     kid: Identifier
-    alg: Literal["HS256", "HS384", "HS512", "RS256", "PS256", "ES256", "ES384", "EdDSA"]
+    alg: Alg
     secret: SecretStr | None = None
     private_key: SecretStr | None = None
     public_key: str | None = None

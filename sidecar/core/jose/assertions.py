@@ -19,13 +19,15 @@ for an unknown client, too, as many signatures are checked as for the client wit
 anybody else is refused: whoever that is could use the assertion with us.
 """
 
-import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple, NoReturn
 
-from sidecar.core.jose.client_keys import KEYED, SIGNED, ClientKey
-from sidecar.core.jose.compact import COMPACT, MAX_TOKEN, Malformed, decode, read_object
+from sidecar.core.base64url import InvalidBase64url, decode
+from sidecar.core.digests import digest
+from sidecar.core.jose.algorithms import ASYMMETRIC, SYMMETRIC
+from sidecar.core.jose.client_keys import ClientKey
+from sidecar.core.jose.compact import COMPACT, MAX_TOKEN, Malformed, read_object
 from sidecar.core.oauth.clients import AuthMethod, Client, ClientRegistry, Recognised
 from sidecar.core.reasons import Reason, Refused
 
@@ -40,8 +42,8 @@ REPLAY_MARGIN: Final = 60
 _HEADER_MEMBERS: Final = frozenset(["alg", "typ", "kid"])
 _TYPES: Final = (None, "jwt", "client-authentication+jwt", "application/client-authentication+jwt")
 _METHODS: Final[Mapping[str, AuthMethod]] = {
-    **dict.fromkeys(SIGNED, "private_key_jwt"),
-    **dict.fromkeys(KEYED, "client_secret_jwt"),
+    **dict.fromkeys(ASYMMETRIC, "private_key_jwt"),
+    **dict.fromkeys(SYMMETRIC, "client_secret_jwt"),
 }
 _LONGEST_ID: Final = 255
 
@@ -60,7 +62,7 @@ class Assertion(NamedTuple):
     @property
     def replay_key(self) -> str:
         """The key under which a store remembers that it was used."""
-        return f"jti:{self.client_id}:{hashlib.sha256(self.jti.encode('utf-8', 'surrogatepass')).hexdigest()}"
+        return f"jti:{self.client_id}:{digest(self.jti)}"
 
     def remembered_for(self, now: float) -> int:
         """For how many seconds from `now` it must not be used again."""
@@ -86,7 +88,7 @@ class AssertionRules:
         try:
             header, claims = (read_object(decode(segment)) for segment in signed.split("."))
             signature_bytes = decode(signature)
-        except Malformed:
+        except (InvalidBase64url, Malformed):
             _refuse("is not a signed JWT")
         alg, kid = _read_header(header)
         client_id, jti, exp = self._read_claims(claims, now)

@@ -13,38 +13,21 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt import InvalidKeyError
-from jwt.algorithms import (
-    Algorithm,
-    ECAlgorithm,
-    HMACAlgorithm,
-    OKPAlgorithm,
-    RSAAlgorithm,
-    RSAPSSAlgorithm,
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from sidecar.core.jose.algorithms import (
+    ALGORITHMS,
+    LEAST_RSA_BITS,
+    LEAST_SECRET_BYTES,
+    SECRET_BYTES,
+    SYMMETRIC,
+    algorithms_of,
 )
 
-SIGNED: Final = ("RS256", "PS256", "ES256", "ES384", "EdDSA")
-"""What `private_key_jwt` may be signed by."""
-KEYED: Final = ("HS256", "HS384", "HS512")
-"""What `client_secret_jwt` may be signed by."""
-
-_ALGORITHMS: Final[Mapping[str, Algorithm]] = {
-    "RS256": RSAAlgorithm(RSAAlgorithm.SHA256),
-    "PS256": RSAPSSAlgorithm(RSAPSSAlgorithm.SHA256),
-    "ES256": ECAlgorithm(ECAlgorithm.SHA256, SECP256R1),
-    "ES384": ECAlgorithm(ECAlgorithm.SHA384, SECP384R1),
-    "EdDSA": OKPAlgorithm(),
-    "HS256": HMACAlgorithm(HMACAlgorithm.SHA256),
-    "HS384": HMACAlgorithm(HMACAlgorithm.SHA384),
-    "HS512": HMACAlgorithm(HMACAlgorithm.SHA512),
-}
-# RFC 7518 section 3.2: a key of at least the size of the hash, in bytes.
-_SHORTEST: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
-_RSA_BITS: Final = (2048, 8192)  # RFC 7518 section 3.3
+_RSA_BITS: Final = (LEAST_RSA_BITS, 8192)
 _JWK_READERS: Final = {"RSA": RSAAlgorithm.from_jwk, "EC": ECAlgorithm.from_jwk, "OKP": OKPAlgorithm.from_jwk}
 _PRIVATE: Final = frozenset(["d", "p", "q", "dp", "dq", "qi", "oth", "k"])  # RFC 7518 section 6
 
@@ -73,7 +56,7 @@ class ClientKey:
 
     def verify(self, alg: str, data: bytes, signature: bytes) -> bool:
         """Whether `signature` is this key's for `data`, made by `alg`, which is one of `algs`."""
-        return alg in self.algs and _ALGORITHMS[alg].verify(data, self._key, signature)
+        return alg in self.algs and ALGORITHMS[alg].verify(data, self._key, signature)
 
 
 def read_pem(text: str) -> ClientKey:
@@ -116,13 +99,14 @@ def read_jwk(jwk: Mapping[str, Any]) -> ClientKey:
 def from_secret(secret: str) -> ClientKey:
     """The key of `client_secret_jwt`: the client's secret in UTF-8. Raises `InvalidClientKey`."""
     key = secret.encode()
-    algs = tuple(alg for alg in KEYED if len(key) >= _SHORTEST[alg])
+    algs = tuple(alg for alg, least in SECRET_BYTES.items() if len(key) >= least)
     if not algs:
         raise InvalidClientKey(
-            "must be at least 32 bytes long for client_secret_jwt; make one with: openssl rand -hex 32"
+            f"must be at least {LEAST_SECRET_BYTES} bytes long for client_secret_jwt; make one with: "
+            f"openssl rand -hex {LEAST_SECRET_BYTES}"
         )
     try:
-        _ALGORITHMS["HS256"].prepare_key(secret)
+        SYMMETRIC["HS256"].prepare_key(secret)
     except InvalidKeyError:
         raise InvalidClientKey("is the text of a PEM or SSH key, which anybody may know: use a random secret") from None
     return ClientKey(key, algs)
@@ -130,15 +114,10 @@ def from_secret(secret: str) -> ClientKey:
 
 def _algorithms_of(key: object) -> tuple[str, ...]:
     """What a public key may verify. Raises `InvalidClientKey`, also for one that is too small or too large."""
-    if isinstance(key, RSAPublicKey):
-        smallest, largest = _RSA_BITS
-        if not smallest <= key.key_size <= largest:
-            raise InvalidClientKey(f"is an RSA key of {key.key_size} bits: {smallest} to {largest} are taken")
-        return ("RS256", "PS256")
-    if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
-        return ("ES256",)
-    if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP384R1):
-        return ("ES384",)
-    if isinstance(key, Ed25519PublicKey):
-        return ("EdDSA",)
-    raise InvalidClientKey("must be an RSA, P-256, P-384 or Ed25519 key")
+    smallest, largest = _RSA_BITS
+    if isinstance(key, RSAPublicKey) and not smallest <= key.key_size <= largest:
+        raise InvalidClientKey(f"is an RSA key of {key.key_size} bits: {smallest} to {largest} are taken")
+    algs = algorithms_of(key)
+    if not algs:
+        raise InvalidClientKey("must be an RSA, P-256, P-384 or Ed25519 key")
+    return algs

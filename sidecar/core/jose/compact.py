@@ -1,11 +1,10 @@
-"""Reading signed JWTs apart, strictly: three base64url segments in their one spelling, and JSON without double meanings.
+"""Parsing signed JWTs strictly: the compact serialization (RFC 7515 section 7.1), and JSON that has one meaning.
 
-What two readers could read differently is refused: padding, stray bits, duplicate members, NaN. The checks that a
-signature or a claim needs are for who reads: `core.tokens` for ours, `core.jose.assertions` for those of clients.
+Anything that two parsers could read differently is refused: duplicate members and NaN here, padding and stray bits in
+`core.base64url`. The callers check signatures and claims: `core.tokens` those of access tokens, `core.jose.assertions` those of
+client assertions.
 """
 
-import base64
-import binascii
 import json
 import re
 from collections.abc import Iterable
@@ -19,22 +18,6 @@ COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 class Malformed(ValueError):
     """Bytes that are not what they should be; the text shows nothing of them."""
-
-
-def decode(segment: str) -> bytes:
-    """base64url in its one canonical spelling. Raises `Malformed`."""
-    try:
-        data = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
-    except (binascii.Error, ValueError):
-        raise Malformed("not base64url") from None
-    if encode(data) != segment:
-        raise Malformed("another spelling")
-    return data
-
-
-def encode(data: bytes) -> str:
-    """base64url without padding."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
 def read_object(data: bytes) -> dict[str, Any]:

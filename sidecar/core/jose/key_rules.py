@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sidecar.core.faults import FieldFault
-from sidecar.core.jose.keys import ASYMMETRIC, SECRET_BYTES, SYMMETRIC, InvalidKey, SigningKey
+from sidecar.core.jose.algorithms import ASYMMETRIC, LEAST_SECRET_BYTES, SECRET_BYTES, SYMMETRIC
+from sidecar.core.jose.keys import InvalidKey, SigningKey
 
 MATERIAL: Final = ("secret", "private_key", "public_key")
-_LEAST_BYTES: Final = min(SECRET_BYTES.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def _field_faults(key: KeyMaterial, malformed: Set[str]) -> Iterator[FieldFault]
 def _secret_fault(key: KeyMaterial) -> str | None:
     if key.secret is None or key.alg in ASYMMETRIC:  # `_material_fault` has more to say about the second
         return None
-    least = SECRET_BYTES.get(key.alg or "", _LEAST_BYTES)
+    least = SECRET_BYTES.get(key.alg or "", LEAST_SECRET_BYTES)
     try:
         size = len(key.secret.encode())
     except UnicodeEncodeError:

@@ -40,6 +40,7 @@ from typing import Any, Final, NamedTuple
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -48,29 +49,14 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 from jwt import InvalidKeyError
-from jwt.algorithms import Algorithm, ECAlgorithm, HMACAlgorithm, OKPAlgorithm, RSAAlgorithm, RSAPSSAlgorithm
 
-SYMMETRIC: Final = {
-    "HS256": HMACAlgorithm(HMACAlgorithm.SHA256),
-    "HS384": HMACAlgorithm(HMACAlgorithm.SHA384),
-    "HS512": HMACAlgorithm(HMACAlgorithm.SHA512),
-}
-ASYMMETRIC: Final[dict[str, Algorithm]] = {
-    "RS256": RSAAlgorithm(RSAAlgorithm.SHA256),
-    "PS256": RSAPSSAlgorithm(RSAPSSAlgorithm.SHA256),
-    "ES256": ECAlgorithm(ECAlgorithm.SHA256),
-    "ES384": ECAlgorithm(ECAlgorithm.SHA384),
-    "EdDSA": OKPAlgorithm(),
-}
-SECRET_BYTES: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
-"""The size of the hash, which is the least that a secret may have (RFC 7518 section 3.2)."""
-RSA_BITS: Final = (2048, 4096)
+from sidecar.core.jose.algorithms import ALGORITHMS, LEAST_RSA_BITS, SYMMETRIC, algorithms_of
+
+RSA_BITS: Final = (LEAST_RSA_BITS, 4096)
 """The least is that of RFC 7518 section 3.3, the most bounds what a signature costs."""
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
-PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
-_CURVES: Final = {"ES256": ec.SECP256R1.name, "ES384": ec.SECP384R1.name}
 _NEEDED: Final = {
     "RS256": "an RSA key",
     "PS256": "an RSA key",
@@ -127,7 +113,7 @@ class SigningKey:
         self.kid = kid
         self.alg = alg
         self.window = window
-        self._algorithm: Algorithm = SYMMETRIC.get(alg) or ASYMMETRIC[alg]
+        self._algorithm = ALGORITHMS[alg]
         self._signing = signing
         self._verifying = verifying
 
@@ -197,19 +183,14 @@ class SigningKey:
         }
 
 
-def _fitting(alg: str, key: object) -> PublicKey:
+def _fitting(alg: str, key: PublicKeyTypes) -> PublicKeyTypes:
     """The key, when it is one for `alg`. Raises `InvalidKey`."""
-    match key:
-        case rsa.RSAPublicKey() if alg in ("RS256", "PS256"):
-            least, most = RSA_BITS
-            if not least <= key.key_size <= most:
-                raise InvalidKey(f"has {key.key_size} bits: an RSA key must have {least} to {most}")
-            return key
-        case ec.EllipticCurvePublicKey() if key.curve.name == _CURVES.get(alg):
-            return key
-        case ed25519.Ed25519PublicKey() if alg == "EdDSA":
-            return key
-    raise InvalidKey(f"does not fit alg {alg}, which needs {_NEEDED[alg]}")
+    if alg not in algorithms_of(key):
+        raise InvalidKey(f"does not fit alg {alg}, which needs {_NEEDED[alg]}")
+    least, most = RSA_BITS
+    if isinstance(key, rsa.RSAPublicKey) and not least <= key.key_size <= most:
+        raise InvalidKey(f"has {key.key_size} bits: an RSA key must have {least} to {most}")
+    return key
 
 
 def generate_pem(alg: str) -> str:

@@ -10,13 +10,13 @@ Two steps, because they fail in two ways:
 `grant_types` name it.
 """
 
-import base64
 import hashlib
 import hmac
 import re
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
+from sidecar.core.base64url import encode
 from sidecar.core.oauth.clients import Client, ClientRegistry
 from sidecar.core.oauth.grants import AUTHORIZATION_CODE, IMPLICIT, narrow_scope
 from sidecar.core.oauth.redirects import registered, with_fragment, with_query
@@ -172,5 +172,4 @@ def verifies(verifier: str, challenge: str) -> bool:
     """Whether the PKCE `verifier` belongs to an S256 `challenge` (RFC 7636 section 4.6)."""
     if not _VERIFIER.fullmatch(verifier):
         return False
-    digest = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode("ascii")).digest()).rstrip(b"=")
-    return hmac.compare_digest(digest, challenge.encode("ascii"))
+    return hmac.compare_digest(encode(hashlib.sha256(verifier.encode("ascii")).digest()), challenge)

@@ -8,6 +8,8 @@ from typing import Final
 
 SCOPE_TOKEN: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 """One scope (RFC 6749 section 3.3)."""
+LONGEST_IDENTIFIER: Final = 255
+"""Characters of a `client_id`, a user name or a `kid`."""
 _IDENTIFIER: Final = re.compile(r"[\x20-\x7e]+")  # RFC 6749 appendix A.1
 
 

@@ -26,7 +26,6 @@ newest `MOST_UNUSED` of a client are kept, and the oldest that was never used go
 refresh token all the same, for its id follows from the grant's (`first_access`).
 """
 
-import base64
 import hashlib
 import hmac
 import re
@@ -34,6 +33,8 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from sidecar.core.base64url import encode
+from sidecar.core.digests import digest
 from sidecar.core.reasons import Reason
 
 _TOKEN: Final = re.compile(r"([A-Za-z0-9_-]{21}[AQgw])\.([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048])")  # no stray bits
@@ -141,7 +142,7 @@ class Ended(NamedTuple):
 
 def new_token(grant_id: str, secret: bytes) -> str:
     """The first token of a family: its grant's id, which is 16 random bytes in base64url, and 32 random bytes."""
-    return f"{grant_id}.{_encode(secret)}"
+    return f"{grant_id}.{encode(secret)}"
 
 
 def first_token(grant_id: str, seed: str, key: bytes) -> str:
@@ -184,11 +185,6 @@ def family_key(token: str) -> str | None:
     return digest(match[1]) if match else None
 
 
-def digest(text: str) -> str:
-    """What is stored of something secret: 256 random bits need no salt."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def derived_key(secret: bytes) -> bytes:
     """The key for successors that belongs to a signing key: HKDF-SHA256 (RFC 5869) without salt, one block."""
     return hmac.digest(hmac.digest(bytes(32), secret, "sha256"), _LABEL + b"\1", "sha256")
@@ -196,7 +192,7 @@ def derived_key(secret: bytes) -> bytes:
 
 def successor(token: str, key: bytes) -> str:
     """The token that comes after `token`, which is one."""
-    return f"{token.partition('.')[0]}.{_encode(hmac.digest(key, token.encode(), 'sha256'))}"
+    return f"{token.partition('.')[0]}.{encode(hmac.digest(key, token.encode(), 'sha256'))}"
 
 
 def given_successor(token: str, current: str, keys: Iterable[bytes]) -> str | None:
@@ -252,8 +248,4 @@ def ended(state: FamilyState) -> FamilyState:
 
 def _short(text: str) -> str:
     """An id of 128 bits that follows from something secret, and does not show it."""
-    return _encode(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16])
-
-
-def _encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+    return encode(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16])

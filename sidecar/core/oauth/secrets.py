@@ -10,12 +10,12 @@ Two schemes, and why there are two:
 SALT and DIGEST are base64url without padding.
 """
 
-import base64
-import binascii
 import hashlib
 import hmac
 import re
 from typing import Final, Literal, NamedTuple
+
+from sidecar.core.base64url import InvalidBase64url, decode, encode
 
 Scheme = Literal["sha256", "scrypt"]
 
@@ -60,9 +60,9 @@ def choose_scheme(secret: str) -> Scheme:
 def hash_secret(secret: str, salt: bytes, scheme: Scheme) -> str:
     """The text for `client_secret_hash`. `salt`: 16 random bytes."""
     if scheme == "sha256":
-        return f"sha256${_encode(salt)}${_encode(_digest(secret, salt, None, 32))}"
+        return f"sha256${encode(salt)}${encode(_digest(secret, salt, None, 32))}"
     ln, r, p = _SCRYPT
-    return f"scrypt$ln={ln},r={r},p={p}${_encode(salt)}${_encode(_digest(secret, salt, _SCRYPT, 32))}"
+    return f"scrypt$ln={ln},r={r},p={p}${encode(salt)}${encode(_digest(secret, salt, _SCRYPT, 32))}"
 
 
 def parse_secret_hash(text: str) -> SecretHash:
@@ -97,14 +97,8 @@ def _digest(secret: str, salt: bytes, cost: tuple[int, int, int] | None, length:
     return hashlib.scrypt(data, salt=salt, n=2**ln, r=r, p=p, maxmem=_MAX_MEMORY, dklen=length)
 
 
-def _encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
 def _decode(text: str) -> bytes:
     try:
-        if "=" in text:
-            raise ValueError("padding")
-        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
+        return decode(text)
+    except InvalidBase64url:
         raise InvalidSecretHash("was cut or changed: make it again with sidecar hash-secret") from None

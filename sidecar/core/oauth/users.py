@@ -6,7 +6,6 @@ picks. So a name always takes the same time, and the times of known and unknown 
 
 import base64
 import binascii
-import hashlib
 import hmac
 import re
 import unicodedata
@@ -16,6 +15,7 @@ from typing import Final, NamedTuple
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import VerificationError
 
+from sidecar.core.digests import digest
 from sidecar.core.reasons import Reason, Refused
 
 LONGEST_PASSWORD: Final = 1024
@@ -51,7 +51,7 @@ class User(NamedTuple):
     @property
     def password_version(self) -> str:
         """Tells one password of the user from the next: what was begun with another one has ended."""
-        return hashlib.sha256(self.password_hash.encode()).hexdigest()[:16]
+        return digest(self.password_hash)[:16]
 
 
 def hash_password(password: str) -> str:
@@ -104,8 +104,8 @@ class UserDirectory:
     def _decoy(self, username: str) -> str | None:
         if not self._hashes:
             return None
-        digest = hmac.digest(self._key, username.encode("utf-8", "surrogatepass"), "sha256")
-        return self._hashes[int.from_bytes(digest, "big") % len(self._hashes)]
+        picked = hmac.digest(self._key, username.encode("utf-8", "surrogatepass"), "sha256")
+        return self._hashes[int.from_bytes(picked, "big") % len(self._hashes)]
 
 
 def _matches(encoded: str, password: str) -> bool:

@@ -15,15 +15,16 @@ Rules:
 
 import base64
 import binascii
-import hashlib
 import ipaddress
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final, NamedTuple, NoReturn, Protocol
 
+from sidecar.core.base64url import InvalidBase64url, decode
+from sidecar.core.digests import digest
+from sidecar.core.jose.compact import Malformed, read_object
 from sidecar.core.oauth.clients import Client
 from sidecar.core.ports import Store, StoreUnavailable
 from sidecar.core.reasons import Reason, Refused
@@ -149,8 +150,7 @@ class Throttle:
 
     def _key(self, name: str, address: str) -> str:
         """Callers choose names and addresses freely: a digest limits their length, and keeps user names out of the store."""
-        both = f"{len(name)}:{name}{address}".encode("utf-8", "surrogatepass")
-        return f"throttle:{self._kind}:{hashlib.sha256(both).hexdigest()[:32]}"
+        return f"throttle:{self._kind}:{digest(f'{len(name)}:{name}{address}')[:32]}"
 
 
 class ThrottledClients:
@@ -266,8 +266,7 @@ def claimed_id(request: EndpointRequest, parameters: Parameters) -> str:
 def _subject_of(assertion: str) -> str:
     payload = assertion.split(".")[1:2]
     try:
-        claims = json.loads(base64.urlsafe_b64decode("".join(payload) + "=="))
-    except (binascii.Error, ValueError, RecursionError):
+        subject = read_object(decode("".join(payload))).get("sub")
+    except (InvalidBase64url, Malformed):
         return ""
-    subject = claims.get("sub") if isinstance(claims, dict) else None
     return subject if isinstance(subject, str) else ""

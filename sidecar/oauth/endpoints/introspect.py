@@ -11,9 +11,10 @@ Rules:
 from collections.abc import Callable
 
 from sidecar.core.admission import AdmissionRules, VerifiedToken, objection
+from sidecar.core.digests import digest
 from sidecar.core.oauth.clients import ClientRegistry
 from sidecar.core.oauth.grants import REFRESH_TOKEN
-from sidecar.core.oauth.refresh_tokens import digest, family_key
+from sidecar.core.oauth.refresh_tokens import family_key
 from sidecar.core.ports import Store, StoreUnavailable
 from sidecar.core.reasons import TRY_THE_SAME_AGAIN, Reason, Refused
 from sidecar.core.replies import EndpointRequest, Reply, json_reply

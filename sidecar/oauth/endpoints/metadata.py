@@ -10,12 +10,12 @@ Rules:
   `https://api.example.com/tenant/oauth/token`. A proxy in front may strip that path or keep it: the sidecar answers at both.
 """
 
-import base64
 import hashlib
 import json
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from sidecar.core.base64url import encode
 from sidecar.core.jose.keys import KeyRing
 from sidecar.core.oauth import endpoint_paths
 from sidecar.core.oauth.clients import AUTH_METHODS, Client
@@ -108,8 +108,7 @@ class PublicDocument:
 
     def __init__(self, document: Mapping[str, object]) -> None:
         self._body = json.dumps(document).encode() + b"\n"
-        digest = base64.urlsafe_b64encode(hashlib.sha256(self._body).digest()[:18]).decode()
-        self._tag = f'"{digest}"'
+        self._tag = f'"{encode(hashlib.sha256(self._body).digest()[:18])}"'
 
     async def __call__(self, request: EndpointRequest) -> Reply:
         """200, or 304 when the caller has the document already; 405 for methods other than GET and HEAD."""

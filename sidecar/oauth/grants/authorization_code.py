@@ -11,16 +11,16 @@ Rules:
   response to the first use is still in progress.
 """
 
-import hashlib
 import json
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from sidecar.core.digests import digest
 from sidecar.core.events import EventHandler, TokenRevoked
 from sidecar.core.oauth.authorization import AuthorizationRequest, verifies
 from sidecar.core.oauth.clients import Client
 from sidecar.core.oauth.grants import Granted
-from sidecar.core.oauth.refresh_tokens import Outcome, digest, grant_of_code, of_code
+from sidecar.core.oauth.refresh_tokens import Outcome, grant_of_code, of_code
 from sidecar.core.oauth.users import UserDirectory
 from sidecar.core.ports import Store
 from sidecar.core.reasons import Reason, Refused
@@ -131,4 +131,4 @@ def _fits(kept: StoredCode, parameters: Parameters) -> bool:
 
 
 def _key(code: str) -> str:
-    return f"code:{hashlib.sha256(code.encode('utf-8', 'surrogatepass')).hexdigest()}"
+    return f"code:{digest(code)}"

@@ -7,6 +7,7 @@ does not know whether the store changed anything, and a repeated request gets wh
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from sidecar.core.digests import digest
 from sidecar.core.events import EventHandler, TokenRevoked
 from sidecar.core.oauth.clients import Client
 from sidecar.core.oauth.grants import REFRESH_TOKEN, Granted, Successor, narrow_scope
@@ -15,7 +16,6 @@ from sidecar.core.oauth.refresh_tokens import (
     Family,
     FamilyAccess,
     Rotation,
-    digest,
     family_key,
     first_access_id,
     first_token,

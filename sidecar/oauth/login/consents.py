@@ -1,9 +1,9 @@
 """The consents that users have given and asked the sidecar to remember."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable
 
+from sidecar.core.digests import digest
 from sidecar.core.oauth.clients import Client
 from sidecar.core.oauth.redirects import assures_identity
 from sidecar.core.ports import Store
@@ -52,4 +52,4 @@ def may_be_remembered(client: Client, redirect_uri: str) -> bool:
 def _key(username: str, client: Client) -> str:
     """The store's key. Names may contain any character, so the key is a digest of both names, encoded as JSON."""
     pair = json.dumps([username, client.client_id])
-    return f"consent:{hashlib.sha256(pair.encode()).hexdigest()}"
+    return f"consent:{digest(pair)}"

@@ -9,14 +9,14 @@ Rules:
 - A form carries a token that is bound to the cookie and the page: an HMAC of the page's path and query, keyed with the cookie.
 """
 
-import base64
-import hashlib
 import hmac
 import json
 import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from sidecar.core.base64url import encode
+from sidecar.core.digests import digest
 from sidecar.core.http.cookies import LOGIN, LOGIN_VALUE, SECURE_LOGIN
 from sidecar.core.oauth.users import User
 from sidecar.core.ports import Store
@@ -112,8 +112,7 @@ class Sessions:
 
 def csrf_token(cookie: str, page: str) -> str:
     """The token for the forms of a page; `page` is its path and query."""
-    digest = hmac.digest(cookie.encode("ascii"), page.encode("utf-8", "surrogatepass"), "sha256")
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return encode(hmac.digest(cookie.encode("ascii"), page.encode("utf-8", "surrogatepass"), "sha256"))
 
 
 def is_csrf_token(token: str, cookie: str | None, page: str) -> bool:
@@ -124,4 +123,4 @@ def is_csrf_token(token: str, cookie: str | None, page: str) -> bool:
 
 
 def _key(cookie: str) -> str:
-    return f"session:{hashlib.sha256(cookie.encode('ascii')).hexdigest()}"
+    return f"session:{digest(cookie)}"

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from sidecar.assembly.keys import key_ring
 from sidecar.cli import main
 from sidecar.config.load import load
-from sidecar.core.jose.keys import ASYMMETRIC, SECRET_BYTES, SYMMETRIC
+from sidecar.core.jose.algorithms import ASYMMETRIC, SECRET_BYTES, SYMMETRIC
 from tests.support.keys import PEMS, public_pem
 from tests.support.process import configuration
 

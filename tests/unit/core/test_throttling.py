@@ -282,6 +282,7 @@ ASSERTION = "e30." + base64.urlsafe_b64encode(b'{"sub": "a"}').decode().rstrip("
         ((), {"client_assertion": "a.W10.c"}, ""),
         ((), {"client_assertion": "a." + "W1tb" * 1000 + ".c"}, ""),
         ((), {"client_assertion": "a.eyJzdWIiOiAxfQ.c"}, ""),
+        ((), {"client_assertion": ASSERTION.replace(".x", "=.x")}, ""),
     ],
 )
 def test_who_a_request_says_it_comes_from(headers: Any, parameters: dict[str, str], name: str) -> None:

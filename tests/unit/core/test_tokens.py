@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.core.jose.keys import ASYMMETRIC, KeyRing, SigningKey, Window
+from sidecar.core.jose.algorithms import ASYMMETRIC
+from sidecar.core.jose.keys import KeyRing, SigningKey, Window
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.tokens import FUTURE_TOLERANCE, MAX_TOKEN, TokenRules, explain
 from tests.support.keys import OTHER_PEMS, PEMS, public_pem

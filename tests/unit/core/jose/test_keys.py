@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.jose.keys import ASYMMETRIC, InvalidKey, KeyRing, KeyRole, SigningKey, Window, generate_pem
+from sidecar.core.jose.algorithms import ASYMMETRIC
+from sidecar.core.jose.keys import InvalidKey, KeyRing, KeyRole, SigningKey, Window, generate_pem
 from tests.support.keys import OTHER_PEMS, PEMS, public_pem
 
 SECRET = "k" * 64

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.core.digests import digest
 from sidecar.core.oauth.refresh_tokens import (
     REFUSALS,
     Family,
@@ -12,7 +13,6 @@ from sidecar.core.oauth.refresh_tokens import (
     Outcome,
     Rotation,
     derived_key,
-    digest,
     family_key,
     first_access,
     first_access_id,

@@ -87,6 +87,7 @@ INVALID = [
     FAST[:-1] + "é",
     FAST[:-1] + "\ud800",
     FAST[:-1] + "!",
+    FAST[:-1] + chr(ord(FAST[-1]) + 1),  # the same bytes, but a bit is set behind them
     SLOW.replace("scrypt", "sha256"),
     SLOW.replace("ln=14,r=8,p=1$", ""),
     *map(

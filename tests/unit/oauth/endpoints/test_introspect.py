@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.core.admission import AdmissionRules
+from sidecar.core.digests import digest
 from sidecar.core.events import Event, TokenRevoked
 from sidecar.core.jose.keys import KeyRing, SigningKey
 from sidecar.core.oauth.clients import Client, ClientRegistry
-from sidecar.core.oauth.refresh_tokens import Family, FamilyAccess, FamilyState, Rotation, digest, family_key, new_token
+from sidecar.core.oauth.refresh_tokens import Family, FamilyAccess, FamilyState, Rotation, family_key, new_token
 from sidecar.core.oauth.secrets import hash_secret, parse_secret_hash
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.reasons import Reason

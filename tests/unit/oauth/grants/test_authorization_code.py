@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from sidecar.core.digests import digest
 from sidecar.core.events import Event, TokenRevoked
 from sidecar.core.oauth.authorization import AuthorizationRequest, RedirectTarget
 from sidecar.core.oauth.clients import Client
 from sidecar.core.oauth.grants import Granted
-from sidecar.core.oauth.refresh_tokens import Family, FamilyAccess, digest, grant_of_code, of_code
+from sidecar.core.oauth.refresh_tokens import Family, FamilyAccess, grant_of_code, of_code
 from sidecar.core.oauth.users import User, UserDirectory
 from sidecar.core.reasons import Reason, Refused
 from sidecar.oauth.grants.authorization_code import AGAIN, AuthorizationCodes

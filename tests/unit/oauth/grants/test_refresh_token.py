@@ -10,11 +10,12 @@ from urllib.parse import urlencode
 
 import pytest
 
+from sidecar.core.digests import digest
 from sidecar.core.events import Event, TokenIssued, TokenRevoked
 from sidecar.core.jose.keys import KeyRing, SigningKey
 from sidecar.core.oauth.clients import Client, ClientRegistry
 from sidecar.core.oauth.grants import Granted
-from sidecar.core.oauth.refresh_tokens import MOST_UNUSED, Rotated, Rotation, digest, family_key
+from sidecar.core.oauth.refresh_tokens import MOST_UNUSED, Rotated, Rotation, family_key
 from sidecar.core.oauth.secrets import hash_secret, parse_secret_hash
 from sidecar.core.oauth.users import User
 from sidecar.core.ports import StoreUnavailable
