@@ -60,6 +60,15 @@ async def readiness(self):
 
 App.readiness = readiness
 """
+# Workers answer with a snapshot that lacks every counter.
+GARBAGE: Final = """
+from sidecar.runtime import supervisor
+
+async def answer_to(message, app):
+    return b'{"kind": "snapshot", "number": %d, "body": {}}\\n' % message.number
+
+supervisor._answer_to = answer_to
+"""
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +178,25 @@ def test_a_certificate_that_is_gone_keeps_nobody_who_runs(
         sidecar.ready(within=30)
         assert other in sidecar.workers()
     assert "Traceback" not in "".join(sidecar.logs)
+
+
+def test_workers_that_answer_garbage_go_on_serving_and_are_not_ready(
+    tmp_path: Path, upstream: Upstream, redis: RedisServer
+) -> None:
+    """The conversation with them ends, and neither they nor their parent."""
+    with with_defect(tmp_path, upstream, GARBAGE, **two(redis)) as sidecar:
+        wait_until(lambda: len(sidecar.workers()) == 2 and exchange(sidecar.address, REQUEST).status == 200)
+        workers = sidecar.workers()
+        assert get(f"{sidecar.admin}/metrics")[0] == 200
+        wait_until(lambda: len(sidecar.records("internal_error")) == 2)
+        assert {record["where"] for record in sidecar.records("internal_error")} == {"control"}
+        assert "2 of 2 do not answer" in readiness(sidecar)
+        assert [exchange(sidecar.address, REQUEST).status for _ in range(10)] == [200] * 10
+        os.kill(workers[0], signal.SIGKILL)
+        sidecar.record("worker_died", exit_code=-signal.SIGKILL)
+        wait_until(lambda: len(set(sidecar.workers()) - {workers[0]}) == 2)
+        assert workers[1] in sidecar.workers()
+        sidecar.stop()
 
 
 def test_a_start_waits_for_those_who_were_left_behind(tmp_path: Path, upstream: Upstream, redis: RedisServer) -> None:
