@@ -9,7 +9,7 @@ The map::
          ──► descriptions   pydantic's errors as faults of the file
 
 - `faults` says what a fault is; `templates` looks at the operator's pages; `advice` warns of a valid file.
-- Rules that are not about the file are in `core` (`oauth.client_rules`, `jose.key_rules`, `route_rules`, `oauth.names`): an API
+- Rules that are not about the file are in `core` (its `client_rules`, `key_rules`, `route_rules` and `names`): an API
   that registers clients can call them too.
 - Other packages import the models from `config.settings` and reading from `config.load`.
 """

@@ -1,6 +1,8 @@
 """The shape of the package: who may import whom, how large things are, and that each module has its tests."""
 
 import ast
+import importlib
+import re
 import sys
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from tests.support.documents import ROOT
 from tests.support.structure import (
     DOCUMENT,
     MODULES,
+    NAMES,
     circles,
     classes,
     drawn,
@@ -98,6 +101,31 @@ def test_each_module_has_its_tests_at_the_mirrored_path(path: Path) -> None:
     folder, _, leaf = name_of(path).rpartition(".")
     mirrored = f"unit/{folder.replace('.', '/')}/test_{leaf}.py"
     assert (ROOT / "tests" / TESTED_BY.get(name_of(path), mirrored)).is_file()
+
+
+_DOTTED = re.compile(r"`([a-z_]+(?:\.[A-Za-z_]+)+)`")
+
+
+def named_in(text: str) -> set[str]:
+    """The dotted names in back quotes that begin with a room."""
+    return {name for name in _DOTTED.findall(text) if name.partition(".")[0] in ALLOWED}
+
+
+def leads_nowhere(name: str) -> bool:
+    """Whether no module, and nothing in one, has this name."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        if ".".join(parts[:end]) in NAMES:
+            found: object = importlib.import_module(".".join(["sidecar", *parts[:end]]))
+            for part in parts[end:]:
+                found = getattr(found, part, None)
+            return found is None
+    return True
+
+
+@pytest.mark.parametrize("path", [*MODULES, DOCUMENT], ids=lambda path: path.stem if path == DOCUMENT else label(path))
+def test_names_in_docstrings_and_in_the_architecture_lead_somewhere(path: Path) -> None:
+    assert {name for name in named_in(path.read_text()) if leads_nowhere(name)} == set()
 
 
 def test_the_picture_in_the_documentation_is_that_of_today() -> None:
