@@ -213,13 +213,19 @@ def test_a_broken_stream_raises_nothing(stream: io.StringIO) -> None:
 VALUES = ["/a", '/"\\', "/\x1b[31m", "/\u2028\xe9", "/" * 5000, "{}", "%s"]
 
 
+def stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`logging` reads its clock in seconds before Python 3.13, and in nanoseconds from then on."""
+    monkeypatch.setattr("time.time", lambda: 1_800_000_000.5)
+    monkeypatch.setattr("time.time_ns", lambda: 1_800_000_000_500_000_000)
+
+
 @pytest.mark.parametrize("path", VALUES)
 @pytest.mark.parametrize("decision", list(Decision))
 @pytest.mark.parametrize("reason", [None, Reason.EXPIRED, Reason.UPSTREAM_TIMEOUT])
 def test_many_lines_at_a_time_are_the_lines_of_the_logger(
     stream: io.StringIO, monkeypatch: pytest.MonkeyPatch, path: str, decision: Decision, reason: Reason | None
 ) -> None:
-    monkeypatch.setattr("time.time", lambda: 1_800_000_000.5)
+    stand_still(monkeypatch)
     configure("info", "json", stream)
     who = None if path == "/a" else path
     fault = Fault(Cause.NO_ANSWER, path) if reason is Reason.UPSTREAM_TIMEOUT else None
@@ -245,7 +251,7 @@ def test_many_lines_at_a_time_are_the_lines_of_the_logger(
 def test_the_lines_of_issued_tokens_are_those_of_the_logger(
     stream: io.StringIO, monkeypatch: pytest.MonkeyPatch, client_id: str
 ) -> None:
-    monkeypatch.setattr("time.time", lambda: 1_800_000_000.5)
+    stand_still(monkeypatch)
     configure("info", "json", stream)
     user = None if client_id == "/a" else client_id
     event, logger = TokenIssued("client_credentials", client_id, "j-1", user), logging.getLogger("sidecar.access")
@@ -276,7 +282,7 @@ PEOPLE: list[tuple[Event, dict[str, str]]] = [
 def test_the_lines_of_logins_and_logouts_are_those_of_the_logger(
     stream: io.StringIO, monkeypatch: pytest.MonkeyPatch, event: Event, fields: dict[str, str]
 ) -> None:
-    monkeypatch.setattr("time.time", lambda: 1_800_000_000.5)
+    stand_still(monkeypatch)
     configure("info", "json", stream)
     logger = logging.getLogger("sidecar.access")
     AccessLog(logger, "off").on_event(event)
