@@ -40,7 +40,7 @@ NOT_TYPED: Final = {
     "make help  ": OURS,
     "make unit  ": OURS,
     "make test  ": OURS,
-    ".venv/bin/pytest tests/unit/proxy/test_gateway.py": OURS,
+    ".venv/bin/pytest tests/unit/proxy/test_handler.py": OURS,
     ".venv/bin/pytest tests/e2e/test_routes.py -k scope": OURS,
     "make test-faults  ": OURS,
     "make lint  ": OURS,
