@@ -85,7 +85,7 @@ class App:
         self.living = living(self.store, self.view, emit=self.emit, clock=now, monotonic=monotonic)
         self.metrics = Metrics(self.gauges)
         stream = json_stream()
-        lines = RequestLines(stream, later=loop.call_later, clock=now) if stream is not None else None
+        lines = RequestLines(stream, call_later=loop.call_later, clock=now) if stream is not None else None
         self.access_log = AccessLog(logging.getLogger("sidecar.access"), settings.logging.admitted, lines)
         self._handlers += [self._note_store, self.metrics.on_event, self.access_log.on_event]
         self.rules = request_rules(settings, self.living, 0)

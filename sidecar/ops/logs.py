@@ -169,10 +169,10 @@ class RequestLines:
     """
 
     def __init__(
-        self, stream: TextIO, *, later: Callable[[float, Callable[[], None]], object], clock: Callable[[], float]
+        self, stream: TextIO, *, call_later: Callable[[float, Callable[[], None]], object], clock: Callable[[], float]
     ) -> None:
         self._stream = stream
-        self._later = later
+        self._call_later = call_later
         self._clock = clock
         self._lines: list[str] = []
         self._second = (-1, "")
@@ -207,7 +207,7 @@ class RequestLines:
     def _take(self, line: str) -> None:
         lines = self._lines
         if not lines:
-            self._later(_FLUSH_AFTER, self.flush)
+            self._call_later(_FLUSH_AFTER, self.flush)
         lines.append(line)
         if len(lines) >= _MOST_LINES:
             self.flush()

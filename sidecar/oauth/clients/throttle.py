@@ -126,7 +126,7 @@ class Throttle:
         self._stop(named[1][0], together)
         return max(of_address.wait, together)
 
-    async def take(self, name: str, rate: Rate) -> float:
+    async def consume(self, name: str, rate: Rate) -> float:
         """Count a request of a name, from any address. Returns the seconds to wait, 0 when the request is allowed."""
         (consumed,) = await self._consume([Budget(self._key(name, "") + ":all", rate)])
         return 0.0 if consumed.taken else consumed.wait
@@ -185,7 +185,7 @@ class ThrottledClients:
                 await self._throttle.count(name, network)
             raise
         if self._requests is not None:
-            wait = await self._throttle.take(client.client_id, self._requests)
+            wait = await self._throttle.consume(client.client_id, self._requests)
             if wait:
                 _throttled(wait, client.client_id)
         return client

@@ -82,7 +82,6 @@ class RequestReader:
 
     __slots__ = (
         "_clean",
-        "_deaf",
         "_ends",
         "_flow",
         "_head_end",
@@ -96,6 +95,7 @@ class RequestReader:
         "_tail",
         "_trailers",
         "_trailing",
+        "_upgrade_requested",
         "body",
         "fault",
         "full",
@@ -127,7 +127,9 @@ class RequestReader:
         self.rest = b""  # of the last head, everything after its request line; empty when no head can be repeated
         self._repeatable: RawRequestMessage | None = None  # the parser's result for that head
         # Upgrades.
-        self._deaf = False  # the last request asked for an upgrade: the bytes after it are not HTTP requests
+        self._upgrade_requested = (
+            False  # the last request asked for an upgrade: the bytes after it are not HTTP requests
+        )
         self.spoke_early = False  # bytes arrived after such a request, before its response
         self._swallows = False  # the last upgrade was ignored: the parser drops what follows it in the same read
         # Trailers.
@@ -187,7 +189,7 @@ class RequestReader:
         not be called after a `fault`."""
         body = self.body
         in_head = body.is_eof()
-        if self._deaf and in_head:
+        if self._upgrade_requested and in_head:
             self.spoke_early = True
             return False
         if in_head and not self._line.head(data):
@@ -311,7 +313,7 @@ class RequestReader:
                 return
             self.queue.append((message, payload))
             self.body = payload
-            self._deaf = message.upgrade
+            self._upgrade_requested = message.upgrade
         self.full = self.full or full
 
     def _keep_end(self, body: StreamReader, *, alone: bool) -> None:

@@ -131,10 +131,10 @@ class RevocationFeed:
         """Load if necessary, then run until the first fault, which is raised."""
         await self._source.connect()
         if not self._loaded:
-            beat = await self._source.heartbeat(b"")
-            self._position = beat.newest
-            self._notice(beat)
-        await _first_fault(self._read(view), self._confirm_continuity(view), self._give_back(view))
+            heartbeat = await self._source.heartbeat(b"")
+            self._position = heartbeat.newest
+            self._notice(heartbeat)
+        await _first_fault(self._read(view), self._confirm_continuity(view), self._restore_when_due(view))
 
     # Reading.
 
@@ -189,15 +189,15 @@ class RevocationFeed:
             self._loaded = True
         while True:
             sent_at = self._monotonic()
-            beat = await self._source.heartbeat(self._position)
-            if not beat.present:
+            heartbeat = await self._source.heartbeat(self._position)
+            if not heartbeat.present:
                 raise Discontinuous
-            await self._await_entry(beat.newest)
-            self._notice(beat)
+            await self._await_entry(heartbeat.newest)
+            self._notice(heartbeat)
             await self._look_for_ours(sent_at)
-            waits = not self._remembers and beat.loss and beat.quiet < _NOTICED * self._interval
+            waits = not self._remembers and heartbeat.loss and heartbeat.quiet < _NOTICED * self._interval
             if sent_at >= self._believed_from and not waits:
-                self._believe(view, sent_at - beat.age, beat)
+                self._believe(view, sent_at - heartbeat.age, heartbeat)
             while not view.purge(self._clock(), _SLICE):  # noqa: ASYNC110  it works instead of waiting
                 await asyncio.sleep(0)  # other tasks get their turn
             await asyncio.sleep(self._until_next())
@@ -208,14 +208,14 @@ class RevocationFeed:
         left = self._believed_from - self._monotonic()
         return min(self._interval, left) if left > 0 else self._interval
 
-    def _believe(self, view: RevocationView, moment: float, beat: Heartbeat) -> None:
+    def _believe(self, view: RevocationView, moment: float, heartbeat: Heartbeat) -> None:
         view.confirm(moment)
         if not self._remembers:
-            if beat.loss and beat.counted:
+            if heartbeat.loss and heartbeat.counted:
                 text = "the store lost revocations, and no process was there to remember them"
                 self._emit(StoreNoted("revocations_lost", text))
             self._remembers = True
-            if beat.loss or self._owed:
+            if heartbeat.loss or self._owed:
                 self._due.set()
         self._say(up=True, detail="the revocation feed is continuous")
 
@@ -229,18 +229,18 @@ class RevocationFeed:
         except TimeoutError:
             raise StoreUnavailable("the stream of revocations stands still") from None
 
-    def _notice(self, beat: Heartbeat) -> None:
-        if beat.server and self._server and beat.server != self._server:
+    def _notice(self, heartbeat: Heartbeat) -> None:
+        if heartbeat.server and self._server and heartbeat.server != self._server:
             self._distrust()
-        self._server = beat.server or self._server
-        if beat.loss and beat.loss not in (self._loss, self._given_for):
+        self._server = heartbeat.server or self._server
+        if heartbeat.loss and heartbeat.loss not in (self._loss, self._given_for):
             self._distrust()
-        self._loss = beat.loss
-        self._writable = beat.writable
-        self.skew = beat.skew
-        if (abs(beat.skew) > _SKEW) is not self._skewed:
+        self._loss = heartbeat.loss
+        self._writable = heartbeat.writable
+        self.skew = heartbeat.skew
+        if (abs(heartbeat.skew) > _SKEW) is not self._skewed:
             self._skewed = not self._skewed
-            self._emit(StoreNoted("clock_differs", f"the store's clock is ahead of ours by {beat.skew:.1f} s"))
+            self._emit(StoreNoted("clock_differs", _skew_text(heartbeat.skew)))
         self._tell_unreadable()
 
     def _tell_unreadable(self) -> None:
@@ -275,7 +275,7 @@ class RevocationFeed:
                 await self._source.remember(missing)
                 self._expect(missing)
 
-    async def _give_back(self, view: RevocationView) -> None:
+    async def _restore_when_due(self, view: RevocationView) -> None:
         """Restore whenever it is due: at once what became known lately, then everything, when it is this process's turn. A
         fault of this does not end the session: the heartbeat detects a server that is gone."""
         pause = self._interval
@@ -283,7 +283,7 @@ class RevocationFeed:
             await self._due.wait()
             self._due.clear()
             try:
-                await self._give_all(view)
+                await self._restore(view)
                 pause = self._interval
             except StoreUnavailable:
                 self._due.set()
@@ -293,7 +293,7 @@ class RevocationFeed:
                 self._due.set()  # the next session does it
                 raise
 
-    async def _give_all(self, view: RevocationView) -> None:
+    async def _restore(self, view: RevocationView) -> None:
         loss = self._loss
         await self._give(
             [(entry, until) for lately in (self._written, self._heard) for _, entry, until in list(lately)]
@@ -333,6 +333,10 @@ def _note(lately: deque[tuple[float, str, int]], revocations: Revocations, now: 
     lately.extend((now, entry, until) for entry, until in revocations)
     while lately and now - lately[0][0] > seconds:
         lately.popleft()
+
+
+def _skew_text(skew: float) -> str:
+    return f"the store's clock is {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} the sidecar's"
 
 
 async def _first_fault(*work: Coroutine[Any, Any, None]) -> None:

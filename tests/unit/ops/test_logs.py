@@ -234,7 +234,7 @@ def test_many_lines_at_a_time_are_the_lines_of_the_logger(
     AccessLog(logger, "info").on_event(event)
     expected = stream.getvalue()
     later: list[float] = []
-    lines = RequestLines(stream, later=lambda seconds, _: later.append(seconds), clock=lambda: 1_800_000_000.5)
+    lines = RequestLines(stream, call_later=lambda seconds, _: later.append(seconds), clock=lambda: 1_800_000_000.5)
     log = AccessLog(logger, "info", lines)
     log.on_event(event)
     log.on_event(event)
@@ -257,7 +257,7 @@ def test_the_lines_of_issued_tokens_are_those_of_the_logger(
     event, logger = TokenIssued("client_credentials", client_id, "j-1", user), logging.getLogger("sidecar.access")
     AccessLog(logger, "off").on_event(event)
     expected = stream.getvalue()
-    log = AccessLog(logger, "off", RequestLines(stream, later=lambda *_: None, clock=lambda: 1_800_000_000.5))
+    log = AccessLog(logger, "off", RequestLines(stream, call_later=lambda *_: None, clock=lambda: 1_800_000_000.5))
     log.on_event(event)
     assert stream.getvalue() == expected, "it waits"
     log.close()
@@ -290,7 +290,7 @@ def test_the_lines_of_logins_and_logouts_are_those_of_the_logger(
     (record,) = records(stream)
     level = "warning" if "store_unavailable" in fields.values() else "info"
     assert record == {"time": "2027-01-15T08:00:00.500Z", "level": level, **fields}
-    log = AccessLog(logger, "off", RequestLines(stream, later=lambda *_: None, clock=lambda: 1_800_000_000.5))
+    log = AccessLog(logger, "off", RequestLines(stream, call_later=lambda *_: None, clock=lambda: 1_800_000_000.5))
     log.on_event(event)
     log.close()
     assert stream.getvalue() == 2 * expected
@@ -309,7 +309,7 @@ def test_a_request_that_has_an_event_of_its_own_has_no_line(stream: io.StringIO)
 
 def test_no_more_lines_wait_than_are_worth_it_and_a_closed_stream_costs_nothing(stream: io.StringIO) -> None:
     configure("warning", "json", stream)
-    lines = RequestLines(stream, later=lambda *_: None, clock=lambda: 0.0)
+    lines = RequestLines(stream, call_later=lambda *_: None, clock=lambda: 0.0)
     log = AccessLog(logging.getLogger("sidecar.access"), "info", lines)
     log.on_event(done(Decision.REFUSED, Reason.EXPIRED))
     assert repr(lines) == "<RequestLines 0 waiting>", "not at this level"
