@@ -1,4 +1,4 @@
-"""`python -m sidecar`."""
+"""Runs the command line as `python -m sidecar`."""
 
 from sidecar.cli import main
 

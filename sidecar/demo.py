@@ -1,7 +1,7 @@
-"""`sidecar demo`: the whole product on loopback in one process, and the commands to try it with.
+"""`sidecar demo`: runs the whole product on loopback in one process, and prints commands to try it with.
 
-The steps are data: `demo` prints each as a curl command, `demo --check` runs the same steps over real sockets and ticks
-them off. So what is printed is what is checked.
+The steps are data. `demo` prints each step as a curl command. `demo --check` runs the same steps over real sockets and ticks
+them off. So the printed commands are the ones that are checked.
 """
 
 import asyncio
@@ -33,14 +33,14 @@ _READY_WITHIN: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: the status and the body, as text and, when it is JSON, decoded."""
+    """The response to a step: its status and its body, as text and decoded when it is JSON."""
 
     status: int
     text: str
 
     @property
     def json(self) -> Any:
-        """The body as JSON; `None` when it is none."""
+        """The decoded body, or `None` when the body is not JSON."""
         try:
             return json.loads(self.text)
         except ValueError:
@@ -49,7 +49,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One request, what it shows, and how to know that it did."""
+    """One request, what it demonstrates, and a check that the answer shows it."""
 
     title: str
     url: str
@@ -61,7 +61,7 @@ class Step:
     keeps_token: bool = False
 
     def command(self) -> str:
-        """The request as a line for a shell."""
+        """The request as a shell command line."""
         parts = ["curl", "-s" if self.filter or self.keeps_token else "-si"]
         if self.method not in ("GET", "POST"):
             parts += ["-X", self.method]
@@ -77,7 +77,7 @@ class Step:
 
 
 def steps(public: str, admin: str, secret: str) -> list[Step]:
-    """The tour: refused, a token, admitted, revoked, refused again, counted."""
+    """The steps of the tour: a refusal, a token, admitted requests, a revocation, another refusal, and the metrics."""
     bearer = {"Authorization": f"Bearer {_TOKEN}"}
     client = {"client_id": CLIENT_ID, "client_secret": secret}
     return [
@@ -146,7 +146,7 @@ def _counted(metrics: str, reason: str) -> bool:
 
 
 def demo_settings(listen: Address, admin: Address, upstream: str, store: str, secret: str) -> Settings:
-    """The demo's configuration, in the form of the YAML file."""
+    """The demo's settings, validated from the same form as the YAML file."""
     return Settings.model_validate(
         {
             "listen": str(listen),
@@ -177,7 +177,7 @@ def demo_settings(listen: Address, admin: Address, upstream: str, store: str, se
 
 
 def demo(*, check: bool, store: str, port: int, admin_port: int) -> int:
-    """Run the demo; with `check` run its steps and return the exit code. Raises `StartError`."""
+    """Run the demo and return the exit code. With `check`, run its steps instead of printing them. Raises `StartError`."""
     assert_c_parser()
     outcome: list[int] = []
     run(_demo(outcome, check=check, store=store, port=port, admin_port=admin_port))

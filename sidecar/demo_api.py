@@ -1,4 +1,4 @@
-"""The demo's API server: orders, and no idea of authentication. Every answer echoes what the server received."""
+"""The demo's API server. It serves orders, has no authentication, and echoes each request in its answer."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ ORDERS: Final = {1: {"id": 1, "item": "lamp", "price": 30}, 2: {"id": 2, "item":
 
 
 def orders_api() -> web.Application:
-    """`/orders` (200), `/orders/{id}` (200, 204, 404), `/broken` (500), `/health` (200)."""
+    """Create the API: `/orders` (200, 201), `/orders/{id}` (200, 204, 404), `/broken` (500) and `/health` (200)."""
     app = web.Application()
     app.add_routes(
         [

@@ -1,4 +1,4 @@
-"""Moments as an operator writes and reads them."""
+"""Reads and formats moments for the operator."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -7,12 +7,12 @@ import click
 
 
 class Moment(click.ParamType[float]):
-    """RFC 3339, a date, or epoch seconds, as epoch seconds."""
+    """A parameter that accepts an RFC 3339 time, a date or epoch seconds, and converts it to epoch seconds."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Fails for what is none, and for a time without its offset, which could mean any zone."""
+        """Convert the value. Fails for an invalid moment, and for a time without an offset, because its zone is ambiguous."""
         if isinstance(value, float) or (value.isascii() and value.isdigit()):
             return float(value)
         try:
@@ -27,5 +27,5 @@ class Moment(click.ParamType[float]):
 
 
 def readable(seconds: float) -> str:
-    """Epoch seconds as a date and time of day, which are UTC and do not say so."""
+    """Format epoch seconds as a date and time of day in UTC. The text does not name the zone."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"

@@ -1,4 +1,4 @@
-"""What the commands have in common: reading a configuration file and standard input, and ending with an error."""
+"""Helpers of all commands: they read a configuration file or standard input, or exit with an error."""
 
 import sys
 from pathlib import Path
@@ -14,8 +14,10 @@ CONFIG: Final = click.Path(path_type=Path, dir_okay=False)
 
 
 def load_settings(path: Path, *, now: float | None = None) -> Settings:
-    """The settings of a configuration file. Prints every fault and exits with code 2 when the file has some. `now` is in epoch
-    seconds, and checks the windows of the keys."""
+    """Read the settings from a configuration file. When the file has faults, print all of them and exit with code 2.
+
+    With `now` (epoch seconds), this also checks the windows of the keys.
+    """
     try:
         return load(path, now=now)
     except SettingsError as exc:
@@ -27,13 +29,13 @@ def load_settings(path: Path, *, now: float | None = None) -> Settings:
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
-    """Print an error and exit: code 1 for a command that failed, 2 for wrong usage or configuration."""
+    """Print an error and exit, with code 1 for a failed command and code 2 for wrong usage or configuration."""
     click.echo(f"sidecar: {message}", err=True)
     sys.exit(code)
 
 
 def read_line(what: str) -> str:
-    """The first line of standard input. Exits with code 2, naming `what`, when there is none or it is empty."""
+    """Read the first line of standard input. When it is missing or empty, exit with code 2 and an error that names `what`."""
     lines = [line.strip("\r\n") for line in sys.stdin.readlines()]
     if not lines or not lines[0]:
         fail(f"no {what} on stdin", 2)
@@ -41,7 +43,7 @@ def read_line(what: str) -> str:
 
 
 def read_secret(what: str) -> str:
-    """A secret: asked for twice without echo at a terminal, else the first line of standard input."""
+    """Read a secret. At a terminal, prompt for it twice without echo; otherwise read the first line of standard input."""
     if sys.stdin.isatty():
         answer: str = click.prompt(what.capitalize(), hide_input=True, confirmation_prompt=True)
         return answer

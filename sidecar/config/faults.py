@@ -1,16 +1,16 @@
-"""What a fault of the configuration is: a path in the file and a text, which never holds a configured value."""
+"""A fault in the configuration: a path in the file and a message, which never contains a configured value."""
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 NAMED: Final = {"clients": "client_id", "users": "username", "tokens.signing_keys": "kid"}
-"""The lists whose entries have a name, and the field that holds it."""
+"""The lists whose entries have a name, each with the field that contains the name."""
 _ENTRY: Final = re.compile(rf"({'|'.join(map(re.escape, NAMED))})\[([0-9]+)\]")
 
 
 class Fault(NamedTuple):
-    """What is wrong, and where: `clients[1].grant_types[0]`. The text holds no configured value."""
+    """What is wrong, and at which path, such as `clients[1].grant_types[0]`. The message contains no configured value."""
 
     path: str
     message: str
@@ -20,9 +20,9 @@ class Fault(NamedTuple):
 
 
 def with_name(fault: Fault, names: Mapping[str, Sequence[str | None]]) -> Fault:
-    """The fault with the name of its entry, so that an operator need not count to find `clients[17]`.
+    """Add the name of its entry to a fault, so that the operator need not count entries to find `clients[17]`.
 
-    `names` are the names of the entries of each list, in order; `None` for an entry without one.
+    `names` contains the names of the entries of each list, in order. The name is `None` for an entry without one.
     """
     match = _ENTRY.match(fault.path)
     listed = names.get(match[1], ()) if match else ()

@@ -1,7 +1,8 @@
-"""What in a configuration stands for a value and is none: a reference that nothing resolved would be the secret itself.
+"""Finds unresolved references and placeholders in a configuration. Otherwise such a text would itself become the secret.
 
-Secrets are judged as a whole and sharply (`core.placeholders`), any other text by forms that nobody can mean. It sees the
-document with its references resolved: what a variable or a file gave can be a template that was never filled in, too.
+The check compares a secret as a whole with many forms (`core.placeholders`). In any other text it looks only for forms that
+no operator can mean literally. It sees the document with its references resolved, because the content of a variable or a
+file can also be a template that was never filled in.
 """
 
 import re
@@ -15,7 +16,7 @@ from sidecar.core.placeholders import UNRESOLVED, holds_reference, secret_fault,
 
 _INDEX: Final = re.compile(r"\[[0-9]+\]")
 _SECRETS: Final = ("clients.client_secret", "tokens.signing_keys.secret")
-# These have forms of their own, which the models check.
+# These values have formats of their own, which the models check.
 _ENCODED: Final = (
     "clients.client_secret_hash",
     "clients.client_secret_hashes",
@@ -27,7 +28,7 @@ _ENCODED: Final = (
 
 
 def placeholder_faults(document: dict[str, Any]) -> list[Fault]:
-    """The faults of all texts of a document, each with its path and without the text."""
+    """Return the faults of all strings in a document, each with its path. No fault shows the string."""
     return list(_faults(document, ""))
 
 
@@ -50,7 +51,7 @@ def _fault(value: str, kind: str) -> str | None:
     if kind in _SECRETS:
         return secret_fault(value)
     if kind == "routes.path":
-        return None  # braces and the like mean something else there: `core.patterns`
+        return None  # braces and similar characters are pattern syntax there: `core.patterns`
     if kind == "store.url" and (text := _address_fault(value)):
         return text
     if holds_reference(value) or (kind in _ENCODED and stands_for_another(value)):
@@ -59,14 +60,14 @@ def _fault(value: str, kind: str) -> str | None:
 
 
 def _address_fault(url: str) -> str | None:
-    """The name and the password in an address, as they stand there and decoded."""
+    """Check the user name and the password in an address, both as written and decoded."""
     try:
         parts = urlsplit(url)
         options = [
             value for name, value in parse_qsl(parts.query, keep_blank_values=True) if name in ("username", "password")
         ]
     except ValueError:
-        return None  # the model says what is wrong with it
+        return None  # the model reports what is wrong with the address
     given = [text for text in (parts.username, parts.password) if text is not None]
     if parts.password == "":
         return "has an empty password: leave out the colon, or set what it refers to"

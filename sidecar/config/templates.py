@@ -1,4 +1,4 @@
-"""The operator's templates for the login pages, looked at before anybody sees them."""
+"""Checks the operator's templates for the login pages before any user sees them."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from jinja2 import Environment, TemplateSyntaxError
 
 
 def template_fault(folder: Path) -> str | None:
-    """What cannot be read in the folder's templates and style sheet; `None` when all of it can."""
+    """Return the first fault in the folder's templates and style sheet, or `None` when there is none."""
     for path in sorted(folder.glob("*.html")):
         try:
             Environment(autoescape=True).parse(path.read_text("utf-8"))

@@ -1,7 +1,7 @@
-"""The values of the file: durations, sizes, moments, addresses, networks, names, scopes and local files.
+"""The types of values in the file: durations, sizes, moments, addresses, networks, names, scopes and local files.
 
-A duration becomes seconds (`float`), a size bytes (`int`), a moment epoch seconds (`float`). A parser raises a fault that says
-how to write the value and never shows the one that was given.
+A duration becomes seconds (`float`), a size becomes bytes (`int`), and a moment becomes epoch seconds (`float`). When a
+parser cannot read a value, it raises a fault that describes how to write it. The fault never shows the given value.
 """
 
 import ipaddress
@@ -20,7 +20,7 @@ from sidecar.core.oauth.names import LONGEST_IDENTIFIER, identifier_fault, role_
 _T = TypeVar("_T")
 _DURATION: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)(ms|s|m|h|d)")
 _DURATION_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_MOMENT: Final = re.compile(  # RFC 3339 section 5.6: always with its offset
+_MOMENT: Final = re.compile(  # RFC 3339 section 5.6: a time always has an offset
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2}))?"
 )
 _PORT: Final = re.compile(r"[0-9]{1,9}")
@@ -28,16 +28,16 @@ _SIZE: Final = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)")
 _SIZE_UNITS: Final = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 FAULT: Final = "setting"
-"""The type of an error that `invalid` makes: its message is ours, and is shown as it is."""
+"""The type of the errors that `invalid` creates. The sidecar wrote their messages, so it shows them unchanged."""
 
 
 def invalid(message: str) -> PydanticCustomError:
-    """The error that a validator raises for a value. The message says what would be right."""
+    """Create the error that a validator raises for a value. The message describes a correct value."""
     return PydanticCustomError(FAULT, "{message}", {"message": message})
 
 
 def checked_by(fault_of: Callable[[Any], str | None]) -> AfterValidator:
-    """Keeps a value of which `fault_of` says `None`, and reports what it says otherwise."""
+    """A validator that accepts a value when `fault_of` returns `None`, and otherwise reports the text that it returns."""
 
     def check(value: _T) -> _T:
         if (message := fault_of(_revealed(value))) is not None:
@@ -48,7 +48,7 @@ def checked_by(fault_of: Callable[[Any], str | None]) -> AfterValidator:
 
 
 def accepted_by(read: Callable[[Any], object], refusal: type[ValueError]) -> AfterValidator:
-    """Keeps a value that `read` can read, and reports the `refusal` that it raises otherwise."""
+    """A validator that accepts a value that `read` can read, and otherwise reports the `refusal` that `read` raises."""
 
     def check(value: _T) -> _T:
         try:
@@ -65,8 +65,8 @@ def _revealed(value: object) -> object:
 
 
 def parse_duration(value: object) -> float:
-    """`30s`, `15m`, `14d`, `1.5h`, `250ms` as seconds. Raises a fault that says how to write one."""
-    if isinstance(value, float):  # a default of ours
+    """Parse a duration such as `30s`, `15m`, `14d`, `1.5h` or `250ms` to seconds. Raises a fault that describes the format."""
+    if isinstance(value, float):  # a default of a model
         return value
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
@@ -75,7 +75,7 @@ def parse_duration(value: object) -> float:
 
 
 def parse_size(value: object) -> int:
-    """`512B`, `64KiB`, `10MiB`, `1GiB` as bytes. Raises a fault that says how to write one."""
+    """Parse a size such as `512B`, `64KiB`, `10MiB` or `1GiB` to bytes. Raises a fault that describes the format."""
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise invalid("write a size with its unit, such as 512B, 64KiB, 10MiB or 1GiB")
@@ -83,8 +83,10 @@ def parse_size(value: object) -> int:
 
 
 def parse_moment(value: object) -> float:
-    """`2026-11-24` (its first moment, in UTC) or `2026-11-24T08:30:00Z` as epoch seconds. Raises a fault that says how to
-    write one."""
+    """Parse a moment to epoch seconds. Raises a fault that describes the format.
+
+    The forms are `2026-11-24`, which means the start of that day in UTC, and `2026-11-24T08:30:00Z`.
+    """
     try:
         if not isinstance(value, str) or not _MOMENT.fullmatch(value):
             raise ValueError
@@ -97,7 +99,7 @@ def parse_moment(value: object) -> float:
 
 
 class Address(NamedTuple):
-    """An IP address (or name) and a port to listen on; port 0 lets the system choose one."""
+    """An IP address (or name) and a port to listen on. With port 0 the system chooses a port."""
 
     host: str
     port: int
@@ -107,8 +109,8 @@ class Address(NamedTuple):
 
 
 def parse_address(value: object) -> Address:
-    """`0.0.0.0:3030`, `127.0.0.1:0` or `[::1]:3030`. Raises a fault that says how to write one."""
-    if isinstance(value, Address):  # a default of ours
+    """Parse an address such as `0.0.0.0:3030`, `127.0.0.1:0` or `[::1]:3030`. Raises a fault that describes the format."""
+    if isinstance(value, Address):  # a default of a model
         return value
     text = value if isinstance(value, str) else ""
     host, _, port = text.rpartition(":")
@@ -139,21 +141,21 @@ def _positive(value: float) -> float:
 
 
 def at_most(limit: float, text: str) -> AfterValidator:
-    """Keeps a number up to `limit`, which `text` writes as an operator would."""
+    """A validator that accepts a number up to `limit`. `text` is the limit as an operator would write it."""
     return checked_by(lambda value: f"must be at most {text}" if value > limit else None)
 
 
 def local_path(value: object, info: ValidationInfo) -> Path | None:
-    """The path that a text names, relative to the folder of the file; `None` for what names none."""
+    """Return the path that a string names, relative to the folder of the file, or `None` for any other or empty value."""
     folder = Path((info.context or {}).get("file", "")).parent
     return folder / value if isinstance(value, str) and value else None
 
 
 def is_there(path: Path | None, kind: Callable[[Path], bool]) -> bool:
-    """Whether the path names something of this `kind`: `Path.is_file`, `Path.is_dir`."""
+    """Whether the path exists and is of this `kind`, which is `Path.is_file` or `Path.is_dir`."""
     try:
         return path is not None and kind(path)
-    except OSError:  # a name that is too long, a folder that may not be looked into
+    except OSError:  # such as a name that is too long, or a folder without permission to search it
         return False
 
 
@@ -165,7 +167,7 @@ def _local_file(value: object, info: ValidationInfo) -> Path:
 
 
 not_empty: Final = checked_by(lambda entries: None if entries else "name at least one")
-"""For a list with at least one entry."""
+"""A validator for a list that must have at least one entry."""
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]

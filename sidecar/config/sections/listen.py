@@ -5,18 +5,18 @@ from sidecar.config.values import Address, ListenAddress, parse_address
 
 
 class Listen(Model):
-    """The public listener. With `proxy_protocol` each of the `trusted_proxies` names the client first."""
+    """The public listener. With `proxy_protocol`, each of the `trusted_proxies` first sends a header that names the client."""
 
     address: ListenAddress = Address("0.0.0.0", 3030)  # noqa: S104  the public listener
     proxy_protocol: bool = False
 
 
 def read_listen(value: object) -> object:
-    """The section of an address that stands alone, `listen: 0.0.0.0:3030`; anything else as it is."""
+    """Turn a bare address, as in `listen: 0.0.0.0:3030`, into a section. Return any other value unchanged."""
     return Listen(address=parse_address(value)) if isinstance(value, str) else value
 
 
 class Admin(Model):
-    """The listener of `/metrics`, `/healthz` and `/readyz`; keep it off the public network."""
+    """The listener for `/metrics`, `/healthz` and `/readyz`. Keep it off the public network."""
 
     listen: ListenAddress = Address("127.0.0.1", 9464)

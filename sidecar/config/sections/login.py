@@ -30,8 +30,11 @@ Origin = Annotated[str, checked_by(_origin_fault)]
 
 
 class Login(Model):
-    """The pages for users. `scopes` says what each scope means; `form_action` names the origins that a client's redirect URI
-    redirects on to."""
+    """The pages for users.
+
+    `scopes` describes each scope to the user. `form_action` lists the origins to which a client's redirect URI redirects in
+    turn.
+    """
 
     site: Text | None = None
     session_ttl: Annotated[PositiveDuration, at_most(30 * 86400, "30d")] = 12 * 3600.0

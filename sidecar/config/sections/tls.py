@@ -10,7 +10,7 @@ from sidecar.tls import InvalidTls, server_context
 
 
 class Tls(Model):
-    """TLS on the public listener. The files are read again when they change."""
+    """TLS on the public listener. The sidecar reads the files again when they change."""
 
     certificate: LocalFile
     key: LocalFile
