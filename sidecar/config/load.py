@@ -49,16 +49,20 @@ def load(path: Path, *, now: float | None = None) -> Settings:
 def current_store_url(settings: Settings) -> str:
     """Return the store's address as the file and the environment give it now. Its password may have changed since the start.
 
-    Return the previous address when the file cannot be read or its `store` section has a fault.
+    Return the previous address when the file cannot be read, when its `store` section has a fault, or when it no longer names a
+    server: a running process keeps the kind of store that it started with.
     """
     before = settings.store.url.get_secret_value()
     if settings.path is None:
         return before
-    document, _ = read_document(settings.path)
+    document, faults = read_document(settings.path)
+    if document is None or any(fault.path.partition(".")[0] == "store" for fault in faults):
+        return before
     try:
-        return Store.model_validate((document or {}).get("store") or {}).url.get_secret_value()
+        now = Store.model_validate(document.get("store") or {}).url.get_secret_value()
     except ValidationError:
         return before
+    return before if now.startswith("memory:") else now
 
 
 def _validated(document: dict[str, Any], path: Path) -> tuple[Settings | None, list[Fault]]:

@@ -36,6 +36,30 @@ def test_a_store_that_cannot_be_read_again_stays_as_it_was(
     assert current_store_url(settings) == "redis://:before@h"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "a: [",
+        "{}",
+        "store: {url: 'memory://'}",
+        "store: {url: 'redis://:${env:NOT_SET}@h'}",
+        "store: {url: 'redis://:${file:none}@h'}",
+        "store: {url: 5}",
+        "store: [redis]",
+    ],
+)
+def test_a_file_that_names_no_server_any_more_changes_no_store(file: Path, text: str | None) -> None:
+    """It may be replaced at this moment."""
+    settings = settings_of(file, changed(store__url="redis://:before@h"))
+    if text is None:
+        file.unlink()
+    else:
+        file.write_text(text)
+    assert current_store_url(settings) == "redis://:before@h"
+
+
 def test_settings_without_a_file_keep_their_store() -> None:
     assert current_store_url(Settings.model_validate(changed(store__url="redis://h"))) == "redis://h"
 
