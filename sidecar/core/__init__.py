@@ -1,16 +1,17 @@
-"""The rules: pure functions and frozen values. Nothing here touches a socket, a clock, a file or a logger.
+"""The rules: pure functions and frozen values. Nothing here uses a socket, a clock, a file or a logger.
 
-- `admission`   may this token be used for this route, now
-- `policy`      which route a request meets; `route_advice` and `patterns` help who writes routes
-- `tokens`      access tokens: issued, and verified
+- `admission`   whether a token may be used for a route, now
+- `policy`      which route matches a request; `route_rules`, `route_advice` and `patterns` check configured routes
+- `tokens`      issues and verifies access tokens
 - `revocations` what was revoked, as one process knows it
 - `throttling`  budgets of attempts
-- `reasons`     why a request was refused, a closed list; `causes` what is behind a failure, another
-- `replies`     what the sidecar says itself; `events` what it tells metrics and logs
+- `reasons`     the closed list of reasons for a refusal; `causes` that of causes of a failure
+- `replies`     the sidecar's own responses; `events` what metrics and logs are told
+- `faults`      a fault of a client, a key or a route that an operator registers
 - `ports`       what the rules need from a store
-- `base64url`   the encoding of tokens, hashes and identifiers; `digests` keys in a store for what is secret
-- `placeholders`, `capacity`, `restarts`  small rules of the configuration and of the processes
-- `http`        what header fields, targets, cookies and methods mean
+- `base64url`   the encoding of tokens, hashes and identifiers; `digests` the store keys of secrets
+- `placeholders`, `capacity`, `restarts`  small rules for the configuration and for the processes
+- `http`        the meaning of header fields, targets, cookies and methods
 - `jose`        algorithms, keys, compact serialisation, client assertions
 - `oauth`       clients, users, grants, redirect URIs
 """

@@ -1,10 +1,10 @@
-"""The admission rule: whether a verified access token may be used for a route, now. It stands here and nowhere else.
+"""The admission rule: whether a verified access token may be used for a route, now. This is its only implementation.
 
-Everything that decides about a token calls `objection`: the first request that brings it, every request that repeats a head,
-a request with the token in its body, a stream that has been flowing for an hour, and the introspection endpoint. A caller may
-remember what it *read* (the token, the headers); what was *decided* is never remembered.
+Everything that decides about a token calls `objection`: the first request with the token, every request that repeats a header
+section, a request with the token in its body, a stream that has been open for an hour, and the introspection endpoint. A caller
+may cache what it *read* (the token, the headers), but never what was *decided*.
 
-Signature, issuer, audience and types are settled when a token is verified (`core.tokens`), once per token and set of keys.
+Signature, issuer, audience and types are checked when a token is verified (`core.tokens`), once per token and set of keys.
 """
 
 from collections.abc import Set
@@ -16,7 +16,7 @@ from sidecar.core.reasons import Reason
 from sidecar.core.revocations import RevocationView
 from sidecar.core.tokens import AccessToken
 
-# In Python 3.11 a member of an enumeration is looked up by a function, each time.
+# In Python 3.11, each access to a member of an enumeration calls a function.
 _EXPIRED: Final = Reason.EXPIRED
 _UNKNOWN_KEY: Final = Reason.UNKNOWN_KEY
 _CLIENT_DISABLED: Final = Reason.PROTECTED_CLIENT_DISABLED
@@ -26,8 +26,8 @@ _INSUFFICIENT_SCOPE: Final = Reason.INSUFFICIENT_SCOPE
 
 
 class VerifiedToken:
-    """What was read from a token whose signature is good, and what follows from that alone: its scopes as a set, and the
-    header fields that tell the API who called. Times are epoch seconds."""
+    """The claims of a token whose signature is valid, and what is derived from them alone: the scopes as a set, and the header
+    fields that tell the API who called. Times are in epoch seconds."""
 
     __slots__ = ("client_id", "exp", "iat", "identity", "jti", "kid", "scope", "sub", "token")
 
@@ -47,8 +47,8 @@ class VerifiedToken:
 
 
 class AdmissionRules(NamedTuple):
-    """What the operator has settled. `leeway` in seconds; `kids`: the keys in force; `disabled`: ids of clients whose tokens
-    are refused."""
+    """The operator's settings. `leeway` in seconds; `kids`: the ids of the keys in force; `disabled`: the ids of clients whose
+    tokens are refused."""
 
     leeway: float
     kids: Set[str]
@@ -58,10 +58,10 @@ class AdmissionRules(NamedTuple):
 def objection(
     token: VerifiedToken, route: Route | None, rules: AdmissionRules, view: RevocationView, now: float, moment: float
 ) -> Reason | None:
-    """Why `token` may not be used for `route`, or `None` when it may; without a route, whether it is good at all.
+    """Why `token` may not be used for `route`, or `None` if it may. Without a route, why it may not be used at all.
 
-    `now` is epoch seconds, `moment` the same instant in monotonic seconds. What is wrong with the token comes before
-    `STORE_UNAVAILABLE`, which says that it cannot be known whether the token was revoked.
+    `now` is in epoch seconds, `moment` the same instant in monotonic seconds. A fault of the token takes precedence over
+    `STORE_UNAVAILABLE`, which means that the sidecar cannot tell whether the token was revoked.
     """
     if now >= token.exp + rules.leeway:
         return _EXPIRED

@@ -1,16 +1,16 @@
-"""How many client connections fit into the descriptors that a process may have open."""
+"""How many client connections a process can hold with the file descriptors that it may open."""
 
 
 def refused_beyond(limit: int) -> int:
-    """How many connections beyond `limit` are told 503 at a time; more are closed without a word."""
+    """How many connections beyond `limit` get a 503 response at a time. Further ones are closed without a response."""
     return limit // 8 + 8
 
 
 def affordable(wanted: int, upstream: int, descriptors: int) -> int:
-    """The limit of connections to work with when `wanted` is configured, 1 at least.
+    """The effective limit of connections when `wanted` is configured; at least 1.
 
-    `descriptors` are free for clients and for at most `upstream` connections to the API; of these a client's request opens
-    one at most, so that no more than half is ever theirs.
+    `descriptors` are available for clients and for at most `upstream` connections to the API. A client's request opens at most
+    one upstream connection, so these never take more than half of the descriptors.
     """
     clients = max(descriptors - upstream, descriptors // 2)
     return max(1, min(wanted, (clients - refused_beyond(0)) * 8 // 9))

@@ -1,8 +1,8 @@
-"""What is behind a failure between the sidecar and the API, or behind a request that nobody could read: one closed list for
-the log and for `/readyz`.
+"""The causes of failures between the sidecar and the API, and of requests that cannot be parsed: one closed list for the log
+and for `/readyz`.
 
-A `Reason` is for whoever called, and for the metrics. The cause beneath it is for the operator: a word to search for, and a
-sentence that says what to look at. It holds nothing of what the API or a client sent.
+A `Reason` is for the client and the metrics. The cause is for the operator: a word to search for, and a sentence that says what
+to check. It contains nothing that the API or a client sent.
 """
 
 from enum import Enum
@@ -18,9 +18,9 @@ _MALFORMED: Final = Reason.MALFORMED_REQUEST
 
 
 class Cause(Enum):
-    """What went wrong: `(reason, word, sentence)`."""
+    """A cause: `(reason, word, sentence)`."""
 
-    # On the way to the API.
+    # Connecting to the API.
     NAME_NOT_RESOLVED = (_UNREACHABLE, "name_not_resolved", "the host name in upstream.url cannot be resolved")
     REFUSED = (_UNREACHABLE, "refused", "nothing listens at upstream.url: the connection was refused")
     NO_ROUTE = (_UNREACHABLE, "no_route", "there is no way to the host in upstream.url")
@@ -56,7 +56,7 @@ class Cause(Enum):
     SPEAKS_NO_TLS = (_UNREACHABLE, "speaks_no_tls", "upstream.url says https://, but no TLS is spoken there")
     TLS_FAILED = (_UNREACHABLE, "tls_failed", "the TLS handshake with the API failed")
 
-    # The answer.
+    # The response.
     CLOSED_WITHOUT_ANSWER = (
         _INVALID,
         "closed_without_answer",
@@ -78,11 +78,11 @@ class Cause(Enum):
     NO_ANSWER = (_TIMEOUT, "no_answer", "the answer did not begin within timeouts.response")
     STALLED = (_TIMEOUT, "stalled", "the answer came no further within timeouts.stream")
 
-    # The sidecar's own lack.
+    # The sidecar's own limits.
     ALL_CONNECTIONS_BUSY = (_OVERLOADED, "all_connections_busy", "all upstream.max_connections of a worker are in use")
     NO_SOCKETS = (_OVERLOADED, "no_sockets", "the system gave the sidecar no socket for another connection")
 
-    # A request that cannot be read.
+    # A request that cannot be parsed.
     HTTP2_PRIOR_KNOWLEDGE = (
         _MALFORMED,
         "http2_prior_knowledge",
@@ -107,14 +107,14 @@ class Cause(Enum):
 
 
 class Fault(NamedTuple):
-    """A cause, and what is known besides: the name of a header, or the message of a parser or of the system, never a value."""
+    """A cause with a note: the name of a header, or the message of a parser or of the system, never a value."""
 
     cause: Cause
     note: str = ""
 
     @property
     def reason(self) -> Reason:
-        """What the caller is told."""
+        """The reason that the client is told."""
         return self.cause.reason
 
     @property

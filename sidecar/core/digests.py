@@ -1,4 +1,4 @@
-"""Digests under which a store keeps what must not be readable in it: codes, cookies, tokens, names."""
+"""Digests of codes, cookies, tokens and names, which the store must not contain in readable form."""
 
 import hashlib
 

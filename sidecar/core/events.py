@@ -1,6 +1,6 @@
-"""What happened, said once: one immutable event feeds the metrics, the log and whoever listens later.
+"""Events: one immutable value for each thing that happened, for the metrics, the log and any other handler.
 
-An event carries no token, secret, query or header value: what is not in it cannot leak.
+An event contains no token, secret, query or header value, so that none can leak.
 """
 
 from collections.abc import Callable
@@ -12,21 +12,21 @@ from sidecar.core.reasons import Reason
 
 
 class Decision(StrEnum):
-    """What was decided about a request on the public listener."""
+    """The decision about a request on the public listener."""
 
     ADMITTED = "admitted"
     PUBLIC = "public"
     REFUSED = "refused"
-    LOCAL = "local"  # answered by one of our own endpoints
+    LOCAL = "local"  # answered by an endpoint of the sidecar
 
 
 class RequestDone(NamedTuple):
-    """A request on the public listener was answered, or its connection was lost before it was.
+    """A request on the public listener was answered, or its connection was lost before that.
 
-    `status` is what the client was sent (499: the client left first, as nginx logs it). `path` has no query.
-    Durations are in seconds; `upstream_seconds` is `None` when the upstream was not asked. `fault` says what went wrong between
-    us and the upstream. `user` is whose token it was, or who was at the browser. `told`: an event of its own says what
-    happened, and who did it.
+    `status` is the status that the client got (499: the client closed first, as in nginx's log). `path` has no query.
+    Durations are in seconds; `upstream_seconds` is `None` when no request went to the upstream. `fault` says what went wrong
+    between the sidecar and the upstream. `user` is the user of the token or of the browser session. `told`: another event says
+    what happened, and who did it.
     """
 
     decision: Decision
@@ -44,7 +44,7 @@ class RequestDone(NamedTuple):
 
 
 class TokenIssued(NamedTuple):
-    """An access token was issued, for a `user` unless the client acts for itself."""
+    """An access token was issued; `user` is `None` if the client acts for itself."""
 
     grant_type: str
     client_id: str
@@ -60,7 +60,7 @@ class TokenRevoked(NamedTuple):
 
 
 class UserLoggedIn(NamedTuple):
-    """A user logged in, on the way to a client; `peer` is the address of the browser."""
+    """A user logged in during an authorization request of a client. `peer` is the address of the browser."""
 
     user: str
     client_id: str
@@ -68,8 +68,8 @@ class UserLoggedIn(NamedTuple):
 
 
 class LoginFailed(NamedTuple):
-    """The form of the login page came, and nobody is logged in by it. `user` is set for a name of the configuration alone: any
-    other may be a password in the wrong field."""
+    """The form of the login page was sent, but did not log the user in. `user` is set only to a configured name: any other
+    text may be a password in the wrong field."""
 
     reason: Reason
     user: str | None
@@ -78,14 +78,14 @@ class LoginFailed(NamedTuple):
 
 
 class UserLoggedOut(NamedTuple):
-    """A session was ended by its user."""
+    """A user ended a session."""
 
     user: str
     peer: str
 
 
 class LogoutFailed(NamedTuple):
-    """Somebody wanted to log out, and the session goes on; `user` if that could be found out."""
+    """A logout failed, and the session continues. `user` is set if it is known."""
 
     reason: Reason
     user: str | None
@@ -93,7 +93,7 @@ class LogoutFailed(NamedTuple):
 
 
 class SecretUsed(NamedTuple):
-    """A client was let in by one of its secrets, the `secret`-th of the configuration, at `at` (epoch seconds)."""
+    """A client authenticated with its secret number `secret` of the configuration, at `at` (epoch seconds)."""
 
     client_id: str
     secret: int
@@ -101,14 +101,14 @@ class SecretUsed(NamedTuple):
 
 
 class StoreChanged(NamedTuple):
-    """The store became reachable or unreachable; `detail` names the fault (never an address with a password)."""
+    """The store became reachable or unreachable. `detail` names the fault, never an address with a password."""
 
     up: bool
     detail: str
 
 
 class StoreNoted(NamedTuple):
-    """Something about the store that an operator should know: the name of the log's event, and `detail` as in
+    """A condition of the store that an operator should know: the name of the event in the log, and `detail` as in
     `StoreChanged`."""
 
     name: Literal[
@@ -125,4 +125,4 @@ class StoreNoted(NamedTuple):
 PersonEvent = UserLoggedIn | LoginFailed | UserLoggedOut | LogoutFailed
 Event = RequestDone | TokenIssued | TokenRevoked | PersonEvent | SecretUsed | StoreChanged | StoreNoted
 EventHandler = Callable[[Event], None]
-"""Called synchronously, in order; must be quick and must not raise."""
+"""Called synchronously and in order. It must be fast and must not raise."""

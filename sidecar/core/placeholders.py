@@ -1,7 +1,8 @@
-"""Texts that stand for a secret and are none: references that nothing resolved, hashes, keys, examples from documentation.
+"""Texts in the place of a secret that are not secret: unresolved references, hashes, keys, examples from documentation.
 
-Whoever knows how such a text is written can log in with it, or forge a token. So what is told here is refused, and must be
-certain: a generated secret may hold `$`, `%` and braces, and is only judged as a whole. Nothing here shows the text.
+An attacker who knows such a text could log in with it, or forge a token. The configuration refuses the texts that are
+recognised here, so a match must be certain: a generated secret may contain `$`, `%` and braces, and is only matched as a whole.
+No message shows the text.
 """
 
 import re
@@ -30,7 +31,7 @@ _WHOLE: Final = re.compile(
     """,
     re.DOTALL | re.VERBOSE,
 )
-# In any text: forms that neither prose nor a URL has.
+# Matched anywhere in a text: forms that occur neither in prose nor in URLs.
 _ANYWHERE: Final = re.compile(
     r"""
       \$\{[A-Za-z_][^{}]*\} | \$\{\{[^{}]*\}\} | \{\{[^{}]*\}\} | \{%[^{}]*%\} | <%[^<>]*%> | \$env:\w+ | \$\([A-Z_][A-Z0-9_]*\)
@@ -49,7 +50,7 @@ _HASH: Final = re.compile(
     """,
     re.DOTALL | re.IGNORECASE | re.VERBOSE,
 )
-# Published, so that they are tried first; exact, in small letters, and only such as nobody would choose.
+# Published examples, which attackers try first: whole texts in lower case, and only ones that no operator would choose.
 _PUBLISHED: Final = frozenset(
     [
         "changeme", "change-me", "change_me", "changeit", "changethis", "change-this", "replaceme", "replace-me", "replace_me",
@@ -72,17 +73,17 @@ UNRESOLVED: Final = (
 
 
 def stands_for_another(text: str) -> bool:
-    """Whether a secret is, as a whole, a reference of any common kind, or a place to fill in."""
+    """Whether a secret is, as a whole, a reference of any common kind, or a placeholder."""
     return _WHOLE.fullmatch(text.strip()) is not None
 
 
 def holds_reference(text: str) -> bool:
-    """Whether any text at all holds a reference of another kind than ours, which is no text that anybody means."""
+    """Whether a text, secret or not, contains a reference in the syntax of another tool, which cannot be intended."""
     return _ANYWHERE.search(text) is not None
 
 
 def secret_fault(text: str) -> str | None:
-    """Why `text` can be nobody's secret, and what to do; `None` when it may be one."""
+    """Why `text` cannot be a secret, and what to do instead; `None` if it may be one."""
     if not text.strip():
         return "must not be empty"
     if stands_for_another(text):

@@ -1,17 +1,19 @@
-"""Which rule holds for a request: the `routes` of the configuration, first match wins, no match means any valid token.
+"""Which route applies to a request: the first match in the `routes` of the configuration. Without a match, any valid token will
+do.
 
 Rules:
-- `*` matches within one segment, `**` any number of segments, also none: `/a/**` holds for `/a`, `/a/` and all below.
-- A slash at the end makes no difference to a match.
-- A rule for GET also holds for HEAD: else HEAD would slip past the scope that GET needs.
-- A path with several readings (`core.http.paths`) must meet the same rule in each, else it is refused as ambiguous.
-- Many servers ignore letter case, so each reading is compared without regard to it as well. What is met then must ask for
-  the same as the rule that holds for the exact spelling, or have the same pattern but for its letter case: who writes
-  rules for `/a` and for `/A` has said what each spelling needs.
-- Where a header asks for another method, every method that may be meant must meet the same rule.
-- `*` alone is the target of `OPTIONS *`, which no other pattern matches: it is no path.
-- Our own endpoints are rules too (`Access.LOCAL`, before all others), so that a path that only some servers would read
-  as ours is ambiguous as well.
+- `*` matches within one segment, `**` any number of segments, including none: `/a/**` matches `/a`, `/a/` and everything below.
+- A trailing slash makes no difference to a match.
+- A route for GET also applies to HEAD; otherwise HEAD would bypass the scope that GET needs.
+- A path with several readings (`core.http.paths`) must match the same route in each of them; otherwise it is refused as
+  ambiguous.
+- Many servers ignore letter case, so each reading is also matched case-insensitively. A route that matches only then must
+  require the same as the route that matches exactly, or have the same pattern apart from letter case: an operator who
+  configures `/a` and `/A` has decided what each spelling needs.
+- When a header asks for another method, every method that it may mean must match the same route.
+- `*` alone is the target of `OPTIONS *`. It is not a path, and no other pattern matches it.
+- The sidecar's own endpoints are routes too (`Access.LOCAL`, before all others), so that a path that only some servers would
+  read as one of them is ambiguous as well.
 """
 
 import re
@@ -25,14 +27,14 @@ from sidecar.core.http.paths import fold, readings
 from sidecar.core.patterns import is_foreign, translated
 from sidecar.core.reasons import Reason, Refused
 
-# What no reading of a path holds, or none that should decide.
+# Characters that no reading of a path contains, or that should not decide.
 _NEVER: Final = re.compile(r"[\x00-\x20\x7f?#%\\;]")
 _MEMO_LIMIT: Final = 2048
 _LONGEST_MEMO: Final = 256
 
 
 class Access(StrEnum):
-    """What a route asks for. `LOCAL`: answered by the sidecar itself."""
+    """What a route requires. `LOCAL`: the sidecar answers the request itself."""
 
     PUBLIC = "public"
     TOKEN = "token"  # noqa: S105  the name of a rule
@@ -41,11 +43,11 @@ class Access(StrEnum):
 
 
 class InvalidPattern(ValueError):
-    """A route's `path` cannot be a pattern; the text says what is right."""
+    """A route's `path` is not a valid pattern. The message says what would be right."""
 
 
 class Route(NamedTuple):
-    """A rule. `methods` `None`: every method. `scope`: all of them are needed."""
+    """A route. With `methods` `None`, it applies to every method. A token needs every scope in `scope`."""
 
     path: str
     methods: frozenset[str] | None = None
@@ -57,8 +59,8 @@ ANY_VALID_TOKEN: Final = Route("/**")
 
 
 def compile_pattern(path: str) -> re.Pattern[str]:
-    """The expression for a pattern such as `/orders/**` or `/files/*.json`. Raises `InvalidPattern`, also for the pattern of
-    another tool, which would match nothing."""
+    """Compile a pattern such as `/orders/**` or `/files/*.json`. Raises `InvalidPattern`, also for a pattern of another tool,
+    which would never match."""
     if fault := _fault(path):
         instead = translated(path) if is_foreign(path) or (path.startswith("/") and "?" in path) else None
         raise InvalidPattern(f"{fault}: write {instead}" if instead and not _fault(instead) else fault)
@@ -75,7 +77,7 @@ def _fault(path: str) -> str | None:
     if "//" in path or any(segment in (".", "..") for segment in path.split("/")):
         return "leave out empty and dot segments"
     if path.count("**") > 1 or any(segment.replace("**", "").count("*") > 1 for segment in path.split("/")):
-        # Two that compete for the same text would take time that grows with its square, or worse.
+        # Two stars that compete for the same text would take quadratic time, or worse.
         return "use ** once, and * once in a segment"
     if any("**" in segment and segment != "**" for segment in path.split("/")):
         return "** stands alone in its segment, such as /a/**"
@@ -97,13 +99,13 @@ def _compiled(path: str) -> re.Pattern[str]:
 
 
 class _Rules:
-    """Routes in order, each with its expression."""
+    """The routes in order, each with its compiled pattern."""
 
     def __init__(self, rules: Iterable[tuple[Route, re.Pattern[str]]]) -> None:
         self._rules = tuple(rules)
 
     def met(self, method: str, path: str) -> Iterator[Route]:
-        """The routes that hold, the one that decides first."""
+        """The routes that match, beginning with the one that decides."""
         named = "GET" if method == "HEAD" else method
         for route, pattern in self._rules:
             if (route.methods is None or named in route.methods or method in route.methods) and pattern.fullmatch(path):
@@ -112,7 +114,7 @@ class _Rules:
 
 
 class RoutePolicy:
-    """Finds the rule for a method and a path; remembers answers, within bounds, since paths repeat."""
+    """Finds the route for a method and a path. It caches results, within bounds, because paths repeat."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._routes = tuple(routes)
@@ -121,24 +123,24 @@ class RoutePolicy:
         self._capitals = any(fold(route.path) != route.path for route in self._routes)
         self._memo: dict[tuple[str, str], Route] = {}
         named = {method for route in self._routes for method in route.methods or ()}
-        self._told_apart = frozenset([*named, "HEAD", ANY])  # `ANY` stands for every other
+        self._told_apart = frozenset([*named, "HEAD", ANY])  # `ANY` represents every other method
 
     def __repr__(self) -> str:
         return f"<RoutePolicy {len(self._routes)} routes>"
 
     def decide(self, method: str, path: str) -> Route:
-        """The rule for a path as it was sent. Raises `Refused(AMBIGUOUS_PATH)` when its readings disagree."""
+        """The route for a path as it was sent. Raises `Refused(AMBIGUOUS_PATH)` when its readings match different routes."""
         route = self._memo.get((method, path))
         if route is None:
             route = self._decide(method, path)
             if len(path) <= _LONGEST_MEMO:
                 if len(self._memo) >= _MEMO_LIMIT:
-                    self._memo.clear()  # somebody walks random paths: start again, never grow
+                    self._memo.clear()  # random paths: start again instead of growing
                 self._memo[method, path] = route
         return route
 
     def decides_alike(self, method: str, others: Set[str], path: str) -> bool:
-        """Whether a request meets one rule, whichever of `others` it is taken for; `ANY` is every method. Raises
+        """Whether `method` and each method of `others` match the same route; `ANY` means every method. Raises
         `Refused(AMBIGUOUS_PATH)` as `decide` does."""
         meant = self._told_apart if ANY in others else {each if each in self._told_apart else ANY for each in others}
         decided = self.decide(method, path)
@@ -154,13 +156,13 @@ class RoutePolicy:
         return route or ANY_VALID_TOKEN
 
     def _holds_in_any_case(self, route: Route, method: str, reading: str) -> bool:
-        """Whether a server that ignores letter case in its own way, coarser or finer than ours, gives nothing else away.
+        """Whether `route` is also right for a server that ignores letter case, by rules coarser or finer than those of `fold`.
 
-        Such a server meets `route`, or one of those before it that `fold` lets match.
+        For such a server, the matching route is `route`, or an earlier one that matches after `fold`.
         """
         folded = fold(reading)
         if folded == reading and not self._capitals:
-            return True  # it would meet the same again
+            return True  # the match would be the same
         before = takewhile(lambda met: met is not route, self._folded.met(method, folded))
         return all(_agree(route, met) for met in before)
 

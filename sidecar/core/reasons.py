@@ -1,8 +1,8 @@
-"""Why a request was refused: one closed list, the same word in the response, the metric and the log.
+"""Why a request was refused: one closed list, with the same word in the response, the metric and the log.
 
-Every refusal the program can make has a row here. The row says which plane it belongs to, which HTTP status and which
-OAuth error code the caller sees, and a sentence for people. Sources: RFC 6750 section 3.1 (protected requests),
-RFC 6749 section 5.2 (token endpoint), RFC 9110 section 15.
+Every refusal has a row here. The row contains its plane, the HTTP status and the OAuth error code for the client, and a
+sentence for people. Sources: RFC 6750 section 3.1 (protected requests), RFC 6749 section 5.2 (token endpoint),
+RFC 9110 section 15.
 """
 
 from enum import Enum, StrEnum
@@ -10,22 +10,22 @@ from typing import Final
 
 
 class Plane(StrEnum):
-    """What failed, and so whom to ask: each plane has a counter of its own, but for the first two, which share one."""
+    """What failed, and so who can fix it. Each plane has its own counter, except the first two, which share one."""
 
-    PROTECTED = "protected"  # the credential of a request, or its rights
-    TOKEN = "token"  # noqa: S105  the name of a plane; a client or user that asked for a token
-    REQUEST = "request"  # the request itself: nobody looked at a credential
+    PROTECTED = "protected"  # the credential of a request, or its permissions
+    TOKEN = "token"  # noqa: S105  the name of a plane: a client or user asked for a token
+    REQUEST = "request"  # the request itself, before its credential was checked
     UPSTREAM = "upstream"  # the API
-    SIDECAR = "sidecar"  # we, or the store that we depend on
+    SIDECAR = "sidecar"  # the sidecar, or the store that it depends on
 
 
 class Reason(Enum):
     """A refusal: `(plane, word, HTTP status, OAuth error code, sentence)`.
 
-    The sentence never tells apart what an attacker could probe: an unknown client and a wrong secret read the same.
+    The sentence never reveals what an attacker could probe: it is the same for an unknown client and a wrong secret.
     """
 
-    # Protected requests: the caller's credential.
+    # Protected requests: the client's credential.
     MISSING_TOKEN = (Plane.PROTECTED, "missing_token", 401, "invalid_token", "No access token was sent.")
     MALFORMED_TOKEN = (Plane.PROTECTED, "malformed_token", 401, "invalid_token", "The access token is malformed.")
     BAD_SIGNATURE = (Plane.PROTECTED, "bad_signature", 401, "invalid_token", "The access token's signature is invalid.")
@@ -52,7 +52,7 @@ class Reason(Enum):
         "The access token lacks a scope that this route needs.",
     )
     DENIED_BY_ROUTE = (Plane.PROTECTED, "denied_by_route", 403, "access_denied", "This route is closed.")
-    # Protected requests: more than one rule could be meant, as by somebody who wants another one than ours to be read.
+    # Protected requests: more than one route could apply, as when an attacker wants the API to read another one.
     AMBIGUOUS_PATH = (
         Plane.PROTECTED,
         "ambiguous_path",
@@ -68,7 +68,7 @@ class Reason(Enum):
         "A header asks for another method, for which another rule holds.",
     )
 
-    # Any request: what arrived is none that can be looked at.
+    # Any request: it cannot be parsed, or is over a limit.
     MALFORMED_REQUEST = (Plane.REQUEST, "malformed_request", 400, "invalid_request", "The request is malformed.")
     METHOD_NOT_ALLOWED = (Plane.REQUEST, "method_not_allowed", 405, "invalid_request", "The method is not allowed.")
     REQUEST_TIMEOUT = (Plane.REQUEST, "request_timeout", 408, "invalid_request", "The request came too slowly.")
@@ -155,12 +155,12 @@ class Reason(Enum):
     LOGIN_REQUIRED = (Plane.TOKEN, "login_required", 403, "login_required", "The user must log in.")
     CONSENT_REQUIRED = (Plane.TOKEN, "consent_required", 403, "consent_required", "The user must agree.")
 
-    # What happened behind the sidecar; no fault of the caller's.
+    # Failures behind the sidecar, for which the client is not responsible.
     UPSTREAM_UNREACHABLE = (Plane.UPSTREAM, "upstream_unreachable", 502, "bad_gateway", "The API is not reachable.")
     UPSTREAM_INVALID = (Plane.UPSTREAM, "upstream_invalid", 502, "bad_gateway", "The API gave no valid answer.")
     UPSTREAM_TIMEOUT = (Plane.UPSTREAM, "upstream_timeout", 504, "gateway_timeout", "The API did not answer in time.")
 
-    # What happened in the sidecar; no fault of the caller's, nor of the API.
+    # Failures of the sidecar, for which neither the client nor the API is responsible.
     STORE_UNAVAILABLE = (
         Plane.SIDECAR,
         "store_unavailable",
@@ -186,15 +186,15 @@ class Reason(Enum):
 
 
 TRY_THE_SAME_AGAIN: Final = "The store does not answer; try again, with the same token or code."
-"""What `STORE_UNAVAILABLE` says to a client that asked one of our endpoints."""
+"""The description of `STORE_UNAVAILABLE` for a client of the sidecar's endpoints."""
 
 
 class Refused(Exception):
-    """A rule refused: carries the `Reason`, and what to tell the caller when the plain sentence is not enough.
+    """A refusal: the `Reason`, and a `detail` where the sentence of the reason is not enough.
 
-    `detail` is shown to the caller: it must hold nothing secret and nothing the caller sent verbatim. `client_id` names a
-    registered client that was refused, and `user` the one whom its token or code stands for, both for the log. `retry_after`:
-    whole seconds after which it may be tried again.
+    The client sees `detail`: it must contain nothing secret, and nothing verbatim that the client sent. `client_id` is the
+    registered client that was refused, and `user` the user of its token or code, both for the log. `retry_after`: whole
+    seconds after which the client may try again.
     """
 
     def __init__(

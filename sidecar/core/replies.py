@@ -1,6 +1,6 @@
-"""What the sidecar itself says, before it is put on a wire: a status, headers and a body.
+"""The sidecar's own responses, before they are serialised: a status, header fields and a body.
 
-The endpoints of `oauth` return these and `proxy` writes them; neither knows the other.
+The endpoints of `oauth` return them and `proxy` writes them; neither imports the other.
 """
 
 import json
@@ -12,8 +12,8 @@ from sidecar.core.reasons import Reason
 
 
 class Reply(NamedTuple):
-    """An answer of ours. `reason` says why when it is a refusal; `client_id` and `user` are who was recognised, for the log.
-    `told`: an event of its own says what happened."""
+    """A response of the sidecar. `reason` is set for a refusal. `client_id` and `user` are who was recognised, for the log.
+    `told`: a separate event says what happened."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -25,9 +25,9 @@ class Reply(NamedTuple):
 
 
 class EndpointRequest(NamedTuple):
-    """A whole request to one of our own endpoints: body read, path and query split, header names as sent.
+    """A complete request to an endpoint of the sidecar: the body is read, path and query are split, header names are as sent.
 
-    `peer` is the address of who sent it, to the trusted proxies in front of us if there are any.
+    `peer` is the client's address; behind trusted proxies, the address that they report.
     `query` is the raw query string without `?`; header names and values are decoded as latin-1 (RFC 9110 section 5.5).
     """
 
@@ -49,7 +49,7 @@ def values_of(headers: Sequence[tuple[str, str]], name: str) -> list[str]:
 
 
 Endpoint = Callable[[EndpointRequest], Awaitable[Reply]]
-"""An endpoint never raises for what a caller sent: it returns a `Reply`."""
+"""An endpoint never raises because of what a client sent: it returns a `Reply`."""
 
 JSON = ("Content-Type", "application/json")
 NO_STORE = ("Cache-Control", "no-store")
@@ -58,12 +58,12 @@ NO_STORE = ("Cache-Control", "no-store")
 def json_reply(
     status: int, body: Mapping[str, object], *headers: tuple[str, str], client_id: str | None = None
 ) -> Reply:
-    """A JSON answer that no cache may keep (RFC 6749 section 5.1)."""
+    """A JSON response that caches must not store (RFC 6749 section 5.1)."""
     return Reply(status, (JSON, NO_STORE, *headers), _encode(body), None, client_id)
 
 
 def shown_word(reason: Reason) -> str:
-    """The word for the caller: why a client was not recognised is told in metric and log only."""
+    """The word that the client sees. Only the metric and the log say why client authentication failed."""
     return "invalid_client" if reason.error == "invalid_client" else reason.word
 
 
@@ -75,10 +75,10 @@ def refusal(
     client_id: str | None = None,
     user: str | None = None,
 ) -> Reply:
-    """The JSON error body of RFC 6749 section 5.2 with our `reason` and TapData's integer `code`.
+    """The JSON error response of RFC 6749 section 5.2 with the sidecar's `reason` and TapData's integer `code`.
 
-    Why a client was not recognised (`unknown_client`, `bad_client_secret`, `client_disabled` and so on) is told in metric
-    and log only, so the word is not shown to the caller: all of them say `invalid_client`.
+    Only the metric and the log say why client authentication failed (`unknown_client`, `bad_client_secret`, `client_disabled`
+    and so on). The client sees `invalid_client` for all of them.
     """
     shown = shown_word(reason)
     body = {
@@ -92,7 +92,7 @@ def refusal(
 
 
 def with_retry_after(reply: Reply, seconds: int | None) -> Reply:
-    """`reply` with this `Retry-After`; as it is for `None`."""
+    """`reply` with this `Retry-After`; unchanged for `None`."""
     if seconds is None:
         return reply
     kept = [field for field in reply.headers if field[0] != "Retry-After"]
@@ -100,13 +100,13 @@ def with_retry_after(reply: Reply, seconds: int | None) -> Reply:
 
 
 def with_fields(reply: Reply, fields: tuple[tuple[str, str], ...]) -> Reply:
-    """`reply` with those of these header fields that it does not have."""
+    """`reply` with those of `fields` added that it does not have."""
     missing = [field for field in fields if field not in reply.headers]
     return reply._replace(headers=(*reply.headers, *missing)) if missing else reply
 
 
 def without_code(reply: Reply) -> Reply:
-    """`reply` without TapData's `code`, which every refusal in JSON has."""
+    """`reply` without TapData's `code`, which every refusal in JSON contains."""
     if reply.reason is None or JSON not in reply.headers:
         return reply
     body = json.loads(reply.body)
@@ -115,5 +115,5 @@ def without_code(reply: Reply) -> Reply:
 
 
 def _encode(body: Mapping[str, object]) -> bytes:
-    """With a newline at its end, for a person at a terminal."""
+    """JSON with a trailing newline, for people at a terminal."""
     return json.dumps(body).encode() + b"\n"

@@ -1,9 +1,9 @@
-"""When what failed is started again: soon at first, then ever later, and at last not at all.
+"""When a failed task is restarted: after a short pause at first, then after longer ones, and finally not at all.
 
 Rules:
-- Failures count *in a row*: a run that lasted `STABLE` seconds begins a new row.
-- After the first of a row the pause is `FIRST` seconds, and each further one is `FACTOR` times the one before.
-- The failure that makes `MOST` in a row is the last: something is wrong that no restart will cure.
+- Consecutive failures are counted. A run that lasted `STABLE` seconds starts a new count.
+- After the first failure the pause is `FIRST` seconds. Each further pause is `FACTOR` times the one before.
+- After `MOST` consecutive failures the task is not restarted: another restart would not help.
 """
 
 from typing import Final
@@ -15,7 +15,7 @@ MOST: Final = 5
 
 
 class Restarts:
-    """The failures of one task. `in_a_row` counts them."""
+    """The consecutive failures of one task, counted by `in_a_row`."""
 
     __slots__ = ("in_a_row",)
 
@@ -26,6 +26,7 @@ class Restarts:
         return f"<Restarts {self.in_a_row} failures in a row>"
 
     def failed(self, lasted: float) -> float | None:
-        """Count the failure of a run that lasted so long; gives the seconds to wait before the next, `None` for no more."""
+        """Count a failure after a run of `lasted` seconds. Returns the pause before the restart in seconds; `None` for no
+        restart."""
         self.in_a_row = 1 if lasted >= STABLE else self.in_a_row + 1
         return FIRST * FACTOR ** (self.in_a_row - 1) if self.in_a_row < MOST else None

@@ -1,14 +1,15 @@
-"""The local view of what was revoked: what lets a request be checked without asking the store.
+"""The local view of revocations, with which a worker checks a request without asking the store.
 
 Rules:
-- A revocation is never taken back, so feeding the view is a union: loading twice, out of order or from a store that
-  lost its data can only refuse more.
-- The view is *current as of* the last moment for which a feed has shown that nothing was missing. It may be used for
-  `max_staleness` seconds after that moment, and not at all before the first.
-- An entry is dropped once what it refuses has expired, for that is refused anyway then.
-- There are two kinds of entries: the id of one token, and a *not-before time*, which ends everything that was issued up to a
-  second. Both are texts and travel in the same way. A not-before entry begins with a space, which no token id contains.
-- There may be a million of them, and the event loop serves requests meanwhile: whatever looks at all of them does so in slices.
+- A revocation is never withdrawn, so feeding the view is a union. Loading twice, out of order or from a store that lost its
+  data can only refuse more.
+- The view is *current as of* the last moment for which a feed has verified that nothing was missing. It may be used for
+  `max_staleness` seconds after that moment, and not before the first one.
+- An entry is dropped once the tokens that it revokes have expired.
+- There are two kinds of entries: the id of one token, and a *not-before time*, which revokes everything that was issued up to a
+  given second. Both are texts and are distributed in the same way. A not-before entry begins with a space, which no token id
+  contains.
+- There may be a million entries, and the event loop serves requests meanwhile, so any pass over all of them works in slices.
 """
 
 import heapq
@@ -20,14 +21,15 @@ from typing import Final, Literal, NamedTuple
 
 NotBeforeKind = Literal["client", "subject", "all"]
 NOT_BEFORE_KEPT: Final = 366 * 86400
-"""Seconds for which a not-before time is remembered: longer than anything that we issue can live."""
+"""Seconds for which a not-before time is remembered: longer than any token of the sidecar can live."""
 
 _NOT_BEFORE: Final = re.compile(r" (client|subject|all) ([0-9]{1,15}) (.*)", re.DOTALL)
 
 
 class NotBefore(NamedTuple):
-    """The end of all that was issued at or before the second `before` (epoch): to one client, in one subject's name, or at all
-    (`name` is empty then). What is issued later in that same second is refused, too: an issue time has no fractions."""
+    """Revokes everything that was issued at or before `before` (epoch seconds): to one client, for one subject, or to all
+    (`name` is empty then). Tokens that are issued later in that same second are refused too, because issue times have no
+    fractions."""
 
     kind: NotBeforeKind
     name: str
@@ -35,22 +37,22 @@ class NotBefore(NamedTuple):
 
     @property
     def entry(self) -> str:
-        """The text that stands for it among the revocations."""
+        """The text of this entry among the revocations."""
         return f" {self.kind} {self.before} {self.name}"
 
     @classmethod
     def read(cls, entry: str) -> "NotBefore | None":
-        """What `entry` wrote; `None` for a token id."""
+        """Parse the text of an entry; `None` for a token id."""
         match = _NOT_BEFORE.fullmatch(entry)
         return cls(match[1], match[3], int(match[2])) if match else None  # type: ignore[arg-type]  # one of the three
 
 
 class RevocationView:
-    """Revoked token ids and not-before times, and how current they are. Times: `now` in epoch seconds, `moment` in monotonic
+    """Revoked token ids and not-before times, and how current they are. `now` is in epoch seconds, `moment` in monotonic
     seconds.
 
-    `not_before` holds the entries of the not-before times. While it is empty, which is the usual case, `issued_too_early` need
-    not be asked.
+    `not_before` contains the entries of the not-before times. While it is empty, as usual, callers can skip
+    `issued_too_early`.
     """
 
     __slots__ = ("_before", "_by_end", "_confirmed", "_ends", "_revoked", "max_staleness", "not_before")
@@ -59,8 +61,8 @@ class RevocationView:
         self.max_staleness = max_staleness
         self.not_before: dict[str, int] = {}
         self._revoked: dict[str, int] = {}
-        self._by_end: dict[int, list[str]] = {}  # token ids by their end; also by an earlier one, if they had it
-        self._ends: list[int] = []  # a heap of those
+        self._by_end: dict[int, list[str]] = {}  # token ids by their end, and by earlier ends that they had
+        self._ends: list[int] = []  # a heap of the keys of `_by_end`
         self._before: dict[tuple[str, str], int] = {}
         self._confirmed = -math.inf
 
@@ -74,11 +76,11 @@ class RevocationView:
         return jti in self._revoked
 
     def issued_too_early(self, client_id: str, subject: str, issued: int) -> bool:
-        """Whether what was issued then (epoch seconds) has ended by a not-before time."""
+        """Whether a not-before time covers what was issued at `issued` (epoch seconds)."""
         return issued <= self._latest(client_id, subject)
 
     def issue_time(self, client_id: str, subject: str, now: float) -> float:
-        """`now`, or the first second that no known not-before time refuses, for what is granted in the same second."""
+        """The issue time for a grant at `now`: if a not-before time covers the current second, the next second, else `now`."""
         latest = self._latest(client_id, subject)
         return latest + 1.0 if latest == int(now) else now
 
@@ -91,7 +93,8 @@ class RevocationView:
         )
 
     def add(self, revocations: Iterable[tuple[str, int]]) -> None:
-        """Refuse these from now on: `jti` or a not-before time's entry, and the second until which that is to be remembered."""
+        """Add revocations: each a `jti` or the entry of a not-before time, and until when it must be remembered (epoch
+        seconds)."""
         for entry, until in revocations:
             not_before = NotBefore.read(entry) if entry[:1] == " " else None
             if not_before is None:
@@ -113,12 +116,12 @@ class RevocationView:
         self._before[target] = max(self._before.get(target, -1), not_before.before)
 
     def live(self, now: float) -> dict[str, int]:
-        """The entries that are to be remembered at `now`."""
+        """The entries that must still be remembered at `now`."""
         return dict(self._entries(now))
 
     def slices(self, now: float, size: int) -> Iterator[list[tuple[str, int]]]:
-        """`live`, so many at a time: not-before times first, then what lasts longest. The caller may wait between two slices.
-        What is added meanwhile may be left out."""
+        """The entries of `live` in slices of `size`: first the not-before times, then the token ids that last longest. The
+        caller may wait between two slices. Entries that are added meanwhile may be missing."""
         entries = self._entries(now)
         while chunk := list(islice(entries, size)):
             yield chunk
@@ -131,7 +134,8 @@ class RevocationView:
                     yield jti, end
 
     def purge(self, now: float, at_most: float = math.inf) -> bool:
-        """Forget the entries that need not be remembered at `now`; of the token ids `at_most` so many. Whether none is left."""
+        """Drop the entries that need not be remembered at `now`, but at most `at_most` token ids. Returns whether none is
+        left."""
         if any(until <= now for until in self.not_before.values()):
             kept = [(entry, until) for entry, until in self.not_before.items() if until > now]
             self.not_before, self._before = {}, {}
@@ -149,19 +153,19 @@ class RevocationView:
         return True
 
     def confirm(self, moment: float) -> None:
-        """The view held everything that the store held at `moment`; `math.inf`: it is the store itself."""
+        """Record that the view contained everything that the store contained at `moment`. `math.inf`: the view is the store."""
         self._confirmed = max(self._confirmed, moment)
 
     def staleness(self, moment: float) -> float:
-        """Seconds since the view was last known to be current; `inf` before the first load."""
+        """Seconds since the view was last known to be current; infinite before the first load."""
         return max(0.0, moment - self._confirmed)
 
     def usable(self, moment: float) -> bool:
-        """Whether a decision may rest on the view at `moment`."""
+        """Whether the view is current enough for a decision at `moment`."""
         return moment - self._confirmed <= self.max_staleness
 
 
 def family_end(key: str) -> str:
-    """The entry that tells of the end of a family of refresh tokens (`core.oauth.refresh_tokens`), by the family's
-    key. It says no time: a family ends once, and is remembered until no token of it could be valid."""
+    """The entry for the end of a family of refresh tokens (`core.oauth.refresh_tokens`), by the family's key. It contains no
+    time: a family ends once, and is remembered until none of its tokens can be valid."""
     return f" family 0 {key}"

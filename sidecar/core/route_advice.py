@@ -1,6 +1,6 @@
-"""What in a list of routes is allowed and surely not meant: rules that never decide, and closed doors beside open ones.
+"""Routes that are valid but surely not intended: those that never decide, and those that leave open what they seem to close.
 
-Only what is certain is said: a pattern covers another when it does so literally, and a rule is held against what the routes
+Only certain findings are reported: one pattern must cover another literally, and a route is compared with what the routes
 decide for a path below it.
 """
 
@@ -15,14 +15,14 @@ _BELOW: Final = "below"
 
 
 class Remark(NamedTuple):
-    """A text about the route at `place`, from 0 on. It names others by theirs, such as `routes[0]`."""
+    """A remark about the route at index `place`. The text refers to other routes by their index, such as `routes[0]`."""
 
     place: int
     text: str
 
 
 def remarks(routes: Sequence[Route]) -> list[Remark]:
-    """Everything that is odd about valid routes in this order."""
+    """The remarks about valid routes in this order."""
     known = _Routes(routes)
     return [Remark(index, text) for index in range(len(routes)) for text in known.about(index)]
 
@@ -59,7 +59,7 @@ class _Routes:
                 )
 
     def _left_open(self, route: Route) -> Iterator[str]:
-        """A door beside a closed one: `/admin*` for anything that is asked for, `/admin/*` and `/admin` for `deny`."""
+        """Paths below a route that are more open than it: below `/admin*`, or below `/admin/*` and `/admin` with `deny`."""
         *_, last = segments = route.path.rstrip("/").split("/")
         if last in ("", "**") or ("*" in last and not last.endswith("*")):
             return
@@ -87,7 +87,7 @@ class _Routes:
 
 
 def _same_methods(wide: Route, narrow: Route) -> bool:
-    """Whether a rule holds for every method that another is for; one for GET holds for HEAD."""
+    """Whether `wide` applies to every method of `narrow`. A route for GET applies to HEAD."""
     if wide.methods is None or narrow.methods is None:
         return wide.methods is None
     return narrow.methods <= wide.methods | ({"HEAD"} if "GET" in wide.methods else frozenset())
@@ -98,15 +98,15 @@ def _share_methods(left: Route, right: Route) -> bool:
 
 
 def _covers(wide: str, pattern: re.Pattern[str], narrow: str) -> bool:
-    """Whether everything that `narrow` matches is matched by `wide` too: so far as their texts show it."""
+    """Whether `wide` matches everything that `narrow` matches, as far as their texts show."""
     if "**" not in narrow:
-        return pattern.fullmatch(narrow) is not None  # a star as a text is matched by a star alone
+        return pattern.fullmatch(narrow) is not None  # only a star matches a literal star
     above = wide.removesuffix("/**")
     return wide == narrow or ("*" not in above and wide != above and f"{narrow}/".startswith(f"{above}/"))
 
 
 def _looser(met: Route, route: Route) -> bool:
-    """Whether what is met lets in more than the route does."""
+    """Whether `met` admits more requests than `route`."""
     if met.access is Access.DENY or route.access is Access.PUBLIC:
         return False
     return met.access is Access.PUBLIC or route.access is Access.DENY or not route.scope <= met.scope
@@ -122,7 +122,7 @@ def _instead(base: str, path: str) -> str:
 
 
 def _doubts(path: str) -> Iterator[str]:
-    """Patterns that may be meant as they stand, and look like another tool's."""
+    """Remarks about patterns that may be intended, but look like those of another tool."""
     *above, last = path.rstrip("/").split("/")
     if last in (".*", ".+"):
         yield f"{last} is no regular expression here and means a name that begins so; write {'/'.join([*above, '**'])} for all"

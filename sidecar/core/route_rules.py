@@ -1,4 +1,4 @@
-"""Which fields a route may have (`core.policy`), wherever the route is written down.
+"""Which fields a route may have (`core.policy`), wherever the route is configured.
 
 Each function returns the fault as a text, or `None`.
 """
@@ -13,7 +13,7 @@ _METHOD: Final = re.compile(r"[A-Z-]+")
 
 
 def path_fault(path: str) -> str | None:
-    """The fault of a pattern of paths."""
+    """The fault of a path pattern."""
     try:
         compile_pattern(path)
     except InvalidPattern as exc:
@@ -22,7 +22,7 @@ def path_fault(path: str) -> str | None:
 
 
 def methods_fault(methods: Collection[str]) -> str | None:
-    """The fault of the methods that a route is about; a route for every method names none of them."""
+    """The fault of the methods of a route. A route for every method has no such list."""
     if not methods:
         return "name at least one"
     if not all(map(_METHOD.fullmatch, methods)):
@@ -31,5 +31,5 @@ def methods_fault(methods: Collection[str]) -> str | None:
 
 
 def scope_fault(access: str, scope: Iterable[str]) -> str | None:
-    """The fault of a scope that no token is looked at for."""
+    """The fault of a scope on a route that does not require a token."""
     return f"scope has no meaning with access: {access}" if any(scope) and access != Access.TOKEN else None

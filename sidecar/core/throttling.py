@@ -1,7 +1,7 @@
-"""How often something may happen: budgets that refill (the generic cell rate algorithm, a token bucket kept as one number).
+"""Rate limits as budgets that refill (the generic cell rate algorithm, a token bucket stored as one number).
 
-A rate of `30/1m` allows thirty at once, and one more every two seconds. What is kept for a budget is the moment at which it
-will be full again; it may be forgotten then.
+A rate of `30/1m` allows thirty at once, and one more every two seconds. For each budget, the time at which it will be full
+again is stored; after that time it can be dropped.
 """
 
 from collections.abc import Iterable
@@ -12,27 +12,27 @@ _ROUNDING: Final = 1e-6
 
 
 class Rate(NamedTuple):
-    """So many (`burst`, at least 1) in so many `seconds`."""
+    """At most `burst` (at least 1) in `seconds`."""
 
     burst: int
     seconds: float
 
     @property
     def interval(self) -> float:
-        """Seconds after which there is one more."""
+        """Seconds until the budget has one more."""
         return self.seconds / self.burst
 
 
 class Budget(NamedTuple):
-    """A budget and the key by which it is known to all processes."""
+    """A budget and the key that identifies it in all processes."""
 
     key: str
     rate: Rate
 
 
 class Consumed(NamedTuple):
-    """Whether one was `taken` from the budget; `wait`, the seconds after which the next one can be, 0 for at once; and whether
-    it was full, which is `fresh`."""
+    """Whether one was `taken` from the budget; `wait`, the seconds until the next one can be taken, 0 for at once; and whether
+    the budget was full before (`fresh`)."""
 
     taken: bool
     wait: float
@@ -40,7 +40,8 @@ class Consumed(NamedTuple):
 
 
 def consume(full_at: float, rate: Rate, now: float) -> tuple[Consumed, float]:
-    """Take one from a budget that will be full at `full_at`; and when it will be full then."""
+    """Take one from a budget that will be full at `full_at`. Returns the result, and when the budget will be full
+    afterwards."""
     after = max(full_at, now) + rate.interval
     taken = after - now <= rate.seconds + _ROUNDING
     left = after if taken else full_at
@@ -49,8 +50,8 @@ def consume(full_at: float, rate: Rate, now: float) -> tuple[Consumed, float]:
 
 
 class Budgets:
-    """Budgets in this process. At most `most` that are not full: beyond that nothing is counted for new ones, which is the safe
-    side, for the sender chooses the names."""
+    """The budgets of this process. It keeps at most `most` that are not full, and counts nothing for new ones beyond that:
+    clients choose the names, so memory must be bounded."""
 
     def __init__(self, most: int = _MOST) -> None:
         self._full_at: dict[str, float] = {}
@@ -60,7 +61,7 @@ class Budgets:
         return f"<Budgets {len(self._full_at)}>"
 
     def consume(self, budgets: Iterable[Budget], now: float) -> list[Consumed]:
-        """Take one from each that has one."""
+        """Take one from each budget that is not exhausted."""
         results = []
         for key, rate in budgets:
             consumed, full_at = consume(self._full_at.get(key, now), rate, now)
@@ -70,7 +71,7 @@ class Budgets:
         return results
 
     def purge(self, now: float) -> None:
-        """Forget what is full."""
+        """Drop the budgets that are full."""
         self._full_at = {key: full_at for key, full_at in self._full_at.items() if full_at > now}
 
     def _has_room(self, now: float) -> bool:

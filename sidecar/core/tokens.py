@@ -1,15 +1,16 @@
 """Access tokens: JWTs of the profile of RFC 9068, issued and verified by one set of rules.
 
-Rules of verification, in this order; the first that fails names the reason:
+Rules of verification, in this order. The first that fails determines the reason:
 
-1. the size, and three base64url segments in their canonical spelling: no padding, no stray bits
-2. a header with `alg`, `typ` and `kid` alone: what a header could smuggle in (`jwk`, `jku`, `crit`, `b64`) is refused
-3. `kid` names a key of the ring, and `alg` is that key's own
-4. the signature; nothing of the payload is looked at before
-5. `typ` is `at+jwt`, then every claim has its type, then issuer and audience, then the times
+1. The token is not too long, and consists of three segments of canonical base64url: no padding, no stray bits.
+2. The header has no members but `alg`, `typ` and `kid`; others (`jwk`, `jku`, `crit`, `b64`) could change how the token is
+   verified.
+3. `kid` names a key of the ring, and `alg` is the algorithm of that key.
+4. The signature is valid. The payload is not parsed before.
+5. `typ` is `at+jwt`; then every claim has the right type; then issuer and audience are right; then the times.
 
-PyJWT's `decode` is not used: it takes padding, any `typ`, duplicate members and times of other types, and reads the
-clock itself. Its signature algorithms are.
+PyJWT's `decode` is not used: it accepts padding, any `typ`, duplicate members and times of other types, and reads the
+clock itself. Only its signature algorithms are used.
 """
 
 import json
@@ -24,14 +25,14 @@ from sidecar.core.oauth.names import SCOPE_TOKEN
 from sidecar.core.reasons import Reason, Refused
 
 FUTURE_TOLERANCE: Final = 5.0
-"""Seconds by which `iat` and `nbf` may lie ahead: another replica's clock may be a little ahead of ours."""
+"""Seconds by which `iat` and `nbf` may be in the future: another replica's clock may be slightly ahead."""
 REVOCATION_MARGIN: Final = 60
-"""Seconds for which a revocation outlives `exp`: the largest leeway, and clocks that differ."""
+"""Seconds for which a revocation is kept after `exp`: the largest leeway, and the differences between clocks."""
 
 _TYPES: Final = ("at+jwt", "application/at+jwt")
 _HEADER_MEMBERS: Final = frozenset(["alg", "typ", "kid"])
 _LATEST: Final = 253402300799  # the last second of the year 9999
-# What may go on in a header field: latin-1 without control characters, no space at either end.
+# What can be forwarded in a header field: latin-1 without control characters, and without a space at either end.
 _VISIBLE: Final = re.compile(r"(?=[^ \xa0])[\x20-\x7e\xa0-\xff]{1,255}(?<![ \xa0])")
 _TOKEN_ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _ANY_TEXT: Final = re.compile(r".*", re.DOTALL)  # a claim that is only compared
@@ -41,7 +42,7 @@ _compact_json: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class AccessToken(NamedTuple):
-    """The claims of a token, typed. Times are epoch seconds."""
+    """The typed claims of a token. Times are in epoch seconds."""
 
     jti: str
     sub: str
@@ -51,21 +52,22 @@ class AccessToken(NamedTuple):
     iat: int
     exp: int
     kid: str = ""
-    """The key that signed it."""
+    """The id of the key that signed the token."""
 
     @property
     def user(self) -> str | None:
-        """Whom the client acts for; `None` when it acts for itself (RFC 9068 section 2.2). No user is called as a client is."""
+        """The user for whom the client acts; `None` when it acts for itself (RFC 9068 section 2.2). No user has a client's
+        name."""
         return None if self.sub == self.client_id else self.sub
 
     @property
     def remembered_until(self) -> int:
-        """When a revocation of this token may be forgotten, in epoch seconds."""
+        """Until when a revocation of this token must be remembered, in epoch seconds."""
         return self.exp + REVOCATION_MARGIN
 
 
 class Explanation(NamedTuple):
-    """A token taken apart for a person: header and claims as far as they can be read, and why it would be refused."""
+    """A parsed token for display: header and claims, if they can be read, and the reason why the token would be refused."""
 
     header: dict[str, Any] | None
     claims: dict[str, Any] | None
@@ -73,7 +75,7 @@ class Explanation(NamedTuple):
 
 
 class TokenRules:
-    """Issues and verifies. `access_token_ttl` and `leeway` are seconds; `tapdata`: tokens have its claims, too."""
+    """Issues and verifies tokens. `access_token_ttl` and `leeway` are in seconds; `tapdata` adds TapData's claims."""
 
     def __init__(
         self, *, issuer: str, audience: str, access_token_ttl: int, leeway: float, ring: KeyRing, tapdata: bool = True
@@ -105,7 +107,7 @@ class TokenRules:
         now: float,
         jti: str,
     ) -> tuple[str, AccessToken]:
-        """A token and what is in it. `subject` is a person, or the client itself (RFC 9068 section 2.2)."""
+        """Issue a token; returns it and its claims. `subject` is a user, or the client itself (RFC 9068 section 2.2)."""
         iat = int(now)
         signer = self._ring.signer(now)
         token = AccessToken(jti, subject, client_id, scope, roles, iat, iat + self.access_token_ttl, signer.kid)
@@ -122,36 +124,36 @@ class TokenRules:
         }
         if self._tapdata or roles:  # RFC 9068 section 2.2.3.1
             claims["roles"] = list(roles)
-        if self._tapdata:  # its own names, for APIs that read them
+        if self._tapdata:  # TapData's own names, for APIs that read them
             claims |= {"clientId": token.client_id, "createdAt": iat * 1000, "expiredate": token.exp * 1000}
         signed = f"{self._issued_header(signer)}.{_encode_json(claims)}"
         return f"{signed}.{encode(signer.sign(signed.encode()))}", token
 
     def remembered_until(self, now: float) -> int:
-        """When a revocation of a token that is issued at `now` may be forgotten, in epoch seconds."""
+        """Until when a revocation of a token that is issued at `now` must be remembered, in epoch seconds."""
         return int(now) + self.access_token_ttl + REVOCATION_MARGIN
 
     def verify(self, token: str, now: float) -> AccessToken:
-        """The claims of a token that is valid at `now` (epoch seconds), whatever else is to be asked of it. Raises `Refused`
-        with the reason, and with the client and the user when the signature was good."""
+        """The claims of a token that is valid at `now` (epoch seconds). Revocation and routes are not checked. Raises `Refused`
+        with the reason, and with the client and the user if the signature was valid."""
         access = self.read(token, now)
         if now >= access.exp + self.leeway:
             raise Refused(Reason.EXPIRED, client_id=access.client_id, user=access.user)
         return access
 
     def read(self, token: str, now: float) -> AccessToken:
-        """As `verify`, but for the end of the token, which is for the admission rule to judge (`core.admission`)."""
+        """As `verify`, without checking the expiry, which is left to the admission rule (`core.admission`)."""
         access, nbf = self._read(token)
         if max(nbf, access.iat) > now + max(self.leeway, FUTURE_TOLERANCE):
             raise Refused(Reason.NOT_YET_VALID, client_id=access.client_id, user=access.user)
         return access
 
     def read_signed(self, token: str) -> AccessToken:
-        """The claims of a token of ours whatever its times: to revoke it. Raises `Refused`."""
+        """The claims of a token of the sidecar, whatever its times, in order to revoke it. Raises `Refused`."""
         return self._read(token)[0]
 
     def recognises(self, token: str) -> bool:
-        """Whether one of our keys signed the token, valid or not."""
+        """Whether a key of the ring signed the token, valid or not."""
         try:
             self._open(token)
         except Refused:
@@ -159,7 +161,7 @@ class TokenRules:
         return True
 
     def _issued_header(self, signer: SigningKey) -> str:
-        """Worked out once per key of the ring."""
+        """The encoded header; computed once per key of the ring."""
         header = self._issued_headers.get(signer.kid)
         if header is None:
             header = _encode_json({"alg": signer.alg, "typ": _TYPES[0], "kid": signer.kid})
@@ -167,7 +169,7 @@ class TokenRules:
         return header
 
     def _read(self, token: str) -> tuple[AccessToken, int]:
-        """The token and its `nbf`."""
+        """The claims and `nbf` of a token whose signature is valid; its times are not checked."""
         kid, typ, payload = self._open(token)
         if not isinstance(typ, str) or typ.lower() not in _TYPES:
             raise Refused(Reason.WRONG_TYPE)
@@ -195,7 +197,7 @@ class TokenRules:
         return access, claims.time("nbf", default=iat)
 
     def _open(self, token: str) -> tuple[str, object, bytes]:
-        """The `kid`, the `typ` and the payload of a token whose signature is right."""
+        """The `kid`, the `typ` and the payload of a token, after verifying its signature."""
         if len(token) > MAX_TOKEN or not COMPACT.fullmatch(token):
             _malformed()
         signed, _, signature = token.rpartition(".")
@@ -222,7 +224,7 @@ class TokenRules:
 
 
 class _Claims:
-    """Typed access to a payload: a claim of another type is refused like a missing one."""
+    """Typed access to a payload. A claim of the wrong type is refused like a missing one."""
 
     __slots__ = ("_claims",)
 
@@ -242,7 +244,7 @@ class _Claims:
         return value
 
     def audience(self) -> tuple[str, ...]:
-        """RFC 7519 section 4.1.3: one string, or several."""
+        """The audiences: one string, or a list of them (RFC 7519 section 4.1.3)."""
         value = self._claims.get("aud")
         return (value,) if isinstance(value, str) else self._texts("aud")
 
@@ -267,7 +269,7 @@ class _Claims:
 
 
 def explain(token: str, rules: TokenRules | None, now: float) -> Explanation:
-    """Take a token apart without trusting it; with `rules` also say why it would be refused at `now`."""
+    """Parse a token without trusting it. With `rules`, also give the reason why it would be refused at `now`."""
     parts: list[dict[str, Any] | None] = []
     segments = token.split(".") if len(token) <= MAX_TOKEN else []
     for segment in [*segments, "", ""][:2]:
@@ -289,7 +291,7 @@ def _malformed() -> NoReturn:
 
 
 def _read_object(data: bytes) -> dict[str, Any]:
-    """A JSON object. Raises `Refused`."""
+    """Parse a JSON object. Raises `Refused`."""
     try:
         return read_object(data)
     except Malformed:
@@ -301,7 +303,7 @@ def _encode_json(value: Mapping[str, object]) -> str:
 
 
 def _decode(segment: str) -> bytes:
-    """base64url in its one canonical spelling. Raises `Refused`."""
+    """Decode canonical base64url. Raises `Refused`."""
     try:
         return decode(segment)
     except InvalidBase64url:

@@ -1,22 +1,22 @@
-"""Client assertions (RFC 7523 section 3): JWTs by which a client proves who it is, each of them once.
+"""Client assertions (RFC 7523 section 3): JWTs with which a client authenticates. Each may be used once.
 
 Rules, in this order:
 
-1. the size, and three base64url segments in their canonical spelling
-2. a header with `alg`, `typ` and `kid` alone: what a header could smuggle in (`jwk`, `jku`, `crit`, `b64`) is refused;
-   `alg` is one that some client could use, `typ` not that of another kind of token
-3. `iss` and `sub` are one client id; `aud` names us and nobody else; `exp` is ahead, but not by more than an hour; `iat`
-   and `nbf`, which may be missing, are not ahead; there is a `jti`
-4. the signature, by a key that is registered for this client and for this algorithm
-5. the client may authenticate in this way, and is not disabled
-6. `jti` is new: the caller sees to it, for that takes a store
+1. The assertion is not too long, and consists of three segments of canonical base64url.
+2. The header has no members but `alg`, `typ` and `kid`; others (`jwk`, `jku`, `crit`, `b64`) could change how the assertion is
+   verified. `alg` is an accepted algorithm, and `typ` is not that of another kind of token.
+3. `iss` and `sub` are the same client id. `aud` names the sidecar and no other server. `exp` is in the future, by at most an
+   hour. `iat` and `nbf`, which are optional, are not in the future. There is a `jti`.
+4. A key that is registered for this client and for this algorithm made the signature.
+5. The client may use this authentication method, and is not disabled.
+6. The `jti` has not been used before. The caller checks this, because it needs a store.
 
-Until the third a refusal says what is wrong, for it depends on what was sent alone. From the fourth on it says nothing, and
-for an unknown client, too, as many signatures are checked as for the client with the most keys.
+A refusal by rules 1 to 3 says what is wrong, because it depends only on what the client sent. A refusal by a later rule does
+not. Even for an unknown client, as many signatures are checked as for the client with the most keys.
 
-`aud` is our issuer identifier, as is recommended since audiences that several servers share were found to be a hole
-(draft-ietf-oauth-rfc7523bis), or the URL of our token endpoint, as RFC 7523 has it and most libraries do. A list that names
-anybody else is refused: whoever that is could use the assertion with us.
+`aud` is either the sidecar's issuer identifier or the URL of its token endpoint. The former is recommended, because audiences
+that several servers share turned out to be a vulnerability (draft-ietf-oauth-rfc7523bis). The latter is what RFC 7523 suggests
+and most libraries send. A list that names another server is refused: that server could use the assertion at the sidecar.
 """
 
 import math
@@ -35,9 +35,9 @@ ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 LONGEST_LIFE: Final = 3600
 """Seconds that `exp` may lie after `iat`: Authlib's default."""
 CLOCK_TOLERANCE: Final = 30
-"""Seconds by which a client's clock may be ahead of ours."""
+"""Seconds by which a client's clock may be ahead of the sidecar's."""
 REPLAY_MARGIN: Final = 60
-"""Seconds for which a `jti` is remembered after `exp`: the clocks of our replicas may differ."""
+"""Seconds for which a `jti` is remembered after `exp`, because the clocks of the replicas may differ."""
 
 _HEADER_MEMBERS: Final = frozenset(["alg", "typ", "kid"])
 _TYPES: Final = (None, "jwt", "client-authentication+jwt", "application/client-authentication+jwt")
@@ -49,7 +49,7 @@ _LONGEST_ID: Final = 255
 
 
 class Assertion(NamedTuple):
-    """An assertion that could be read and is not out of date; nothing is proven yet. `exp` is epoch seconds."""
+    """An assertion that is well-formed and has not expired. Its signature is not verified yet. `exp` is in epoch seconds."""
 
     client_id: str
     jti: str
@@ -61,16 +61,16 @@ class Assertion(NamedTuple):
 
     @property
     def replay_key(self) -> str:
-        """The key under which a store remembers that it was used."""
+        """The key under which the store records that the assertion was used."""
         return f"jti:{self.client_id}:{digest(self.jti)}"
 
     def remembered_for(self, now: float) -> int:
-        """For how many seconds from `now` it must not be used again."""
+        """The number of seconds from `now` for which the store must remember the assertion."""
         return math.ceil(self.exp - now) + REPLAY_MARGIN
 
 
 class AssertionRules:
-    """Reads and verifies. `issuer` is our identifier, `token_endpoint` the URL of our endpoint: the audiences."""
+    """Parses and verifies assertions. The audiences are `issuer`, the sidecar's identifier, and `token_endpoint`, a URL."""
 
     def __init__(self, clients: ClientRegistry, *, issuer: str, token_endpoint: str) -> None:
         self._clients = clients
@@ -81,7 +81,7 @@ class AssertionRules:
         return f"<AssertionRules {' '.join(self._decoys) or 'without keys'}>"
 
     def read(self, text: str, now: float) -> Assertion:
-        """Rules 1 to 3. Raises `Refused(BAD_CLIENT_ASSERTION)`, saying what is wrong."""
+        """Apply rules 1 to 3. Raises `Refused(BAD_CLIENT_ASSERTION)`, which says what is wrong."""
         if len(text) > MAX_TOKEN or not COMPACT.fullmatch(text):
             _refuse("is not a signed JWT")
         signed, _, signature = text.rpartition(".")
@@ -95,7 +95,7 @@ class AssertionRules:
         return Assertion(client_id, jti, exp, alg, kid, signed.encode("ascii"), signature_bytes)
 
     def verify(self, assertion: Assertion) -> Recognised:
-        """Rules 4 and 5. Raises `Refused`: `UNKNOWN_CLIENT`, `BAD_CLIENT_ASSERTION`, `WRONG_AUTH_METHOD`,
+        """Apply rules 4 and 5. Raises `Refused`: `UNKNOWN_CLIENT`, `BAD_CLIENT_ASSERTION`, `WRONG_AUTH_METHOD`,
         `CLIENT_DISABLED`."""
         client = self._clients.find(assertion.client_id)
         signed = self._is_signed(assertion, client)
@@ -120,7 +120,7 @@ class AssertionRules:
         return client_id, jti, _read_times(claims, now)
 
     def _is_signed(self, assertion: Assertion, client: Client | None) -> bool:
-        """Whether a key of the client made the signature; with signatures checked in vain to make up the number."""
+        """Whether a key of the client made the signature. A failure always checks the same number of signatures."""
         runs = 0
         for key in client.keys if client else ():
             if _may_be_for(key, assertion):
@@ -149,7 +149,7 @@ def _read_header(header: Mapping[str, Any]) -> tuple[str, str | None]:
 
 
 def _read_times(claims: Mapping[str, Any], now: float) -> float:
-    """`exp`, when it and the other times are in order."""
+    """Return `exp`, after checking it and the other times."""
     exp = _time(claims.get("exp"))
     iat = now if claims.get("iat") is None else _time(claims["iat"])
     nbf = iat if claims.get("nbf") is None else _time(claims["nbf"])
@@ -170,12 +170,12 @@ def _time(value: object) -> float:
 
 
 def _may_be_for(key: ClientKey, assertion: Assertion) -> bool:
-    """Whether to try a key: it is for the algorithm, and no key of another id."""
+    """Whether `key` may verify the assertion: it is for this algorithm, and `kid` does not name another key."""
     return assertion.alg in key.algs and (key.kid is None or assertion.kid is None or key.kid == assertion.kid)
 
 
 def _decoys(clients: Iterable[Client], alg: str) -> tuple[str, tuple[ClientKey, int]] | None:
-    """The key that takes the longest for an algorithm, and how many keys for it the client with the most of them has."""
+    """The slowest key for an algorithm, and the largest number of keys that one client has for it; `None` without any key."""
     keys = [[key for key in client.keys if alg in key.algs] for client in clients]
     most = max(map(len, keys), default=0)
     if not most:

@@ -1,12 +1,12 @@
-"""The keys by which a client signs its assertions (RFC 7523): public keys as PEM or JWK, or its secret for an HMAC.
+"""The keys with which a client signs its assertions (RFC 7523): public keys as PEM or JWK, or its secret for an HMAC.
 
-A key knows the algorithms that it is for, so that an assertion can never choose how it is verified (RFC 8725 section
-3.1): a public key is never a secret for HS256, a key for RS256 is never one for ES256. The signature algorithms
-themselves are PyJWT's.
+Each key is bound to the algorithms that it is for, so that an assertion cannot choose how it is verified (RFC 8725 section
+3.1): a public key is never used as a secret for HS256, and a key for RS256 never for ES256.
 
-A check costs, in µs on one core of an EPYC: HS256 2, RS256 and PS256 16 (2048 bits) to 51 (4096), ES256 46, EdDSA 63, ES384
-355. A thread would add 36 µs of CPU and 66 µs of time to hand it over and back, which is as much as most of them take: so
-they are checked on the event loop. A scrypt hash, at 50,000 µs, is not (`oauth.clients.authentication`).
+Verifying a signature takes, in µs on one core of an EPYC: HS256 2, RS256 and PS256 16 (2048 bits) to 51 (4096), ES256 46,
+EdDSA 63, ES384 355. Handing it to a thread and back would add 36 µs of CPU time and 66 µs of latency, as much as most
+algorithms take. Signatures are therefore verified on the event loop. A scrypt hash, at 50,000 µs, is not
+(`oauth.clients.authentication`).
 """
 
 from collections.abc import Mapping
@@ -33,11 +33,11 @@ _PRIVATE: Final = frozenset(["d", "p", "q", "dp", "dq", "qi", "oth", "k"])  # RF
 
 
 class InvalidClientKey(ValueError):
-    """A text or a JWK is no key that can be used; the message says why and never shows it."""
+    """A text or a JWK cannot be used as a client's key. The message says why and never shows the key."""
 
 
 class ClientKey:
-    """A key of a client: its id, if it has one, and the algorithms that it is for."""
+    """A key of a client: its `kid`, if it has one, and the algorithms that it is for."""
 
     __slots__ = ("_key", "algs", "kid")
 
@@ -51,16 +51,16 @@ class ClientKey:
 
     @property
     def cost(self) -> int:
-        """Orders keys of one algorithm by the time that a check takes: the size of the key in bits."""
+        """The size of an RSA key in bits, else 0. It orders the keys of one algorithm by how long a verification takes."""
         return self._key.key_size if isinstance(self._key, RSAPublicKey) else 0
 
     def verify(self, alg: str, data: bytes, signature: bytes) -> bool:
-        """Whether `signature` is this key's for `data`, made by `alg`, which is one of `algs`."""
+        """Whether this key made `signature` over `data` with `alg`; false when `alg` is not one of `algs`."""
         return alg in self.algs and ALGORITHMS[alg].verify(data, self._key, signature)
 
 
 def read_pem(text: str) -> ClientKey:
-    """A public key as PEM (`-----BEGIN PUBLIC KEY-----`). Raises `InvalidClientKey`."""
+    """Read a public key as PEM (`-----BEGIN PUBLIC KEY-----`). Raises `InvalidClientKey`."""
     if "PRIVATE KEY" in text:
         raise InvalidClientKey("holds a private key, which nobody but the client should have: give the public one")
     try:
@@ -71,7 +71,7 @@ def read_pem(text: str) -> ClientKey:
 
 
 def read_jwk(jwk: Mapping[str, Any]) -> ClientKey:
-    """A public key as a JWK (RFC 7517). Raises `InvalidClientKey`."""
+    """Read a public key as a JWK (RFC 7517). Raises `InvalidClientKey`."""
     if jwk.keys() & _PRIVATE:
         raise InvalidClientKey("holds a private key, which nobody but the client should have: give the public part")
     read = _JWK_READERS.get(jwk.get("kty", "") if isinstance(jwk.get("kty"), str) else "")
@@ -113,7 +113,7 @@ def from_secret(secret: str) -> ClientKey:
 
 
 def _algorithms_of(key: object) -> tuple[str, ...]:
-    """What a public key may verify. Raises `InvalidClientKey`, also for one that is too small or too large."""
+    """The algorithms that a public key can verify. Raises `InvalidClientKey`, also for a key that is too small or too large."""
     smallest, largest = _RSA_BITS
     if isinstance(key, RSAPublicKey) and not smallest <= key.key_size <= largest:
         raise InvalidClientKey(f"is an RSA key of {key.key_size} bits: {smallest} to {largest} are taken")

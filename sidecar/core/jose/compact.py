@@ -11,17 +11,17 @@ from collections.abc import Iterable
 from typing import Any, Final, NoReturn
 
 MAX_TOKEN: Final = 8 * 1024
-"""Characters of a JWT that is looked at."""
+"""The longest JWT that is parsed, in characters."""
 COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-"""The compact serialization of RFC 7515 section 7.1, with nothing empty."""
+"""The compact serialization of RFC 7515 section 7.1, without empty segments."""
 
 
 class Malformed(ValueError):
-    """Bytes that are not what they should be; the text shows nothing of them."""
+    """Bytes that cannot be parsed. The message shows nothing of them."""
 
 
 def read_object(data: bytes) -> dict[str, Any]:
-    """A JSON object without duplicate members, NaN or Infinity. Raises `Malformed`."""
+    """Parse a JSON object without duplicate members, NaN or Infinity. Raises `Malformed`."""
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_members, parse_constant=_no_constant)
     except (ValueError, RecursionError):

@@ -1,9 +1,9 @@
-"""Which material a signing key has (`core.jose.keys`), wherever the key is written down.
+"""Which material a signing key needs (`core.jose.keys`), wherever the key is configured.
 
 Rules:
-- A symmetric algorithm has `secret` and nothing else. An asymmetric one has `private_key`, or `public_key` for a key that only
-  verifies.
-- A secret is at least as long as the hash (RFC 7518 section 3.2). A PEM fits its algorithm.
+- A symmetric algorithm needs `secret` and nothing else. An asymmetric one needs `private_key`, or `public_key` for a key that
+  only verifies.
+- A secret is at least as long as the hash (RFC 7518 section 3.2). A PEM key fits its algorithm.
 """
 
 from collections.abc import Callable, Collection, Iterator, Set
@@ -19,7 +19,7 @@ MATERIAL: Final = ("secret", "private_key", "public_key")
 
 @dataclass(frozen=True, slots=True)
 class KeyMaterial:
-    """The fields of a signing key that depend on each other, as plain texts. `alg` `None`: not known."""
+    """The fields of a signing key that depend on each other, as plain texts. `alg` is `None` when it is not known."""
 
     alg: str | None = None
     secret: str | None = field(default=None, repr=False)
@@ -28,14 +28,14 @@ class KeyMaterial:
 
     @property
     def given(self) -> list[str]:
-        """The names of the material that is there."""
+        """The names of the material that was given."""
         return [name for name in MATERIAL if getattr(self, name) is not None]
 
 
 def key_faults(key: KeyMaterial, malformed: Collection[str] = ()) -> list[FieldFault]:
-    """Every fault. `malformed` names the fields whose own form is at fault; `key` has `None` for them.
+    """Every fault of `key`. `malformed` names the fields that are invalid by themselves; `key` has `None` for them.
 
-    That the material is not what `alg` asks for is only said when nothing else is wrong.
+    A mismatch between `alg` and the material is reported only when there is no other fault.
     """
     faults = list(_field_faults(key, frozenset(malformed)))
     if not faults and not malformed and (text := _material_fault(key)):
@@ -50,7 +50,7 @@ def _field_faults(key: KeyMaterial, malformed: Set[str]) -> Iterator[FieldFault]
 
 
 def _secret_fault(key: KeyMaterial) -> str | None:
-    if key.secret is None or key.alg in ASYMMETRIC:  # `_material_fault` has more to say about the second
+    if key.secret is None or key.alg in ASYMMETRIC:  # `_material_fault` reports a secret for an asymmetric key
         return None
     least = SECRET_BYTES.get(key.alg or "", LEAST_SECRET_BYTES)
     try:

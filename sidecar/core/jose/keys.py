@@ -1,18 +1,17 @@
-"""The keys that sign and verify access tokens: a ring, of which one signs and all verify.
+"""The keys that sign and verify access tokens: a ring in which one key signs and all keys verify.
 
 Rules:
-- A key knows the one algorithm it is for, so that a token can never choose how it is verified (RFC 8725 section 3.1).
-  The algorithms themselves are PyJWT's, over `cryptography`.
+- Each key is bound to one algorithm, so that a token cannot choose how it is verified (RFC 8725 section 3.1).
 - The first key of the ring that can sign and is within its window signs.
-- A window (`not_before` <= now < `not_after`) is about signing alone. A key verifies as long as it is in the ring: before its
-  window, since another replica's clock may be ahead; after it, since the tokens that it signed are still about.
-- When every window is shut, issuing goes on with the key whose window ended last: tokens of ours that everybody can verify
-  do less harm than none. `lapsed` says so, for the operator to be told. At the start it is refused instead.
-- The public half of every asymmetric key is published (RFC 7517), also before its window, so that who caches the set knows
-  a key before it signs. A symmetric key never is.
+- A window (`not_before` <= now < `not_after`) restricts only signing. A key verifies as long as it is in the ring: before its
+  window, because another replica's clock may be ahead, and after it, because the tokens that it signed are still in use.
+- When no key is within its window, the key whose window ended last goes on signing: a token that every replica can verify
+  does less harm than no token. `lapsed` reports this, so that the operator is warned. At startup it is an error instead.
+- The public half of every asymmetric key is published (RFC 7517), also before its window, so that a client that caches the set
+  knows the key before it signs. A symmetric key is never published.
 
-What a signature of 600 bytes costs, in µs of CPU, on the machine of benchmarks/RESULTS.md (a bad one costs what a good one
-does):
+Signing and verifying 600 bytes take, in µs of CPU time on the machine of benchmarks/RESULTS.md (an invalid signature takes as
+long as a valid one):
 
 =============== ===== ======
 alg              sign verify
@@ -27,11 +26,11 @@ EdDSA              20     59
 ES384             148    320
 =============== ===== ======
 
-So both are done where they are needed, on the loop: giving work to a thread and waiting for it costs 10 (many at a time) to 63
-µs (one at a time) by itself, as much as all verifications but one, and a verified token is remembered (`proxy.token_cache`),
-so that a signature is checked once per token and worker. The longest pause is that of one signature. It is bounded, since RSA
-keys beyond 4096 bits are refused: 8192 would stop everybody for some 8 ms. Who can afford no storm of bad tokens at
-320 µs each leaves ES384 alone.
+Both therefore run on the event loop. Handing work to a thread and waiting for it takes 10 µs (many at a time) to 63 µs (one at
+a time), as much as every verification but one. A verified token is cached (`proxy.token_cache`), so that its signature is
+checked once per worker. The longest pause of the event loop is one signature. It is bounded because RSA keys of more than 4096
+bits are refused: one of 8192 bits would block all requests for about 8 ms. An operator who expects floods of invalid tokens
+should avoid ES384, at 320 µs each.
 """
 
 from collections.abc import Iterable, Iterator
@@ -53,7 +52,7 @@ from jwt import InvalidKeyError
 from sidecar.core.jose.algorithms import ALGORITHMS, LEAST_RSA_BITS, SYMMETRIC, algorithms_of
 
 RSA_BITS: Final = (LEAST_RSA_BITS, 4096)
-"""The least is that of RFC 7518 section 3.3, the most bounds what a signature costs."""
+"""The smallest and the largest RSA key: the former by RFC 7518 section 3.3, the latter to bound the time of a signature."""
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
@@ -67,11 +66,11 @@ _NEEDED: Final = {
 
 
 class InvalidKey(ValueError):
-    """Key material that cannot be used; the text never shows it."""
+    """Key material that cannot be used. The message never shows it."""
 
 
 class KeyRole(StrEnum):
-    """What a key of the ring does at a moment. All of them verify."""
+    """The role of a key at a given time. Keys of every role verify."""
 
     SIGNS = "signs"
     VERIFIES = "verifies"
@@ -80,21 +79,21 @@ class KeyRole(StrEnum):
 
 
 class Window(NamedTuple):
-    """When a key may sign, in epoch seconds: from `not_before` on, until just before `not_after`; `None` is no bound."""
+    """When a key may sign: from `not_before` until just before `not_after`, in epoch seconds; `None` means no bound."""
 
     not_before: float | None = None
     not_after: float | None = None
 
     def begun(self, now: float) -> bool:
-        """Whether the first moment has come."""
+        """Whether the window has begun at `now`."""
         return self.not_before is None or self.not_before <= now
 
     def ended(self, now: float) -> bool:
-        """Whether the last moment has gone."""
+        """Whether the window has ended at `now`."""
         return self.not_after is not None and self.not_after <= now
 
     def holds(self, now: float) -> bool:
-        """Whether a key may sign at `now`."""
+        """Whether a key with this window may sign at `now`."""
         return self.begun(now) and not self.ended(now)
 
 
@@ -102,9 +101,10 @@ ALWAYS: Final = Window()
 
 
 class SigningKey:
-    """A key with its id, its algorithm and its window. `signing` and `verifying` are what PyJWT's algorithm takes: one value
-    for a symmetric key, the private and the public half of an asymmetric one; `signing` is `None` for a key that only
-    verifies.
+    """A key with its id, its algorithm and its window.
+
+    `signing` and `verifying` are the keys that PyJWT's algorithm takes: the same value for a symmetric key, the private and the
+    public half of an asymmetric one. `signing` is `None` for a key that only verifies.
     """
 
     __slots__ = ("_algorithm", "_signing", "_verifying", "alg", "kid", "window")
@@ -122,7 +122,7 @@ class SigningKey:
 
     @classmethod
     def hmac(cls, kid: str, alg: str, secret: str, window: Window = ALWAYS) -> "SigningKey":
-        """A symmetric key: `alg` is HS256, HS384 or HS512. Raises `InvalidKey` for what is a public key's text."""
+        """A symmetric key; `alg` is HS256, HS384 or HS512. Raises `InvalidKey` when `secret` is the text of a public key."""
         try:
             material = SYMMETRIC[alg].prepare_key(secret)
         except InvalidKeyError:
@@ -133,7 +133,7 @@ class SigningKey:
 
     @classmethod
     def private(cls, kid: str, alg: str, pem: str, window: Window = ALWAYS) -> "SigningKey":
-        """An asymmetric key that signs. Raises `InvalidKey` for what is no PEM private key, or not one for `alg`."""
+        """An asymmetric key that signs. Raises `InvalidKey` when `pem` is not a PEM private key, or does not fit `alg`."""
         try:
             key = load_pem_private_key(pem.encode(), None)
         except TypeError:
@@ -145,7 +145,7 @@ class SigningKey:
 
     @classmethod
     def public(cls, kid: str, alg: str, pem: str, window: Window = ALWAYS) -> "SigningKey":
-        """An asymmetric key that only verifies, whatever its window says. Raises `InvalidKey` like `private`."""
+        """An asymmetric key that only verifies, whatever its window is. Raises `InvalidKey` like `private`."""
         if "PRIVATE KEY-----" in pem:
             raise InvalidKey("is a private key: name it private_key, or give its public half")
         try:
@@ -156,12 +156,12 @@ class SigningKey:
 
     @property
     def can_sign(self) -> bool:
-        """Whether we hold what signing takes."""
+        """Whether the key holds a secret or a private key."""
         return self._signing is not None
 
     @property
     def symmetric(self) -> bool:
-        """Whether who can verify can also sign, so that the key is never shown."""
+        """Whether the key that verifies is also the one that signs, so that it must not be published."""
         return self.alg in SYMMETRIC
 
     def sign(self, data: bytes) -> bytes:
@@ -169,14 +169,14 @@ class SigningKey:
         return self._algorithm.sign(data, self._signing)
 
     def verify(self, data: bytes, signature: bytes) -> bool:
-        """Whether `signature` is this key's for `data`."""
+        """Whether this key made `signature` over `data`."""
         return self._algorithm.verify(data, self._verifying, signature)
 
     def public_jwk(self) -> dict[str, str]:
-        """The public half (RFC 7517 section 4). Raises `InvalidKey` for a symmetric key."""
+        """The public half as a JWK (RFC 7517 section 4). Raises `InvalidKey` for a symmetric key."""
         if self.symmetric:
             raise InvalidKey("a symmetric key has no public half")
-        # Without key_ops, which should not stand beside use (section 4.3).
+        # Without key_ops, which should not be used together with use (section 4.3).
         members = self._algorithm.to_jwk(self._verifying, as_dict=True)
         return {"kid": self.kid, "alg": self.alg, "use": "sig"} | {
             name: members[name] for name in ("kty", "crv", "x", "y", "n", "e") if name in members
@@ -184,7 +184,7 @@ class SigningKey:
 
 
 def _fitting(alg: str, key: PublicKeyTypes) -> PublicKeyTypes:
-    """The key, when it is one for `alg`. Raises `InvalidKey`."""
+    """Return `key` if it fits `alg`. Raises `InvalidKey` otherwise."""
     if alg not in algorithms_of(key):
         raise InvalidKey(f"does not fit alg {alg}, which needs {_NEEDED[alg]}")
     least, most = RSA_BITS
@@ -194,7 +194,7 @@ def _fitting(alg: str, key: PublicKeyTypes) -> PublicKeyTypes:
 
 
 def generate_pem(alg: str) -> str:
-    """A new private key for an asymmetric `alg`, by the system's randomness, as PKCS #8 in PEM form."""
+    """Generate a private key for an asymmetric `alg`, as PKCS #8 in PEM form. Raises `InvalidKey` for another algorithm."""
     key: PrivateKey
     match alg:
         case "RS256" | "PS256":
@@ -211,12 +211,12 @@ def generate_pem(alg: str) -> str:
 
 
 class KeyRing:
-    """The keys in force, found by `kid`. Immutable: to change it, another one takes its place, with all that rests on it."""
+    """The keys in force, by `kid`. Immutable: a change replaces the ring and everything that was built from it."""
 
     __slots__ = ("_by_kid", "_signers")
 
     def __init__(self, keys: Iterable[SigningKey]) -> None:
-        """Raises `InvalidKey` when no key can sign, whatever the time."""
+        """Raises `InvalidKey` when no key can sign at any time."""
         self._by_kid = {key.kid: key for key in keys}
         self._signers = tuple(key for key in self if key.can_sign)
         if not self._signers:
@@ -229,22 +229,22 @@ class KeyRing:
         return iter(self._by_kid.values())
 
     def find(self, kid: str) -> SigningKey | None:
-        """The key of this id; an id is only ever looked up here, never a file or an address."""
+        """The key with this `kid`. A `kid` is only looked up in the ring, never used as a file name or a URL."""
         return self._by_kid.get(kid)
 
     def signer(self, now: float) -> SigningKey:
-        """The key that signs at `now` (epoch seconds); see the rules above for when every window is shut."""
+        """The key that signs at `now` (epoch seconds). The rules of this module say which, when no key is within its window."""
         for key in self._signers:
             if key.window.holds(now):
                 return key
         return max(self._signers, key=lambda key: _last_usable(key.window, now))
 
     def lapsed(self, now: float) -> bool:
-        """Whether no key's window holds `now`, so that `signer` is only the least bad one."""
+        """Whether no signing key is within its window at `now`, so that `signer` returns the least bad one."""
         return not any(key.window.holds(now) for key in self._signers)
 
     def role(self, key: SigningKey, now: float) -> KeyRole:
-        """What a key of this ring does at `now`."""
+        """The role of a key of this ring at `now`."""
         if key.can_sign and not self.lapsed(now) and key is self.signer(now):
             return KeyRole.SIGNS
         if key.window.ended(now):
@@ -252,12 +252,12 @@ class KeyRing:
         return KeyRole.VERIFIES if key.window.begun(now) else KeyRole.NOT_YET
 
     def public_jwks(self) -> list[dict[str, str]]:
-        """The set of RFC 7517 section 5, in the order of the ring, without any symmetric key."""
+        """The public keys for a JWK Set (RFC 7517 section 5), in the order of the ring, without symmetric keys."""
         return [key.public_jwk() for key in self if not key.symmetric]
 
 
 def _last_usable(window: Window, now: float) -> tuple[bool, float]:
-    """Orders keys of which none may sign: what has been in use comes before what has not, then the nearest to `now`."""
+    """Orders keys outside their windows: those whose window has ended before the others, then the nearest to `now`."""
     if window.ended(now):
         return True, window.not_after or 0.0
     return False, -(window.not_before or 0.0)

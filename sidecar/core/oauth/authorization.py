@@ -1,12 +1,12 @@
 """The rules of an authorization request (RFC 6749 sections 4.1.1 and 4.2.1, RFC 7636, RFC 9207, RFC 9700).
 
-Two steps, because they fail in two ways:
+There are two steps, because they fail in different ways:
 
-1. `find_target`: which client asks, and where its answer goes. What fails here is told to the person at the browser and to
-   nobody else: a redirect would go to a place that nobody vouches for.
-2. `read_request`: everything else. What fails here is told to the client, by `AuthorizationError` and a redirect.
+1. `find_target` determines which client asks, and where the response goes. A failure is shown to the user at the browser only:
+   a redirect would go to an address that has not been verified.
+2. `read_request` checks everything else. A failure is reported to the client, by `AuthorizationError` and a redirect.
 
-`response_type=code` needs PKCE with S256, whoever the client is. `response_type=token` (implicit) is for clients whose
+`response_type=code` needs PKCE with S256 from every client. `response_type=token` (implicit) is for clients whose
 `grant_types` name it.
 """
 
@@ -34,7 +34,7 @@ ResponseType = Literal["code", "token"]
 
 
 class RedirectTarget(NamedTuple):
-    """Who asks and where the answer goes; `named`: the request said so, rather than the registration."""
+    """Which client asks, and where the response goes. `named`: the request contains the redirect URI."""
 
     client: Client
     redirect_uri: str
@@ -42,7 +42,7 @@ class RedirectTarget(NamedTuple):
 
 
 class AuthorizationRequest(NamedTuple):
-    """A request that may be granted. `challenge` is set for a code; `scope` is what the client may have."""
+    """A request that may be granted. `challenge` is set for a code. `scope` is limited to what the client may have."""
 
     target: RedirectTarget
     response_type: ResponseType
@@ -53,8 +53,8 @@ class AuthorizationRequest(NamedTuple):
 
 
 class AuthorizationError(Exception):
-    """The client is to be told: `error` of RFC 6749 section 4.1.2.1 (or OpenID Connect Core section 3.1.2.6). `user`: who is
-    logged in, for the log."""
+    """A failure to report to the client: `error` of RFC 6749 section 4.1.2.1 (or OpenID Connect Core section 3.1.2.6).
+    `user` is the user who is logged in, for the log."""
 
     def __init__(self, reason: Reason, error: str, description: str, *, user: str | None = None) -> None:
         super().__init__(error)
@@ -65,7 +65,8 @@ class AuthorizationError(Exception):
 
 
 def find_target(parameters: Mapping[str, str], clients: ClientRegistry) -> RedirectTarget:
-    """Raises `Refused`: `UNKNOWN_CLIENT`, `CLIENT_DISABLED`, `INVALID_REDIRECT`. Never redirect then."""
+    """Find the client and its redirect URI. Raises `Refused`: `UNKNOWN_CLIENT`, `CLIENT_DISABLED`, `INVALID_REDIRECT`. The
+    caller must not redirect then."""
     client = clients.find(parameters.get("client_id", ""))
     if client is None:
         raise Refused(Reason.UNKNOWN_CLIENT, "The application is not known here.")
@@ -82,7 +83,7 @@ def find_target(parameters: Mapping[str, str], clients: ClientRegistry) -> Redir
 
 
 def read_request(parameters: Mapping[str, str], target: RedirectTarget, *, tapdata: bool) -> AuthorizationRequest:
-    """Raises `AuthorizationError`. `tapdata`: take its older form for implicit."""
+    """Check the request. Raises `AuthorizationError`. `tapdata`: also accept TapData's older form of an implicit request."""
     client = target.client
     response_type = _response_type(parameters, client)
     challenge = _challenge(parameters) if response_type == "code" else None
@@ -131,7 +132,7 @@ def _prompt(parameters: Mapping[str, str]) -> frozenset[str]:
 
 
 def _without_tapdata_scope(requested: str | None, client: Client) -> str | None:
-    """`scope=api-server` was TapData's word for all that the client may do."""
+    """TapData's clients send `scope=api-server` for all scopes of the client."""
     if _TAPDATA_SCOPE in client.scope:
         return requested
     rest = [scope for scope in (requested or "").split(" ") if scope and scope != _TAPDATA_SCOPE]
@@ -143,7 +144,7 @@ def _invalid(description: str) -> AuthorizationError:
 
 
 def scope_for(user: User, scope: tuple[str, ...]) -> tuple[str, ...]:
-    """What of `scope` the user has. Raises `AuthorizationError` when something was asked for and nothing is left."""
+    """The part of `scope` that the user has. Raises `AuthorizationError` when the user has none of the requested scopes."""
     granted = scope if user.scope is None else tuple(each for each in scope if each in user.scope)
     if scope and not granted:
         raise AuthorizationError(
@@ -156,9 +157,10 @@ def scope_for(user: User, scope: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def response_uri(parameters: Mapping[str, str], redirect_uri: str, answer: Mapping[str, str], issuer: str) -> str:
-    """Where the browser goes with `answer`, to which `state` (as it was sent) and `iss` (RFC 9207) are added.
+    """The URI to which the browser is redirected with `answer`, `state` (as it was sent) and `iss` (RFC 9207).
 
-    In the fragment when the request asked for a token, in error too (RFC 6749 section 4.2.2.1), else in the query.
+    They are in the fragment when the request asked for a token, also for an error (RFC 6749 section 4.2.2.1), else in the
+    query.
     """
     whole = dict(answer)
     if "state" in parameters:
@@ -169,7 +171,7 @@ def response_uri(parameters: Mapping[str, str], redirect_uri: str, answer: Mappi
 
 
 def verifies(verifier: str, challenge: str) -> bool:
-    """Whether the PKCE `verifier` belongs to an S256 `challenge` (RFC 7636 section 4.6)."""
+    """Whether the PKCE `verifier` matches the S256 `challenge` (RFC 7636 section 4.6)."""
     if not _VERIFIER.fullmatch(verifier):
         return False
     return hmac.compare_digest(encode(hashlib.sha256(verifier.encode("ascii")).digest()), challenge)

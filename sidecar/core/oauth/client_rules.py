@@ -1,14 +1,15 @@
 """Which fields of a client fit together (names of RFC 7591), wherever the client is registered.
 
-The rules work on plain values, as YAML and JSON hold them, and each fault is a value. Whether a single field is well formed
-is decided before: by `core.oauth.names`, `core.oauth.redirect_uris`, `core.oauth.secrets` and `core.jose.client_keys`. A rule
-that needs a field which is not well formed says nothing, so that the operator sees one fault and not its consequences.
+The rules work on plain values, as YAML and JSON contain them, and return faults as values. Other modules have checked before
+whether each single field is well-formed: `core.oauth.names`, `core.oauth.redirect_uris`, `core.oauth.secrets` and
+`core.jose.client_keys`. A rule that needs a malformed field is skipped, so that the operator sees the fault but not its
+consequences.
 
 Rules:
-- A client proves who it is by one secret in one form, or by keys, or by both; a public client by neither.
-- A named method has what it needs, and nothing that it has no use of.
-- A public client gets no token for itself (RFC 6749 section 4.4) and may not ask about tokens (RFC 7662 section 2.1).
-- A grant that sends a browser back needs a place to send it to.
+- A client authenticates with one secret in one form, with keys, or with both. A public client has neither.
+- The named authentication method has what it needs, and nothing that it does not use.
+- A public client cannot get tokens for itself (RFC 6749 section 4.4), nor introspect tokens (RFC 7662 section 2.1).
+- A grant that redirects the browser needs a redirect URI.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Set
@@ -21,11 +22,11 @@ from sidecar.core.oauth.clients import AUTH_METHODS, PUBLIC, SECRET_JWT, AuthMet
 from sidecar.core.oauth.grants import AUTHORIZATION_CODE, CLIENT_CREDENTIALS, IMPLICIT
 
 SECRETS: Final = ("client_secret", "client_secret_hash", "client_secret_hashes")
-"""The forms of a secret, of which a client has one."""
+"""The forms of a secret. A client has at most one of them."""
 KEYS: Final = ("public_key", "jwks")
 """The forms of a client's keys."""
 REDIRECTING: Final = frozenset([AUTHORIZATION_CODE, IMPLICIT])
-"""The grants that send a browser back to the client."""
+"""The grants that redirect the browser to the client."""
 
 _OF_THE_METHOD: Final = frozenset(["token_endpoint_auth_method", "grant_types", *SECRETS, *KEYS])
 _OF_INTROSPECTION: Final = frozenset(["introspect", "token_endpoint_auth_method"])
@@ -33,7 +34,7 @@ _OF_INTROSPECTION: Final = frozenset(["introspect", "token_endpoint_auth_method"
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """The fields of a client that depend on each other, as plain values and with the defaults of a new client."""
+    """The fields of a client that depend on each other, as plain values with the defaults of a new client."""
 
     client_secret: str | None = field(default=None, repr=False)
     client_secret_hash: str | None = field(default=None, repr=False)
@@ -47,24 +48,24 @@ class Registration:
 
     @property
     def public(self) -> bool:
-        """Whether it says that it cannot keep a secret."""
+        """Whether the client is registered as unable to keep a secret."""
         return self.token_endpoint_auth_method == PUBLIC
 
     @property
     def secrets(self) -> list[str]:
-        """The names of the secrets that it has."""
+        """The names of the secret fields that are set."""
         return [name for name in SECRETS if getattr(self, name) is not None]
 
     @property
     def keys(self) -> list[str]:
-        """The names of the keys that it has."""
+        """The names of the key fields that are set."""
         return [name for name in KEYS if getattr(self, name) is not None]
 
 
 def client_faults(client: Registration, malformed: Collection[str] = ()) -> list[FieldFault]:
-    """Every fault. `malformed` names the fields whose own form is at fault; `client` has their defaults instead.
+    """Every fault of `client`. `malformed` names the fields that are invalid by themselves; `client` has their defaults.
 
-    That a client has no secret and no key is only said when nothing else is wrong.
+    Missing credentials, or more than one form of a secret, are reported only when there is no other fault.
     """
     faults = list(_field_faults(client, frozenset(malformed)))
     if not faults and not malformed and (text := _credentials_fault(client)):

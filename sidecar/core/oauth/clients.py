@@ -1,11 +1,11 @@
-"""Who may ask for tokens, and how a client proves who it is.
+"""The registered clients, and how each authenticates.
 
 Rules:
-- Unknown client, wrong secret, wrong method and disabled client look the same to the caller, also in time: every failure
-  costs the same number of hashes of each kind, as many as the client with the most of them needs.
+- An unknown client, a wrong secret, a wrong method and a disabled client look the same to the caller, also in timing: every
+  failure computes the same number of hashes of each kind, as many as the client with the most of them needs.
 - A secret that passed scrypt once is remembered as an HMAC under a key of this process, so that a busy client costs one
   scrypt per process and not one per token.
-- The method is looked at after the secret: to a caller without it a client that may not use the method is like any other.
+- The method is checked after the secret: a caller without the secret cannot learn which methods a client may use.
 """
 
 import hmac
@@ -18,7 +18,7 @@ from sidecar.core.reasons import Reason, Refused
 
 AuthMethod = Literal["client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none"]
 AUTH_METHODS: Final[tuple[AuthMethod, ...]] = get_args(AuthMethod)
-"""How a client may prove who it is (names of RFC 7591 section 2 and OpenID Connect Core section 9)."""
+"""How a client may authenticate (names of RFC 7591 section 2 and OpenID Connect Core section 9)."""
 PUBLIC: Final[AuthMethod] = "none"
 SECRET_JWT: Final = "client_secret_jwt"  # noqa: S105  the name of a method
 
@@ -26,10 +26,10 @@ SECRET_JWT: Final = "client_secret_jwt"  # noqa: S105  the name of a method
 class Client(NamedTuple):
     """A registered client (names of RFC 7591).
 
-    `scope` is all that it may have, in the configured order. `secrets` are its live secrets, at most two, none for a
-    client with keys alone or for a public one; `keys` check its assertions. `token_endpoint_auth_method` is the one way
-    in which it may authenticate; without it every way is open for which it has a secret or a key. `introspect`: it may ask
-    about tokens (RFC 7662).
+    `scope` is all that it may have, in the configured order. `secrets` are its live secrets, at most two, and none for a
+    public client or one that only has keys. `keys` verify its assertions. `token_endpoint_auth_method` is the only method that
+    it may use; without it, the client may use every method for which it has a secret or a key. `introspect`: it may introspect
+    tokens (RFC 7662).
     """
 
     client_id: str
@@ -46,12 +46,12 @@ class Client(NamedTuple):
 
     @property
     def public(self) -> bool:
-        """Whether it cannot keep a secret, and so does not authenticate (RFC 6749 section 2.1)."""
+        """Whether the client cannot keep a secret, and so does not authenticate (RFC 6749 section 2.1)."""
         return self.token_endpoint_auth_method == PUBLIC
 
     @property
     def auth_methods(self) -> tuple[AuthMethod, ...]:
-        """How it may prove who it is."""
+        """The methods with which the client may authenticate."""
         if self.token_endpoint_auth_method is not None:
             return (self.token_endpoint_auth_method,)
         by_secret: tuple[AuthMethod, ...] = ("client_secret_basic", "client_secret_post") if self.secrets else ()
@@ -59,15 +59,15 @@ class Client(NamedTuple):
 
 
 class Recognised(NamedTuple):
-    """A client that has proven who it is; `secret` says by which of its secrets, counted from 1, if it was by one."""
+    """A client that was authenticated. `secret` is the number, from 1, of the secret that it used, if it used one."""
 
     client: Client
     secret: int | None = None
 
 
 class _Decoy(NamedTuple):
-    """What is run in vain, so that no failure tells how many secrets there are: the costliest hash of its kind, as often as
-    the client with the `most` of them needs."""
+    """Hashes computed only to equalise timing, so that a failure does not reveal how many secrets there are: the costliest hash
+    of its kind, as often as the client with the `most` of them needs."""
 
     slow: bool
     hash: SecretHash | None
@@ -88,7 +88,7 @@ class _Decoy(NamedTuple):
 
 
 class ClientRegistry:
-    """The clients by id. `memo_key`: 32 random bytes, of this process alone."""
+    """The clients by id. `memo_key`: 32 random bytes that only this process has."""
 
     def __init__(self, clients: Iterable[Client], memo_key: bytes) -> None:
         self._clients = {client.client_id: client for client in clients}
@@ -104,19 +104,19 @@ class ClientRegistry:
         return iter(self._clients.values())
 
     def find(self, client_id: str) -> Client | None:
-        """The client of this id, disabled or not, who has proven nothing yet."""
+        """The client with this id, disabled or not. It is not authenticated."""
         return self._clients.get(client_id)
 
     def knows(self, client_id: str) -> bool:
-        """Whether there is such a client."""
+        """Whether there is a client with this id."""
         return client_id in self._clients
 
     def name(self, claimed: str) -> str | None:
-        """The id, if a client has it: anything else may be a secret in the wrong field, and is never said."""
+        """The id, if a client has it. Anything else may be a secret in the wrong field, and is never shown."""
         return claimed if claimed in self._clients else None
 
     def recall(self, client_id: str, secrets: Sequence[str], method: AuthMethod) -> Recognised | None:
-        """Authenticate without a slow hash; `None`: only `authenticate` can tell. Raises `Refused` as it does."""
+        """Authenticate without a slow hash; `None` if that needs `authenticate`. Raises `Refused` as `authenticate` does."""
         if not self._slow:
             return self.authenticate(client_id, secrets, method)
         client = self._clients.get(client_id)
@@ -126,10 +126,10 @@ class ClientRegistry:
         return None if number is None else self.admit(client, method, number)
 
     def authenticate(self, client_id: str, secrets: Sequence[str], method: AuthMethod) -> Recognised:
-        """The client whose secret is one of `secrets` (two readings of what was sent, at most).
+        """The client, if one of `secrets` is its secret (at most two readings of what was sent).
 
-        Takes as many slow hashes per reading as any client has. Raises `Refused`: `UNKNOWN_CLIENT`, `BAD_CLIENT_SECRET`,
-        `WRONG_AUTH_METHOD`, `CLIENT_DISABLED`.
+        A failure computes, per reading, as many slow hashes as the client with the most of them needs. Raises `Refused`:
+        `UNKNOWN_CLIENT`, `BAD_CLIENT_SECRET`, `WRONG_AUTH_METHOD`, `CLIENT_DISABLED`.
         """
         client = self._clients.get(client_id)
         for secret in secrets:
@@ -144,7 +144,7 @@ class ClientRegistry:
 
     @staticmethod
     def admit(client: Client, method: AuthMethod, secret: int | None = None) -> Recognised:
-        """The client that has shown its secret or signature, unless it may not use this method, or is disabled.
+        """Admit a client whose secret or signature was verified, unless it may not use this method or is disabled.
 
         Raises `Refused`: `WRONG_AUTH_METHOD`, `CLIENT_DISABLED`.
         """
@@ -155,7 +155,7 @@ class ClientRegistry:
         return Recognised(client, secret)
 
     def _match(self, client: Client | None, secret: str) -> int | None:
-        """Which of the client's secrets this is, counted from 1; with hashes run in vain to make up the number."""
+        """The number, from 1, of the client's secret that matches. A failure always computes the same number of hashes."""
         known = client.secrets if client else ()
         for number, each in enumerate(known, start=1):
             if each.matches(secret):

@@ -1,4 +1,4 @@
-"""Where our endpoints are, below the issuer: the one table that metadata, routes and documents go by."""
+"""The paths of the sidecar's endpoints, below the issuer: the table that metadata, routes and documents use."""
 
 from typing import Final
 
@@ -18,4 +18,4 @@ MEMBERS: Final = {
     REVOKE: "revocation_endpoint",
     INTROSPECT: "introspection_endpoint",
 }
-"""Which member of the metadata (RFC 8414 section 2) names which path."""
+"""The member of the metadata (RFC 8414 section 2) that contains each path."""

@@ -11,11 +11,11 @@ REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105  the name of a grant
 AUTHORIZATION_CODE: Final = "authorization_code"
 IMPLICIT: Final = "implicit"
 GRANT_TYPES: Final = frozenset([CLIENT_CREDENTIALS, REFRESH_TOKEN, AUTHORIZATION_CODE, IMPLICIT])
-"""What tokens are issued for; a label of `sidecar_tokens_issued_total`."""
+"""The grant types; a label of `sidecar_tokens_issued_total`."""
 
 
 class Successor(NamedTuple):
-    """A refresh token that follows another, and the access token that its family counts on: `jti`, issued `at` (epoch
+    """A refresh token that succeeds another, and the access token that its family has recorded: `jti`, issued `at` (epoch
     seconds)."""
 
     token: str
@@ -24,15 +24,14 @@ class Successor(NamedTuple):
 
 
 class Granted(NamedTuple):
-    """What a grant gives: whose access token is to be issued to the client that asked, and what it may do.
+    """The result of a grant: for whom an access token is to be issued, and what it allows.
 
-    `refreshable`: a refresh token goes with it, when the client's `grant_types` name that grant.
-    `grant_id` (128 random bits in base64url) names the grant from the outside, so that all that came of it can be ended by
-    `Store.end_family(digest(grant_id))`, also when no refresh token goes with it; `seed` is what its first refresh token
-    follows from, so that a lost answer can be given again (`core.oauth.refresh_tokens.of_code`), and `jti` the id of
-    its access token, if
-    that is settled. `since` (epoch seconds) is when the one who grants said so, if that was earlier, such as at a login.
-    `successor` is the refresh grant's.
+    `refreshable`: a refresh token is issued with it, if the client's `grant_types` include `refresh_token`.
+    `grant_id` (128 random bits in base64url) identifies the grant, so that `Store.end_family(digest(grant_id))` can end
+    everything that was issued for it, also without a refresh token. `seed` is what its first refresh token is derived from, so
+    that a lost response can be repeated (`core.oauth.refresh_tokens.of_code`). `jti` is the id of its access token, if already
+    chosen. `since` (epoch seconds) is when the grant was given, if that was earlier, such as at a login. `successor` is set by
+    the refresh grant.
     """
 
     subject: str
@@ -47,7 +46,7 @@ class Granted(NamedTuple):
 
 
 def check_grant(grant_type: str | None, client: Client, supported: Container[str]) -> str:
-    """The grant type, when it is `supported` and the client may use it.
+    """Return the grant type, if it is `supported` and the client may use it.
 
     Raises `Refused`: `INVALID_REQUEST`, `UNSUPPORTED_GRANT`, `UNAUTHORIZED_GRANT`.
     """
@@ -62,7 +61,7 @@ def check_grant(grant_type: str | None, client: Client, supported: Container[str
 
 
 def narrow_scope(client: Client, requested: str | None) -> tuple[str, ...]:
-    """The scopes asked for, each once; all that the client has when none were. Raises `Refused(INVALID_SCOPE)`."""
+    """The requested scopes without duplicates, or all of the client's if it requests none. Raises `Refused(INVALID_SCOPE)`."""
     if requested is None:
         return client.scope
     scope = tuple(dict.fromkeys(filter(None, requested.split(" "))))

@@ -1,20 +1,20 @@
-"""The issuer's URL: where its metadata and its endpoints are found (RFC 8414 sections 2 and 3)."""
+"""The issuer's URL, from which the URLs of metadata and endpoints are derived (RFC 8414 sections 2 and 3)."""
 
 import re
 from typing import Final
 from urllib.parse import urlsplit
 
-# In letters that every server reads alike, without empty and dot segments.
+# Only characters that every server reads alike; no empty segments and no dot segments.
 _PATH: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
 
 
 class InvalidIssuer(ValueError):
-    """A URL that no metadata can be found by; the text says what is right."""
+    """A URL from which no metadata URL can be derived. The message says what would be right."""
 
 
 def issuer_path(issuer: str) -> str | None:
-    """The path of an issuer's URL, without a slash at its end: often empty. `None` for an issuer that is no URL, for which
-    there is no metadata. Raises `InvalidIssuer`."""
+    """The path of an issuer's URL without a trailing slash; it is often empty. `None` for an issuer that is not a URL, which
+    has no metadata. Raises `InvalidIssuer`."""
     if not re.match(r"https?:", issuer, re.IGNORECASE):
         return None
     try:

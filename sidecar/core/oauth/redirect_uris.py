@@ -5,7 +5,7 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 _LONGEST: Final = 2048
-# RFC 3986 section 2: what a URI may hold, without the fragment; browsers take a backslash for a slash.
+# The characters of a URI without a fragment (RFC 3986 section 2). No backslash: browsers treat it as a slash.
 _CHARACTERS: Final = re.compile(r"(?:[A-Za-z0-9\-._~:/?\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+")
 _HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
@@ -13,14 +13,14 @@ _DOT_SEGMENT: Final = re.compile(r"(?i)(?:^|/)(?:\.|%2e){1,2}(?:/|$)")
 
 
 def redirect_uri_fault(uri: str) -> str | None:
-    """Why this cannot be registered as a redirect URI, or `None`. The text says what would be right, not what was sent."""
+    """Why `uri` cannot be registered as a redirect URI, or `None`. The text says what would be right and never shows `uri`."""
     if "#" in uri:
         return "must not hold a fragment (RFC 6749 section 3.1.2)"
     if len(uri) > _LONGEST or not _CHARACTERS.fullmatch(uri):
         return "must be a URI of at most 2048 ASCII characters, with anything else percent-encoded"
     try:
         parts = urlsplit(uri)
-        parts.port  # noqa: B018  raises for a port that is none
+        parts.port  # noqa: B018  raises for an invalid port
     except ValueError:
         return "the host or port cannot be read"
     if not parts.scheme:

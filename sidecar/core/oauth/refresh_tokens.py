@@ -1,29 +1,32 @@
 """Refresh tokens (RFC 6749 section 6): families of opaque tokens, rotated at each use (RFC 9700 section 4.14.2).
 
-A *family* is all that came of one grant. Its tokens are `FAMILY.SECRET`, 128 and 256 random bits in base64url; the store has
-digests of them only. At any time one token of a family is *current*; using it makes its successor the current one, and itself
-the *previous* one.
+A *family* consists of all tokens that were issued for one grant. A refresh token is `FAMILY.SECRET`, 128 and 256 random bits in
+base64url; the store contains only digests. One token of a family is *current* at any time. Using it makes its successor the
+current token, and itself the *previous* one.
 
-Rules of a rotation, in this order; a store takes it as one step (`rotate`, and a Lua function that says the same):
+Rules of a rotation, in this order. A store applies them in one atomic step (`rotate`, and an equivalent Lua function):
 
-1. No such family: `UNKNOWN`. Another client's: `FOREIGN`; nothing changes, so that nobody can end what is not theirs.
-2. The family was ended: `ENDED`. Its time is over: `EXPIRED`. What was granted so early has ended (`core.revocations`):
-   `ENDED`.
-3. The previous token: `REPEATED`. The current one follows from it and was never used, so an answer was lost, or many requests
-   were sent at once: the same successor is given again, however late and however often. Not where the operator wants each
-   token to be good for one use whatever happens.
-4. Any token but the current one: what came of it was used. Somebody has a copy, so all that the family gave ends: `REUSED`.
-5. A scope is asked for that the family has not: `BEYOND_SCOPE`; nothing changes.
-6. `ROTATED`.
+1. There is no such family: `UNKNOWN`. It belongs to another client: `FOREIGN`; nothing changes, so that a client cannot end
+   the grants of another.
+2. The family was ended: `ENDED`. Its lifetime is over: `EXPIRED`. A not-before time (`core.revocations`) covers the time at
+   which it was granted: `ENDED`.
+3. The token is the previous one: `REPEATED`. The current token was derived from it and has not been used, so a response was
+   lost, or several requests were sent at once. The same successor is issued again, however late and however often. This rule
+   does not apply where the operator allows each token only one use.
+4. The token is neither the previous nor the current one: `REUSED`. Its successor was used, so two parties hold tokens of the
+   family, and the whole family ends.
+5. The request asks for a scope that the family does not have: `BEYOND_SCOPE`; nothing changes.
+6. Otherwise: `ROTATED`.
 
-The successor follows from the token by an HMAC whose key is not in the store. That is how it can be given again without being
-kept, and why whoever reads the store cannot make one. The key follows from a signing key; while those are rotated, the
-successor that was given is found by trying each. The first token follows the same way: from the code that it was given for
-(`of_code`), so that a lost answer can be given again (`open_again`), or from its client, of a grant that a client gave itself.
+The successor of a token is an HMAC of it, under a key that is not in the store. It can therefore be issued again without being
+stored, and an attacker who reads the store cannot compute one. The key is derived from a signing key. While signing keys are
+rotated, the issued successor is found by trying the key of each. The first token is derived in the same way: from the
+authorization code (`of_code`), so that a lost response can be repeated (`open_again`), or from the client, for a grant that a
+client gave itself.
 
-A client may ask for many grants of its own and use none (RFC 6749 section 4.4.3 advises against refresh tokens there). The
-newest `MOST_UNUSED` of a client are kept, and the oldest that was never used goes. Its first access token can be ended by the
-refresh token all the same, for its id follows from the grant's (`first_access`).
+A client can request many grants for itself and use none of them (RFC 6749 section 4.4.3 advises against refresh tokens there).
+The newest `MOST_UNUSED` unused grants of each client are kept; older ones are removed. The refresh token of a removed grant can
+still revoke the first access token, whose id is derived from that of the grant (`first_access`).
 """
 
 import hashlib
@@ -40,11 +43,11 @@ from sidecar.core.reasons import Reason
 _TOKEN: Final = re.compile(r"([A-Za-z0-9_-]{21}[AQgw])\.([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048])")  # no stray bits
 _LABEL: Final = b"auth-sidecar refresh token successor"
 MOST_UNUSED: Final = 100
-"""Grants that a client gave itself and has not used yet, of each client."""
+"""How many grants of each client, given to itself and not used yet, are kept."""
 
 
 class Family(NamedTuple):
-    """What a grant gave, which never changes. `issued` and `ends` are epoch seconds."""
+    """The unchanging part of a family. `issued` and `ends` are in epoch seconds."""
 
     client_id: str
     subject: str
@@ -55,20 +58,20 @@ class Family(NamedTuple):
 
     @property
     def own(self) -> bool:
-        """Whether the client gave it to itself (RFC 6749 section 4.4): no user is named like a client."""
+        """Whether the client gave the grant to itself (RFC 6749 section 4.4). No user has the name of a client."""
         return self.subject == self.client_id
 
 
 class FamilyAccess(NamedTuple):
-    """An access token of a family: its `jti`, and when a revocation of it may be forgotten (epoch seconds)."""
+    """An access token of a family: its `jti`, and until when a revocation of it must be remembered (epoch seconds)."""
 
     jti: str
     until: int
 
 
 class FamilyState(NamedTuple):
-    """A family and what became of it. `current` and `previous` are digests, empty when there is none; `idle_end` and
-    `rotated` are epoch seconds, `live` the access tokens that may still be valid."""
+    """A family and its state. `current` and `previous` are digests, empty when there is no such token; `idle_end` and
+    `rotated` are in epoch seconds; `live` are the access tokens that may still be valid."""
 
     family: Family
     current: str
@@ -79,17 +82,17 @@ class FamilyState(NamedTuple):
     live: tuple[FamilyAccess, ...] = ()
 
     def alive(self, now: float) -> bool:
-        """Whether a token of the family can be valid at `now` (epoch seconds)."""
+        """Whether a refresh token of the family can be valid at `now` (epoch seconds)."""
         return not self.ended and now < min(self.family.ends, self.idle_end)
 
     def forgotten(self, now: float) -> bool:
-        """Whether nothing of the family can be valid at `now`, so that it need not be remembered."""
+        """Whether no token of the family can be valid at `now`, so that the store may forget the family."""
         return now >= max([min(self.family.ends, self.idle_end), *(access.until for access in self.live)])
 
 
 class Rotation(NamedTuple):
-    """A request to use a token: the digests of what was `presented` and of its `successor`; `scope`, if one was asked for;
-    the access token that is to be issued; whether a token `repeats` what it gave; `idle` in seconds."""
+    """A request to use a refresh token: the digests of the `presented` token and of its `successor`; the requested `scope`, if
+    any; the access token that is to be issued; whether a previous token `repeats` its response; `idle` in seconds."""
 
     client_id: str
     presented: str
@@ -101,7 +104,7 @@ class Rotation(NamedTuple):
 
 
 class Outcome(StrEnum):
-    """What became of a rotation; see the rules of this module."""
+    """The outcome of a rotation; see the rules of this module."""
 
     ROTATED = "rotated"
     REPEATED = "repeated"
@@ -114,7 +117,7 @@ class Outcome(StrEnum):
 
 
 REFUSALS: Final = {
-    Outcome.UNKNOWN: Reason.REFRESH_EXPIRED,  # a family is forgotten after its end
+    Outcome.UNKNOWN: Reason.REFRESH_EXPIRED,  # the store forgets a family after its end
     Outcome.FOREIGN: Reason.FOREIGN_TOKEN,
     Outcome.ENDED: Reason.REFRESH_REVOKED,
     Outcome.EXPIRED: Reason.REFRESH_EXPIRED,
@@ -124,8 +127,8 @@ REFUSALS: Final = {
 
 
 class Rotated(NamedTuple):
-    """`family` and `current`, the digest of the token to give, when it is `ROTATED` or `REPEATED`; `revoked`, the ids of the
-    access tokens that it ended."""
+    """The result of a rotation. `family` and `current`, the digest of the token to issue, are set when it was `ROTATED` or
+    `REPEATED`. `revoked` are the ids of the access tokens that the rotation revoked."""
 
     outcome: Outcome
     family: Family | None = None
@@ -134,78 +137,81 @@ class Rotated(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """The end of a family: `UNKNOWN`, `FOREIGN` (nothing changed) or `ENDED`, and the ids of the access tokens that ended."""
+    """The result of ending a family: `UNKNOWN`, `FOREIGN` (nothing changed) or `ENDED`; and the ids of the revoked access
+    tokens."""
 
     outcome: Outcome
     revoked: tuple[str, ...] = ()
 
 
 def new_token(grant_id: str, secret: bytes) -> str:
-    """The first token of a family: its grant's id, which is 16 random bytes in base64url, and 32 random bytes."""
+    """The first token of a family, from its grant's id (16 random bytes in base64url) and a secret of 32 random bytes."""
     return f"{grant_id}.{encode(secret)}"
 
 
 def first_token(grant_id: str, seed: str, key: bytes) -> str:
-    """The first token of a family, which follows from `seed`: `of_code` or `of_client`. Neither looks like a token, from which
-    a successor follows."""
+    """The first token of a family, derived from `seed`, which is that of `of_code` or `of_client`. No seed looks like a token,
+    so that it cannot equal a token from which a successor is derived."""
     return new_token(grant_id, hmac.digest(key, f"{seed} {grant_id}".encode(), "sha256"))
 
 
 def of_code(code: str) -> str:
-    """What the first token of a grant follows from that an authorization code was given for."""
+    """The seed of the first token of a grant by authorization code."""
     return f"code {code}"
 
 
 def of_client(client_id: str) -> str:
-    """What the first token of a grant follows from that a client gave itself."""
+    """The seed of the first token of a grant that a client gave itself."""
     return f"client {client_id}"
 
 
 def grant_of_code(code: str) -> str:
-    """The id of the grant that a code stands for: it can be ended when nothing is remembered of the code."""
+    """The id of a code's grant. It is derived from the code, so that the grant can be ended when the store has forgotten the
+    code."""
     return _short(f"auth-sidecar grant of {code}")
 
 
 def first_access_id(grant_id: str) -> str:
-    """The `jti` of the first access token of a grant that a client gave itself. It does not show the grant's id."""
+    """The `jti` of the first access token of a grant that a client gave itself. It does not reveal the grant's id."""
     return _short(f"auth-sidecar access token of {grant_id}")
 
 
 def first_access(token: str, client_id: str, keys: Iterable[bytes]) -> str | None:
-    """The `jti` of the access token that was given with `token`, if that is the first one of a grant that the client gave
-    itself; it need not be known to the store any more."""
+    """The `jti` of the access token that was issued with `token`, if `token` is the first one of a grant that the client gave
+    itself. The store need not know the grant any more."""
     grant_id = token.partition(".")[0]
     made = (first_token(grant_id, of_client(client_id), key) for key in keys)
     return first_access_id(grant_id) if any(hmac.compare_digest(each, token) for each in made) else None
 
 
 def family_key(token: str) -> str | None:
-    """The key in the store of the family of a token; `None` for what was never a refresh token."""
+    """The store's key for the family of a token; `None` for a text that cannot be a refresh token."""
     match = _TOKEN.fullmatch(token)
     return digest(match[1]) if match else None
 
 
 def derived_key(secret: bytes) -> bytes:
-    """The key for successors that belongs to a signing key: HKDF-SHA256 (RFC 5869) without salt, one block."""
+    """The key for successors, derived from the secret of a signing key: HKDF-SHA256 (RFC 5869) without salt, one block."""
     return hmac.digest(hmac.digest(bytes(32), secret, "sha256"), _LABEL + b"\1", "sha256")
 
 
 def successor(token: str, key: bytes) -> str:
-    """The token that comes after `token`, which is one."""
+    """The successor of a well-formed `token`."""
     return f"{token.partition('.')[0]}.{encode(hmac.digest(key, token.encode(), 'sha256'))}"
 
 
 def given_successor(token: str, current: str, keys: Iterable[bytes]) -> str | None:
-    """The successor whose digest is `current`; `None` when the key that made it is gone."""
+    """The successor of `token` whose digest is `current`; `None` if none of `keys` made it."""
     return next((after for after in (successor(token, key) for key in keys) if digest(after) == current), None)
 
 
 def rotate(
     state: FamilyState, rotation: Rotation, *, issued_too_early: bool, now: float
 ) -> tuple[Outcome, FamilyState]:
-    """Rules 1 to 6 for a family that is there; what it is afterwards. The caller revokes what was live of one that ended.
+    """Apply rules 1 to 6 to an existing family; returns the outcome and the new state. If the family ends, the caller revokes
+    the access tokens that were live.
 
-    `issued_too_early`: a not-before time has ended what was granted when the family was.
+    `issued_too_early`: a not-before time covers the time at which the family was granted.
     """
     if state.family.client_id != rotation.client_id:
         return Outcome.FOREIGN, state
@@ -235,17 +241,17 @@ def rotate(
 def open_again(
     state: FamilyState, family: Family, current: str, access: FamilyAccess, *, now: float
 ) -> FamilyState | None:
-    """The family after its first answer was given again, with another access token; `None` when that is too late: something of
-    the answer was used, or the family is another one or has ended."""
+    """The family after its first response was repeated with another access token. `None` when that is no longer possible: its
+    refresh token was used, the family is a different one, or it has ended."""
     same = state.family.client_id == family.client_id and state.current == current and not state.previous
     return state._replace(live=(*state.live, access)) if same and state.alive(now) else None
 
 
 def ended(state: FamilyState) -> FamilyState:
-    """The family, ended; remembered as such, so that a token of it is told from one that never was."""
+    """The state of the ended family. It is remembered, so that its tokens can be told from unknown ones."""
     return state._replace(ended=True, current="", previous="", live=())
 
 
 def _short(text: str) -> str:
-    """An id of 128 bits that follows from something secret, and does not show it."""
+    """An id of 128 bits that is derived from a secret and does not reveal it."""
     return encode(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16])

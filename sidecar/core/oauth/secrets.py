@@ -1,11 +1,11 @@
-"""Client secrets as hashes that may stand in a configuration file.
+"""Hashes of client secrets, which a configuration file may contain.
 
-Two schemes, and why there are two:
+There are two schemes:
 
 - `sha256$SALT$DIGEST`, an HMAC-SHA256 keyed with the salt. A generated secret (32 characters or more) cannot be guessed
-  at any speed, so a slow hash would protect nothing and would let anybody who sends wrong secrets burn our CPU.
-- `scrypt$ln=14,r=8,p=1$SALT$DIGEST` (RFC 7914) for a secret that a person chose. It costs about 50 ms and 16 MiB, so
-  its caller bounds how many run (`oauth.clients.authentication`), and a success is remembered (`core.oauth.clients`).
+  at any speed. A slow hash would protect nothing, and anyone who sends wrong secrets could exhaust the sidecar's CPU.
+- `scrypt$ln=14,r=8,p=1$SALT$DIGEST` (RFC 7914) for a secret that a person chose. It takes about 50 ms and 16 MiB, so the
+  caller limits how many run at once (`oauth.clients.authentication`), and remembers a success (`core.oauth.clients`).
 
 SALT and DIGEST are base64url without padding.
 """
@@ -27,11 +27,11 @@ _LONGEST: Final = 512
 
 
 class InvalidSecretHash(ValueError):
-    """A text is no secret hash; its message says what is wrong and never shows the text."""
+    """A text is not a secret hash. The message says what is wrong and never shows the text."""
 
 
 class SecretHash(NamedTuple):
-    """A hashed secret. `cost` is `(ln, r, p)` of scrypt, `None` for the keyed digest."""
+    """A hashed secret. `cost` is `(ln, r, p)` for scrypt, `None` for the keyed digest."""
 
     salt: bytes
     digest: bytes
@@ -46,19 +46,19 @@ class SecretHash(NamedTuple):
         return self.cost is not None
 
     def matches(self, secret: str) -> bool:
-        """Compare in constant time."""
-        if "\0" in secret:  # scrypt cannot tell NULs at the end (they pad an HMAC key), and RFC 6749 allows none
+        """Whether `secret` is the hashed one; compared in constant time."""
+        if "\0" in secret:  # scrypt ignores trailing NULs (they pad an HMAC key), and RFC 6749 allows no NUL
             return False
         return hmac.compare_digest(_digest(secret, self.salt, self.cost, len(self.digest)), self.digest)
 
 
 def choose_scheme(secret: str) -> Scheme:
-    """`sha256` for a secret long enough to have been generated, `scrypt` for one that could be guessed."""
+    """`sha256` for a secret that is long enough to be a generated one, `scrypt` for one that could be guessed."""
     return "sha256" if len(secret) >= _GENERATED_LENGTH else "scrypt"
 
 
 def hash_secret(secret: str, salt: bytes, scheme: Scheme) -> str:
-    """The text for `client_secret_hash`. `salt`: 16 random bytes."""
+    """The value for `client_secret_hash`. `salt`: 16 random bytes."""
     if scheme == "sha256":
         return f"sha256${encode(salt)}${encode(_digest(secret, salt, None, 32))}"
     ln, r, p = _SCRYPT
@@ -66,7 +66,7 @@ def hash_secret(secret: str, salt: bytes, scheme: Scheme) -> str:
 
 
 def parse_secret_hash(text: str) -> SecretHash:
-    """Read what `hash_secret` wrote. Raises `InvalidSecretHash`, also for a cost that is too small or too large."""
+    """Parse the result of `hash_secret`. Raises `InvalidSecretHash`, also for a cost that is too small or too large."""
     parts = text.split("$") if len(text) <= _LONGEST else []
     if len(parts) == 3 and parts[0] == "sha256":
         salt, digest = _decode(parts[1]), _decode(parts[2])

@@ -1,7 +1,7 @@
-"""People who log in: their passwords as argon2id hashes (RFC 9106), which take tens of milliseconds to check.
+"""Users who log in, and their passwords as argon2id hashes (RFC 9106), which take tens of milliseconds to verify.
 
-An unknown name costs what a known one does: it is checked against the hash of a user whom a keyed digest of the name
-picks. So a name always takes the same time, and the times of known and unknown names are drawn from the same hashes.
+An unknown name takes as long as a known one: its password is checked against the hash of a user whom a keyed digest of the name
+selects. Each name therefore always takes the same time, and known and unknown names are checked against the same hashes.
 """
 
 import base64
@@ -25,19 +25,19 @@ _SHAPE: Final = re.compile(
 )
 _MOST_MEMORY: Final = 256 * 1024  # KiB
 _LEAST_MEMORY: Final = 7 * 1024
-_MOST_WORK: Final = 2 * 1024 * 1024  # KiB passed over: some two seconds
-# RFC 9106 section 4, second choice, with fewer lanes for few cores: 64 MiB, some 60 ms.
+_MOST_WORK: Final = 2 * 1024 * 1024  # memory times passes, in KiB: about two seconds
+# RFC 9106 section 4, second recommended option, with fewer lanes for few cores: 64 MiB, about 60 ms.
 _HASHER: Final = PasswordHasher(
     time_cost=3, memory_cost=64 * 1024, parallelism=1, hash_len=32, salt_len=16, type=Type.ID
 )
 
 
 class InvalidPasswordHash(ValueError):
-    """A text is no password hash that we take; its message says why and never shows the text."""
+    """A text is not an acceptable password hash. The message says why and never shows the text."""
 
 
 class User(NamedTuple):
-    """A person. `scope` bounds what any client gets for them; `None`: only the client's own scope does."""
+    """A user. `scope` limits what any client gets for the user; with `None`, only the client's own scope limits it."""
 
     username: str
     password_hash: str
@@ -50,12 +50,12 @@ class User(NamedTuple):
 
     @property
     def password_version(self) -> str:
-        """Tells one password of the user from the next: what was begun with another one has ended."""
+        """Changes with the password, so that a new password ends the sessions of the old one."""
         return digest(self.password_hash)[:16]
 
 
 def hash_password(password: str) -> str:
-    """The text for `password_hash`, with a random salt."""
+    """The value for `password_hash`, with a random salt."""
     return _HASHER.hash(_prepared(password))
 
 
@@ -72,7 +72,7 @@ def check_password_hash(text: str) -> None:
 
 
 class UserDirectory:
-    """The users by name. `key`: 32 random bytes, of this process alone."""
+    """The users by name. `key`: 32 random bytes that only this process has."""
 
     def __init__(self, users: Iterable[User], key: bytes) -> None:
         self._users = {user.username: user for user in users}
@@ -83,17 +83,18 @@ class UserDirectory:
         return f"<UserDirectory {len(self._users)} users>"
 
     def find(self, username: str) -> User | None:
-        """The user of this name, unless there is none or they are disabled."""
+        """The user of this name; `None` if there is none, or if the user is disabled."""
         user = self._users.get(username)
         return None if user is None or user.disabled else user
 
     def name(self, typed: str) -> str | None:
-        """The name, if a user has it, disabled or not: anything else may be a password in the wrong field, and is not said."""
+        """The name, if a user has it, disabled or not. Anything else may be a password in the wrong field, and is never
+        shown."""
         return typed if typed in self._users else None
 
     def authenticate(self, username: str, password: str) -> User:
-        """The user whose password this is. Takes tens of milliseconds. Raises `Refused(BAD_CREDENTIALS)`, for a disabled
-        user too."""
+        """Return the user if the password is right. Takes tens of milliseconds. Raises `Refused(BAD_CREDENTIALS)`, also for a
+        disabled user."""
         user = self.find(username)
         encoded = self._decoy(username) if user is None else user.password_hash
         passed = encoded is not None and len(password) <= LONGEST_PASSWORD and _matches(encoded, password)
@@ -116,7 +117,7 @@ def _matches(encoded: str, password: str) -> bool:
 
 
 def _canonical(text: str) -> bool:
-    """Whether this is how base64 without padding would write what it stands for: nothing else can be checked later."""
+    """Whether `text` is canonical base64 without padding. A hash in any other spelling could not be verified later."""
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except binascii.Error:
@@ -125,5 +126,5 @@ def _canonical(text: str) -> bool:
 
 
 def _prepared(password: str) -> bytes:
-    """One form for what different keyboards make of the same password (RFC 8265 section 4.2)."""
+    """The normalised form of a password: keyboards encode the same characters differently (RFC 8265 section 4.2)."""
     return unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
