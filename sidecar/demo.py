@@ -1,7 +1,7 @@
-"""`sidecar demo`: the whole product on loopback in one process, and the commands to try it with.
+"""`sidecar demo`: the whole product on loopback in one process, with commands to try it.
 
 The steps are data: `demo` prints each as a curl command, `demo --check` runs the same steps over real sockets and ticks
-them off. So what is printed is what is checked.
+them off. The printed commands are therefore the ones that are checked.
 """
 
 import asyncio
@@ -33,14 +33,14 @@ _READY_WITHIN: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: the status and the body, as text and, when it is JSON, decoded."""
+    """A response: its status and its body, as text and, if it is JSON, decoded."""
 
     status: int
     text: str
 
     @property
     def json(self) -> Any:
-        """The body as JSON; `None` when it is none."""
+        """The decoded body; `None` if it is not JSON."""
         try:
             return json.loads(self.text)
         except ValueError:
@@ -49,7 +49,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One request, what it shows, and how to know that it did."""
+    """One request, what it demonstrates, and how to check that it did."""
 
     title: str
     url: str
@@ -61,7 +61,7 @@ class Step:
     keeps_token: bool = False
 
     def command(self) -> str:
-        """The request as a line for a shell."""
+        """The request as a shell command."""
         parts = ["curl", "-s" if self.filter or self.keeps_token else "-si"]
         if self.method not in ("GET", "POST"):
             parts += ["-X", self.method]
@@ -77,7 +77,7 @@ class Step:
 
 
 def steps(public: str, admin: str, secret: str) -> list[Step]:
-    """The tour: refused, a token, admitted, revoked, refused again, counted."""
+    """The steps of the tour: refused, a token, admitted, revoked, refused again, counted."""
     bearer = {"Authorization": f"Bearer {_TOKEN}"}
     client = {"client_id": CLIENT_ID, "client_secret": secret}
     return [
@@ -146,7 +146,7 @@ def _counted(metrics: str, reason: str) -> bool:
 
 
 def demo_settings(listen: Address, admin: Address, upstream: str, store: str, secret: str) -> Settings:
-    """The demo's configuration, in the form of the YAML file."""
+    """The demo's configuration, in the format of the YAML file."""
     return Settings.model_validate(
         {
             "listen": str(listen),
@@ -272,5 +272,5 @@ async def _perform(session: aiohttp.ClientSession, step: Step, token: str) -> An
 def _holds(step: Step, answer: Answer) -> bool:
     try:
         return step.shows(answer)
-    except (KeyError, TypeError):  # the body lacks what the step looks for
+    except (KeyError, TypeError):  # the body lacks a member that the step expects
         return False

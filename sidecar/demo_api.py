@@ -1,4 +1,4 @@
-"""The demo's API server: orders, and no idea of authentication. Every answer echoes what the server received."""
+"""The demo's API server: orders without any authentication. Most responses echo the request that it received."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ ORDERS: Final = {1: {"id": 1, "item": "lamp", "price": 30}, 2: {"id": 2, "item":
 
 
 def orders_api() -> web.Application:
-    """`/orders` (200), `/orders/{id}` (200, 204, 404), `/broken` (500), `/health` (200)."""
+    """The API: `/orders` (200), `/orders/{id}` (200, 204, 404), `/broken` (500), `/health` (200)."""
     app = web.Application()
     app.add_routes(
         [

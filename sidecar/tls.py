@@ -1,4 +1,4 @@
-"""TLS contexts: modern defaults of the standard library, and certificates that are read again when their files change."""
+"""TLS contexts with the defaults of the standard library, and certificates that are reloaded when their files change."""
 
 import ssl
 from collections.abc import Callable
@@ -6,12 +6,12 @@ from pathlib import Path
 
 
 class InvalidTls(ValueError):
-    """Certificate, key or CA cannot be used; the text says which."""
+    """A certificate, key or CA cannot be used. The message says which."""
 
 
 def _load(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
     try:
-        # A key with a passphrase would be asked for on the terminal otherwise.
+        # Without `password`, OpenSSL would prompt for the passphrase of a key on the terminal.
         context.load_cert_chain(certificate, key, password=lambda: "")
     except OSError as exc:
         reason = exc.reason if isinstance(exc, ssl.SSLError) and exc.reason else exc.strerror
@@ -26,8 +26,8 @@ def _trust(context: ssl.SSLContext, ca: Path) -> None:
 
 
 def server_context(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
-    """For the public listener: TLS 1.2 or later, HTTP/1.1. With `client_ca` a client may show a certificate that it signed,
-    and a wrong one ends the handshake. Raises `InvalidTls`."""
+    """The context for the public listener: TLS 1.2 or later, HTTP/1.1. With `client_ca`, a client may send a certificate that
+    this CA signed; any other certificate fails the handshake. Raises `InvalidTls`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
@@ -39,8 +39,8 @@ def server_context(certificate: Path, key: Path, client_ca: Path | None) -> ssl.
 
 
 def upstream_context(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
-    """For connections to the upstream, whose certificate is always checked: against `ca`, or the system's CAs. With
-    `certificate` and `key` we show one too. Raises `InvalidTls`."""
+    """The context for connections to the upstream, whose certificate is always verified against `ca` or the system's CAs. With
+    `certificate` and `key`, the sidecar sends a client certificate. Raises `InvalidTls`."""
     context = ssl.create_default_context()
     if ca is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -51,11 +51,11 @@ def upstream_context(ca: Path | None, certificate: Path | None, key: Path | None
 
 
 class CertificateWatch:
-    """Makes a new context when a file changes, for new connections; those that are there stay. Kubernetes changes files by
-    moving a symlink, so content is compared, not times.
+    """Creates a new context for new connections when a file changes. Existing connections are not affected. Kubernetes changes
+    files by moving a symlink, so contents are compared, not times.
 
-    A new context, and not new content in the one in use: from that a CA could never be taken away, and a client could resume
-    a session that it opened with a certificate which is trusted no longer.
+    The context in use is not reloaded but replaced: it is not possible to remove a CA from it, and a client could resume a
+    session that it opened with a certificate that is no longer trusted.
     """
 
     def __init__(
@@ -74,15 +74,15 @@ class CertificateWatch:
         self._unreadable = False
 
     def _contents(self) -> tuple[bytes, ...] | None:
-        """`None` when one of the files cannot be read."""
+        """The contents of the files; `None` if one of them cannot be read."""
         try:
             return tuple(file.read_bytes() for file in self._files if file is not None)
         except OSError:
             return None
 
     def check(self) -> None:
-        """To be called now and then. `report` is told `None` when the files were read again, or why they cannot be used: then
-        the old context stays."""
+        """Check the files; call this regularly. It calls `report` with `None` when the files were reloaded, or with the reason
+        why they cannot be used. The old context then stays in use."""
         contents = self._contents()
         before, self._unreadable = self._unreadable, contents is None
         if contents is None:
@@ -100,7 +100,7 @@ class CertificateWatch:
         except InvalidTls as exc:
             self._report(str(exc))
             if self._contents() != self._seen:
-                self._seen = None  # they changed at that moment: what was read may be right all the same
+                self._seen = None  # they changed just then: the contents that were read may be valid
         else:
             self._apply(context)
             self._report(None)

@@ -1,3 +1,3 @@
-"""The command line: a module per noun. The commands parse and print; what they do is done elsewhere."""
+"""The command line: one module per noun. The commands only parse and print; other packages do the work."""
 
 from sidecar.cli.root import main as main

@@ -1,4 +1,4 @@
-"""Moments as an operator writes and reads them."""
+"""Converts moments from and to the form for operators."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -7,12 +7,12 @@ import click
 
 
 class Moment(click.ParamType[float]):
-    """RFC 3339, a date, or epoch seconds, as epoch seconds."""
+    """The type of an option: a time of RFC 3339, a date, or epoch seconds. Its value is epoch seconds."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Fails for what is none, and for a time without its offset, which could mean any zone."""
+        """Fails for other texts, and for a time without an offset, whose zone is unknown."""
         if isinstance(value, float) or (value.isascii() and value.isdigit()):
             return float(value)
         try:
@@ -27,5 +27,5 @@ class Moment(click.ParamType[float]):
 
 
 def readable(seconds: float) -> str:
-    """Epoch seconds as a date and time of day, which are UTC and do not say so."""
+    """Epoch seconds as a date and time of day in UTC, without the name of the zone."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"

@@ -1,4 +1,4 @@
-"""`sidecar serve`, `check-config` and `demo`: what runs the sidecar, and what looks at its configuration beforehand."""
+"""`sidecar serve`, `check-config` and `demo`: the commands that run the sidecar or check its configuration."""
 
 import sys
 import time

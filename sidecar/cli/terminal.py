@@ -1,4 +1,4 @@
-"""What the commands have in common: reading a configuration file and standard input, and ending with an error."""
+"""Functions that the commands share: they read a configuration file and standard input, and end with an error."""
 
 import sys
 from pathlib import Path
@@ -14,8 +14,8 @@ CONFIG: Final = click.Path(path_type=Path, dir_okay=False)
 
 
 def load_settings(path: Path, *, now: float | None = None) -> Settings:
-    """The settings of a configuration file. Prints every fault and exits with code 2 when the file has some. `now` is in epoch
-    seconds, and checks the windows of the keys."""
+    """Load a configuration file. Prints every fault and exits with code 2 if there are any. With `now` (epoch seconds), the
+    windows of the keys are checked too."""
     try:
         return load(path, now=now)
     except SettingsError as exc:
@@ -33,7 +33,7 @@ def fail(message: str, code: int = 1) -> NoReturn:
 
 
 def read_line(what: str) -> str:
-    """The first line of standard input. Exits with code 2, naming `what`, when there is none or it is empty."""
+    """Read the first line of standard input. Exits with code 2 if it is missing or empty; the message names `what`."""
     lines = [line.strip("\r\n") for line in sys.stdin.readlines()]
     if not lines or not lines[0]:
         fail(f"no {what} on stdin", 2)
@@ -41,7 +41,7 @@ def read_line(what: str) -> str:
 
 
 def read_secret(what: str) -> str:
-    """A secret: asked for twice without echo at a terminal, else the first line of standard input."""
+    """Read a secret: at a terminal by prompting twice without echo, else from the first line of standard input."""
     if sys.stdin.isatty():
         answer: str = click.prompt(what.capitalize(), hide_input=True, confirmation_prompt=True)
         return answer

@@ -102,7 +102,7 @@ def revoke(*, config: Path, client_id: str | None, subject: str | None, everythi
 def _not_before(
     client_id: str | None, subject: str | None, *, everything: bool, before: float | None, now: float
 ) -> NotBefore | None:
-    """What the options choose; `None` for the token on stdin. Raises `click.UsageError`."""
+    """The not-before time that the options ask for; `None` to revoke the token on stdin. Raises `click.UsageError`."""
     chosen: list[tuple[NotBeforeKind, str]] = []
     if client_id is not None:
         chosen.append(("client", client_id))

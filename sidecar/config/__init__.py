@@ -3,13 +3,13 @@
 The map::
 
     load ──► document       YAML, with ${env:…} and ${file:…} resolved
-         ──► references     texts that stand for a value and were never filled in
+         ──► references     unresolved references and placeholders
          ──► settings       the whole file as one model ──► sections/  a file for each section ──► values
-         ──► checks         what spans sections
+         ──► checks         checks that span sections
          ──► descriptions   pydantic's errors as faults of the file
 
-- `faults` says what a fault is; `templates` looks at the operator's pages; `advice` warns of a valid file.
+- `faults` defines a fault; `templates` checks the operator's pages; `advice` warns about valid files.
 - Rules that are not about the file are in `core` (`oauth.client_rules`, `jose.key_rules`, `route_rules`, `oauth.names`): an API
   that registers clients can call them too.
-- Other packages import the models from `config.settings` and reading from `config.load`.
+- Other packages import the models from `config.settings`, and the functions that read a file from `config.load`.
 """

@@ -1,6 +1,6 @@
-"""What a valid configuration says that is surely not meant, or not how it is done today: `sidecar check-config` warns of it.
+"""Warnings about valid configurations that are surely not intended, or outdated: `sidecar check-config` prints them.
 
-Each warning says what to do instead. None of them changes an exit code, and none shows a configured secret.
+Each warning says what to do instead. No warning changes the exit code, and none shows a configured secret.
 """
 
 import stat
@@ -16,13 +16,13 @@ from sidecar.config.settings import Client, Settings
 from sidecar.core.oauth.secrets import choose_scheme
 from sidecar.core.route_advice import remarks
 
-_SOON: Final = 14 * 86400.0  # seconds before an end that is warned of
+_SOON: Final = 14 * 86400.0  # seconds before an expiry, from when on there is a warning
 _LONG_STALENESS: Final = 60.0
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 def advice(settings: Settings, *, now: float, files: Iterable[Path] = ()) -> list[Fault]:
-    """Every warning. `now` in epoch seconds; `files` are those that the configuration refers to, which may hold secrets."""
+    """Every warning. `now` in epoch seconds; `files`: the files that the configuration refers to, which may contain secrets."""
     names = {
         "clients": [client.client_id for client in settings.clients],
         "users": [user.username for user in settings.users],
@@ -106,7 +106,7 @@ def _certificate(path: Path, now: float) -> Iterator[Fault]:
     try:
         ends = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc.timestamp()
     except (OSError, ValueError):
-        return  # it could be used a moment ago
+        return  # the file was readable when the configuration was loaded
     if ends <= now:
         yield Fault("tls.certificate", "has expired: clients refuse it; renew it")
     elif ends - now < _SOON:

@@ -1,6 +1,6 @@
 """Checks that span sections.
 
-Each works on the document as it was read, so that its faults show beside those within the sections.
+Each works on the document as it was read, so that its faults are reported together with those inside sections.
 """
 
 import ipaddress
@@ -30,7 +30,7 @@ def cross_faults(document: dict[str, Any]) -> list[Fault]:
 
 
 def signing_faults(signing_keys: tuple[SigningKey, ...], now: float) -> list[Fault]:
-    """The fault that no key may sign at `now` (epoch seconds)."""
+    """The fault that no key may sign at `now` (epoch seconds), if so."""
     windows = [Window(key.not_before, key.not_after) for key in signing_keys if key.public_key is None]
     if any(window.holds(now) for window in windows):
         return []
@@ -56,7 +56,7 @@ def _get(entry: object, key: str) -> object:
 
 
 def _users_named_like_clients(document: dict[str, Any]) -> list[Fault]:
-    """The tokens of both would have the same `sub` (RFC 9700 section 4.15)."""
+    """A user and a client of the same name, whose tokens would have the same `sub` (RFC 9700 section 4.15)."""
     users, clients = entries(document, "users"), entries(document, "clients")
     ids = {name: index for index, client in enumerate(clients) if isinstance(name := _get(client, "client_id"), str)}
     return [

@@ -1,4 +1,4 @@
-"""Pydantic's errors as faults of the file: the path as an operator writes it, and what would be right in its words."""
+"""Pydantic's errors as faults of the file: the path as an operator writes it, and what would be right in the file's terms."""
 
 import difflib
 import typing
@@ -13,7 +13,7 @@ from sidecar.config.values import FAULT
 
 
 def describe(error: ErrorDetails, root: type[BaseModel]) -> Fault:
-    """The fault that `error` is. `root`: the model that was validated."""
+    """The fault for `error`. `root`: the model that was validated."""
     path = _path_of(error["loc"])
     match error["type"]:
         case "extra_forbidden":
@@ -30,7 +30,7 @@ def describe(error: ErrorDetails, root: type[BaseModel]) -> Fault:
             return Fault(path, "must be a list")
         case kind if kind == FAULT:
             return Fault(path, error["msg"])
-        case "value_error" | "assertion_error":  # in the words of a library, which may quote the value
+        case "value_error" | "assertion_error":  # the message of a library, which may quote the value
             return Fault(path, "cannot be read")
         case _:
             return Fault(path, error["msg"][:1].lower() + error["msg"][1:])

@@ -1,8 +1,8 @@
-"""Reading a YAML document: strict where YAML surprises, with `${env:NAME}` and `${file:/path}` resolved.
+"""Reads a YAML document strictly, and resolves `${env:NAME}` and `${file:/path}`.
 
-Rules: duplicate keys are faults; a date stays a string (`kid: 2026-11-23`); `${file:…}` is relative to the folder of the
-document and loses one newline at its end; what cannot be resolved is a fault with its path, never an empty string; `${`
-that begins neither of the two is a fault, since whoever wrote it meant a reference, and so is a tag such as `!env`.
+Rules: duplicate keys are faults. A date stays a string (`kid: 2026-11-23`). `${file:…}` is relative to the folder of the
+document, and one trailing newline of the file is removed. A reference that cannot be resolved is a fault with its path, never
+an empty string. Any other `${` is a fault, because the operator meant a reference, and so is a tag such as `!env`.
 """
 
 import os
@@ -22,11 +22,11 @@ HOW_TO_REFER = "write ${env:NAME} for an environment variable, or ${file:/path} 
 
 
 class _Tagged:
-    """A value with a tag that we do not know, such as `!env X` of other programs."""
+    """A value with an unknown tag, such as `!env X` of other programs."""
 
 
 class _Loader(yaml.SafeLoader):
-    """`SafeLoader` without timestamps, and with duplicate keys refused."""
+    """`SafeLoader` without timestamps. It refuses duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  PyYAML's signature
         seen: set[object] = set()
@@ -50,7 +50,7 @@ _Loader.add_multi_constructor("!", lambda _loader, _suffix, _node: _Tagged())
 
 
 def read_document(path: Path) -> tuple[dict[str, Any] | None, list[Fault]]:
-    """The document with every reference resolved, and the faults; `None` when there is nothing to go on with."""
+    """The document with every reference resolved, and the faults. The document is `None` if it cannot be read at all."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as exc:
@@ -62,7 +62,7 @@ def read_document(path: Path) -> tuple[dict[str, Any] | None, list[Fault]]:
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        # % and @ can begin no text: %X% and @X@ of other tools.
+        # In YAML a plain text cannot begin with % or @, as in %X% and @X@ of other tools.
         hint = f"; put quotes around it, or {HOW_TO_REFER}" if "cannot start any token" in (exc.problem or "") else ""
         return None, [Fault("", f"{path}: not valid YAML{place}: {exc.problem}{hint}")]
     except (yaml.YAMLError, RecursionError, TypeError):  # an unprintable character; a list as a key
@@ -77,7 +77,7 @@ def read_document(path: Path) -> tuple[dict[str, Any] | None, list[Fault]]:
 
 
 def entries(document: dict[str, Any], where: str) -> list[Any]:
-    """The entries of the list at a path such as `tokens.signing_keys`; none where there is no list."""
+    """The entries of the list at a path such as `tokens.signing_keys`; empty if there is no list."""
     value: Any = document
     for key in where.split("."):
         value = value.get(key) if isinstance(value, dict) else None
@@ -85,7 +85,7 @@ def entries(document: dict[str, Any], where: str) -> list[Any]:
 
 
 def secret_files(path: Path) -> list[Path]:
-    """The files that a valid document refers to by `${file:…}` for something secret."""
+    """The files to which a valid document refers by `${file:…}` in fields that may contain secrets."""
     document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  a SafeLoader
     return [
         path.parent / match[2]
@@ -107,11 +107,11 @@ def _secrets(value: Any, key: str = "") -> Iterator[str]:
 
 
 class _TooLarge(Exception):
-    """Aliases can make a small text stand for more than fits into memory, or for something without end."""
+    """The document is too large or too deep. With aliases, a small text can expand to more than memory, or endlessly."""
 
 
 class _Resolver:
-    """Copies a document with its references resolved; `faults` holds those that cannot be."""
+    """Copies a document and resolves its references. `faults` contains those that cannot be resolved."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -119,7 +119,7 @@ class _Resolver:
         self.faults: list[Fault] = []
 
     def resolve(self, value: Any, where: str, depth: int) -> Any:
-        """The value that is meant. Raises `_TooLarge`."""
+        """Return a copy of `value` with its references resolved. Raises `_TooLarge`."""
         self._values += 1
         if self._values > _MOST_VALUES or depth > _DEEPEST:
             raise _TooLarge
@@ -155,7 +155,7 @@ class _Resolver:
 
 
 def _look_up(kind: str, name: str, folder: Path) -> str:
-    # What is no plain name may hold a default, as ${X:-default} of shells does, and that may be a secret: it is not shown.
+    # Anything but a plain name may contain a default, as ${X:-default} of shells, which may be a secret: it is not shown.
     if ":-" in name or (kind == "env" and not name.isidentifier() and name not in os.environ):
         raise LookupError(f"the reference names nothing that is there, and can have no default: {HOW_TO_REFER}")
     if kind == "env":

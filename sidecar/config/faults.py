@@ -1,16 +1,16 @@
-"""What a fault of the configuration is: a path in the file and a text, which never holds a configured value."""
+"""A fault of the configuration: a path in the file and a message, which never contains a configured value."""
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 NAMED: Final = {"clients": "client_id", "users": "username", "tokens.signing_keys": "kid"}
-"""The lists whose entries have a name, and the field that holds it."""
+"""The lists whose entries have a name, and the field that contains it."""
 _ENTRY: Final = re.compile(rf"({'|'.join(map(re.escape, NAMED))})\[([0-9]+)\]")
 
 
 class Fault(NamedTuple):
-    """What is wrong, and where: `clients[1].grant_types[0]`. The text holds no configured value."""
+    """What is wrong, and the path to it, such as `clients[1].grant_types[0]`. The message contains no configured value."""
 
     path: str
     message: str
@@ -20,7 +20,7 @@ class Fault(NamedTuple):
 
 
 def with_name(fault: Fault, names: Mapping[str, Sequence[str | None]]) -> Fault:
-    """The fault with the name of its entry, so that an operator need not count to find `clients[17]`.
+    """The fault with the name of its entry, so that an operator need not count entries to find `clients[17]`.
 
     `names` are the names of the entries of each list, in order; `None` for an entry without one.
     """

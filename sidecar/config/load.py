@@ -1,7 +1,7 @@
-"""Reading the file: resolved, checked whole, every fault reported with its path.
+"""Loads the file: resolves references, checks everything, and reports every fault with its path.
 
-`load(path)` returns `Settings` or raises `SettingsError` with all faults. No fault text contains a configured value, for any
-value may be a secret: except that the pattern of a route, which anybody can find out, is shown as it should be.
+`load(path)` returns `Settings` or raises `SettingsError` with all faults. No message contains a configured value, because any
+value may be a secret. The only exception is the pattern of a route, which is not secret: its corrected form is shown.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ from sidecar.config.settings import Settings, Store
 
 
 class SettingsError(Exception):
-    """The file is not usable: `faults` holds every reason."""
+    """The file cannot be used. `faults` contains every fault."""
 
     def __init__(self, faults: list[Fault]) -> None:
         self.faults = faults
@@ -28,14 +28,14 @@ class SettingsError(Exception):
 def load(path: Path, *, now: float | None = None) -> Settings:
     """Read, resolve and check the file. Raises `SettingsError` with every fault found.
 
-    With `now` (epoch seconds) one key must be able to sign at that time, as a process that issues tokens needs.
+    With `now` (epoch seconds), at least one key must be allowed to sign at that time, as a process that issues tokens needs.
     """
     document, faults = read_document(path)
     if document is None:
         raise SettingsError(faults)
     faults += _unless_known(placeholder_faults(document), {fault.path for fault in faults})
     settings, more = _validated(document, path)
-    # A value that could not be resolved, or stands for another, was reported already, with the better reason.
+    # An unresolved reference or a placeholder was already reported, with the better message.
     faults += _unless_known(more, {fault.path for fault in faults})
     faults += cross_faults(document)
     if settings is not None and now is not None:
@@ -46,9 +46,9 @@ def load(path: Path, *, now: float | None = None) -> Settings:
 
 
 def current_store_url(settings: Settings) -> str:
-    """The store's address as file and environment say it now, with a password that may have changed since the start.
+    """The store's current URL, from the file and the environment: its password may have changed since startup.
 
-    The address stays as it was when the file cannot be read, or has a fault there.
+    The URL stays the same when the file cannot be read, or has a fault in this section.
     """
     before = settings.store.url.get_secret_value()
     if settings.path is None:
@@ -72,7 +72,7 @@ def _unless_known(faults: list[Fault], known: set[str]) -> list[Fault]:
 
 
 def _names(document: dict[str, Any]) -> dict[str, list[str | None]]:
-    """What the entries of each list are called, as far as they have a name."""
+    """The names of the entries of each list; `None` for an entry without one."""
     return {where: [_name(entry, key) for entry in entries(document, where)] for where, key in NAMED.items()}
 
 

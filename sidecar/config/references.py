@@ -1,7 +1,8 @@
-"""What in a configuration stands for a value and is none: a reference that nothing resolved would be the secret itself.
+"""Unresolved references and placeholders in a configuration. Without this check, such a text would itself become the secret.
 
-Secrets are judged as a whole and sharply (`core.placeholders`), any other text by forms that nobody can mean. It sees the
-document with its references resolved: what a variable or a file gave can be a template that was never filled in, too.
+Secrets are matched strictly and as a whole (`core.placeholders`); any other text only against forms that cannot be intended.
+The check runs after the document's own references are resolved: the content of a variable or a file may be an unfilled template
+too.
 """
 
 import re
@@ -15,7 +16,7 @@ from sidecar.core.placeholders import UNRESOLVED, holds_reference, secret_fault,
 
 _INDEX: Final = re.compile(r"\[[0-9]+\]")
 _SECRETS: Final = ("clients.client_secret", "tokens.signing_keys.secret")
-# These have forms of their own, which the models check.
+# The models check the formats of these.
 _ENCODED: Final = (
     "clients.client_secret_hash",
     "clients.client_secret_hashes",
@@ -27,7 +28,7 @@ _ENCODED: Final = (
 
 
 def placeholder_faults(document: dict[str, Any]) -> list[Fault]:
-    """The faults of all texts of a document, each with its path and without the text."""
+    """The faults of all texts of a document, each with its path but without the text."""
     return list(_faults(document, ""))
 
 
@@ -50,7 +51,7 @@ def _fault(value: str, kind: str) -> str | None:
     if kind in _SECRETS:
         return secret_fault(value)
     if kind == "routes.path":
-        return None  # braces and the like mean something else there: `core.patterns`
+        return None  # braces and the like have another meaning there: `core.patterns`
     if kind == "store.url" and (text := _address_fault(value)):
         return text
     if holds_reference(value) or (kind in _ENCODED and stands_for_another(value)):
@@ -59,14 +60,14 @@ def _fault(value: str, kind: str) -> str | None:
 
 
 def _address_fault(url: str) -> str | None:
-    """The name and the password in an address, as they stand there and decoded."""
+    """The fault of the user name or the password in a URL, both as written and percent-decoded."""
     try:
         parts = urlsplit(url)
         options = [
             value for name, value in parse_qsl(parts.query, keep_blank_values=True) if name in ("username", "password")
         ]
     except ValueError:
-        return None  # the model says what is wrong with it
+        return None  # the model reports what is wrong with it
     given = [text for text in (parts.username, parts.password) if text is not None]
     if parts.password == "":
         return "has an empty password: leave out the colon, or set what it refers to"

@@ -1,4 +1,4 @@
-"""The whole file as one frozen model. All other packages import the models from here, those of the sections too."""
+"""The whole file as one frozen model. Other packages import all models from here, including those of the sections."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -73,10 +73,10 @@ class Settings(Model):
     _path: Path | None = PrivateAttr(None)
 
     def model_post_init(self, context: Any, /) -> None:
-        """Keep the file that the settings are read from: pydantic calls this with the context of the validation."""
+        """Remember the file that the settings are read from. Pydantic calls this with the context of the validation."""
         self._path = (context or {}).get("file")
 
     @property
     def path(self) -> Path | None:
-        """The file that the settings were read from, if they were."""
+        """The file that the settings were read from, or `None`."""
         return self._path

@@ -1,4 +1,4 @@
-"""The operator's templates for the login pages, looked at before anybody sees them."""
+"""Checks the operator's templates for the login pages before they are used."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from jinja2 import Environment, TemplateSyntaxError
 
 
 def template_fault(folder: Path) -> str | None:
-    """What cannot be read in the folder's templates and style sheet; `None` when all of it can."""
+    """The fault of the folder's templates or style sheet; `None` if there is none."""
     for path in sorted(folder.glob("*.html")):
         try:
             Environment(autoescape=True).parse(path.read_text("utf-8"))

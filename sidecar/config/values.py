@@ -1,7 +1,7 @@
-"""The values of the file: durations, sizes, moments, addresses, networks, names, scopes and local files.
+"""The types of values in the file: durations, sizes, moments, addresses, networks, names, scopes and local files.
 
 A duration becomes seconds (`float`), a size bytes (`int`), a moment epoch seconds (`float`). A parser raises a fault that says
-how to write the value and never shows the one that was given.
+how to write the value and never shows the given one.
 """
 
 import ipaddress
@@ -28,16 +28,16 @@ _SIZE: Final = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)")
 _SIZE_UNITS: Final = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 FAULT: Final = "setting"
-"""The type of an error that `invalid` makes: its message is ours, and is shown as it is."""
+"""The type of the errors from `invalid`. Their messages are the sidecar's own and are shown unchanged."""
 
 
 def invalid(message: str) -> PydanticCustomError:
-    """The error that a validator raises for a value. The message says what would be right."""
+    """The error that a validator raises for an invalid value. The message says what would be right."""
     return PydanticCustomError(FAULT, "{message}", {"message": message})
 
 
 def checked_by(fault_of: Callable[[Any], str | None]) -> AfterValidator:
-    """Keeps a value of which `fault_of` says `None`, and reports what it says otherwise."""
+    """A validator that accepts a value if `fault_of` returns `None` for it, and reports the returned message otherwise."""
 
     def check(value: _T) -> _T:
         if (message := fault_of(_revealed(value))) is not None:
@@ -48,7 +48,7 @@ def checked_by(fault_of: Callable[[Any], str | None]) -> AfterValidator:
 
 
 def accepted_by(read: Callable[[Any], object], refusal: type[ValueError]) -> AfterValidator:
-    """Keeps a value that `read` can read, and reports the `refusal` that it raises otherwise."""
+    """A validator that accepts a value if `read` can read it, and reports the `refusal` that `read` raises otherwise."""
 
     def check(value: _T) -> _T:
         try:
@@ -65,8 +65,8 @@ def _revealed(value: object) -> object:
 
 
 def parse_duration(value: object) -> float:
-    """`30s`, `15m`, `14d`, `1.5h`, `250ms` as seconds. Raises a fault that says how to write one."""
-    if isinstance(value, float):  # a default of ours
+    """Parse `30s`, `15m`, `14d`, `1.5h` or `250ms` as seconds. Raises a fault that says how to write a duration."""
+    if isinstance(value, float):  # a default
         return value
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
@@ -75,7 +75,7 @@ def parse_duration(value: object) -> float:
 
 
 def parse_size(value: object) -> int:
-    """`512B`, `64KiB`, `10MiB`, `1GiB` as bytes. Raises a fault that says how to write one."""
+    """Parse `512B`, `64KiB`, `10MiB` or `1GiB` as bytes. Raises a fault that says how to write a size."""
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise invalid("write a size with its unit, such as 512B, 64KiB, 10MiB or 1GiB")
@@ -83,8 +83,8 @@ def parse_size(value: object) -> int:
 
 
 def parse_moment(value: object) -> float:
-    """`2026-11-24` (its first moment, in UTC) or `2026-11-24T08:30:00Z` as epoch seconds. Raises a fault that says how to
-    write one."""
+    """Parse `2026-11-24` (the beginning of the day in UTC) or `2026-11-24T08:30:00Z` as epoch seconds. Raises a fault that says
+    how to write a moment."""
     try:
         if not isinstance(value, str) or not _MOMENT.fullmatch(value):
             raise ValueError
@@ -97,7 +97,7 @@ def parse_moment(value: object) -> float:
 
 
 class Address(NamedTuple):
-    """An IP address (or name) and a port to listen on; port 0 lets the system choose one."""
+    """An IP address or host name, and a port to listen on. With port 0 the system chooses one."""
 
     host: str
     port: int
@@ -107,8 +107,8 @@ class Address(NamedTuple):
 
 
 def parse_address(value: object) -> Address:
-    """`0.0.0.0:3030`, `127.0.0.1:0` or `[::1]:3030`. Raises a fault that says how to write one."""
-    if isinstance(value, Address):  # a default of ours
+    """Parse `0.0.0.0:3030`, `127.0.0.1:0` or `[::1]:3030`. Raises a fault that says how to write an address."""
+    if isinstance(value, Address):  # a default
         return value
     text = value if isinstance(value, str) else ""
     host, _, port = text.rpartition(":")
@@ -139,21 +139,21 @@ def _positive(value: float) -> float:
 
 
 def at_most(limit: float, text: str) -> AfterValidator:
-    """Keeps a number up to `limit`, which `text` writes as an operator would."""
+    """A validator that accepts a number up to `limit`. `text` is the limit as an operator writes it."""
     return checked_by(lambda value: f"must be at most {text}" if value > limit else None)
 
 
 def local_path(value: object, info: ValidationInfo) -> Path | None:
-    """The path that a text names, relative to the folder of the file; `None` for what names none."""
+    """The path that a text names, relative to the folder of the file; `None` for a value that is not a path."""
     folder = Path((info.context or {}).get("file", "")).parent
     return folder / value if isinstance(value, str) and value else None
 
 
 def is_there(path: Path | None, kind: Callable[[Path], bool]) -> bool:
-    """Whether the path names something of this `kind`: `Path.is_file`, `Path.is_dir`."""
+    """Whether the path exists and is of this `kind`: `Path.is_file` or `Path.is_dir`."""
     try:
         return path is not None and kind(path)
-    except OSError:  # a name that is too long, a folder that may not be looked into
+    except OSError:  # the name is too long, or the folder may not be read
         return False
 
 
@@ -165,7 +165,7 @@ def _local_file(value: object, info: ValidationInfo) -> Path:
 
 
 not_empty: Final = checked_by(lambda entries: None if entries else "name at least one")
-"""For a list with at least one entry."""
+"""A validator for a list with at least one entry."""
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]

@@ -1,4 +1,4 @@
-"""A file for each section of the configuration: its keys, their defaults and what each may hold.
+"""One module for each section of the configuration: its keys, their defaults and their allowed values.
 
-`model` is what they have in common; `config.settings` composes them.
+`model` contains their base classes; `config.settings` composes them.
 """

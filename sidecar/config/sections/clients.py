@@ -1,4 +1,4 @@
-"""The section `clients`: who may ask for tokens."""
+"""The section `clients`: the clients that may get tokens."""
 
 from collections.abc import Iterable, Mapping, Set
 from typing import Annotated, Any, Literal
@@ -49,7 +49,7 @@ class Jwks(Model):
 
 
 class Client(RuledModel):
-    """Who may ask for tokens (names of RFC 7591). `core.oauth.client_rules` says which fields fit together."""
+    """A client that may get tokens (names of RFC 7591). `core.oauth.client_rules` decides which fields fit together."""
 
     client_id: Identifier
     client_name: DisplayName | None = None

@@ -1,4 +1,4 @@
-"""The section `credentials`: where an access token is looked for."""
+"""The section `credentials`: where the sidecar looks for an access token."""
 
 from typing import Annotated, Any, Literal
 
@@ -11,7 +11,7 @@ Place = Literal["bearer", "header", "query", "body"]
 
 
 class Credentials(Model):
-    """Where an access token is looked for, and how much of a body is read to find one."""
+    """Where the sidecar looks for an access token, and the largest body that it searches for one."""
 
     places: Annotated[tuple[Place, ...], Field(strict=False), not_empty] = (
         "bearer",

@@ -1,4 +1,4 @@
-"""The section `limits`: how much a worker takes on."""
+"""The section `limits`: the limits of a worker and of a request."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from sidecar.config.values import Size
 
 
 class Limits(Model):
-    """How much a worker takes on (`connections`, `in_flight`, `tunnels`), and what a request may weigh."""
+    """The limits of a worker (`connections`, `in_flight`, `tunnels`), and the largest sizes of a request."""
 
     connections: Annotated[int, Field(ge=1)] = 20_000
     in_flight: Annotated[int, Field(ge=1)] = 2000

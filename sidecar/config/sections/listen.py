@@ -5,14 +5,14 @@ from sidecar.config.values import Address, ListenAddress, parse_address
 
 
 class Listen(Model):
-    """The public listener. With `proxy_protocol` each of the `trusted_proxies` names the client first."""
+    """The public listener. With `proxy_protocol`, each of the `trusted_proxies` first sends the client's address."""
 
     address: ListenAddress = Address("0.0.0.0", 3030)  # noqa: S104  the public listener
     proxy_protocol: bool = False
 
 
 def read_listen(value: object) -> object:
-    """The section of an address that stands alone, `listen: 0.0.0.0:3030`; anything else as it is."""
+    """Expand the short form `listen: 0.0.0.0:3030` to the section; return anything else unchanged."""
     return Listen(address=parse_address(value)) if isinstance(value, str) else value
 
 

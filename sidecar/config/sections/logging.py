@@ -1,4 +1,4 @@
-"""The section `logging`: what is written to stderr."""
+"""The section `logging`: what the sidecar logs to stderr."""
 
 from typing import Annotated, Literal
 
@@ -8,11 +8,11 @@ from sidecar.config.sections.model import Model
 
 
 def _off(value: object) -> object:
-    return "off" if value is False else value  # as which YAML reads off without quotes
+    return "off" if value is False else value  # YAML reads off without quotes as false
 
 
 class Logging(Model):
-    """What is written to stderr. `admitted` is the level at which admitted requests are logged, or `off`."""
+    """What the sidecar logs to stderr. `admitted` is the level at which admitted requests are logged, or `off`."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "text"] = "auto"

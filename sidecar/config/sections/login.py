@@ -1,4 +1,4 @@
-"""The section `login`: the pages for users."""
+"""The section `login`: the login and consent pages."""
 
 import re
 from pathlib import Path
@@ -30,8 +30,8 @@ Origin = Annotated[str, checked_by(_origin_fault)]
 
 
 class Login(Model):
-    """The pages for users. `scopes` says what each scope means; `form_action` names the origins that a client's redirect URI
-    redirects on to."""
+    """The login and consent pages. `scopes` describes each scope to users. `form_action` lists the origins to which a client's
+    redirect URI redirects further."""
 
     site: Text | None = None
     session_ttl: Annotated[PositiveDuration, at_most(30 * 86400, "30d")] = 12 * 3600.0

@@ -1,8 +1,8 @@
-"""What the models of all sections have in common, and how a section reports faults between its fields.
+"""The base classes of the models of all sections, and how a section reports faults between its fields.
 
-The validators of a field say whether it is well formed. What depends on several fields is decided by rules of `core`, after
-all fields and on plain values: so no rule depends on the order in which a model names its fields. The faults of the rules
-show beside those of the fields, each at the path of the field that it is about.
+The validators of a field check whether it is well-formed. Rules of `core` then check what depends on several fields, on plain
+values, so that no rule depends on the order of the fields in a model. The faults of the rules are reported together with those
+of the fields, each with the path of its field.
 """
 
 import dataclasses
@@ -20,33 +20,33 @@ _T = TypeVar("_T")
 
 
 class Model(BaseModel):
-    """A section of the file: immutable, unknown keys are faults, nothing is coerced from another type."""
+    """A section of the file. It is immutable, unknown keys are faults, and no value is coerced from another type."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
 
 class RuledModel(Model):
-    """A section whose fields depend on each other: `_rules` says how."""
+    """A section whose fields depend on each other, as `_rules` defines."""
 
     @classmethod
     @abstractmethod
     def _rules(cls, plain: Mapping[str, Any], malformed: Set[str]) -> Iterable[FieldFault]:
         """The faults between fields.
 
-        `plain` holds the well-formed fields as the file gives them: texts, numbers, lists. `malformed` names the others,
-        among them required fields that are missing and keys that are unknown.
+        `plain` contains the well-formed fields as in the file: texts, numbers, lists. `malformed` names the others, including
+        missing required fields and unknown keys.
         """
 
     @model_validator(mode="wrap")
     @classmethod
     def _fit_each_other(cls, given: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
-        if not isinstance(given, Mapping):  # no section; or a model, which was checked when it was made
+        if not isinstance(given, Mapping):  # not a section; or a model, which is already validated
             return read(given)
         model, errors = _attempt(read, given)
         malformed = frozenset(str(part) for error in errors for part in error["loc"][:1])
         plain = {name: _plain(value) for name, value in given.items() if name not in malformed}
         faults = cls._rules(plain, malformed)
-        # That fields do not fit together means something only when each of them is well formed.
+        # A fault without a field is meaningful only when every field is well-formed.
         errors += [_error(fault, given) for fault in faults if fault.field is not None or not malformed]
         if model is None or errors:
             raise ValidationError.from_exception_data(cls.__name__, sorted(errors, key=cls._position))
@@ -54,13 +54,13 @@ class RuledModel(Model):
 
     @classmethod
     def _position(cls, error: InitErrorDetails) -> int:
-        """Orders errors like the fields, and unknown keys after them."""
+        """The sort key of an error: in the order of the fields, with unknown keys last."""
         names, at = list(cls.model_fields), error["loc"][:1]
         return names.index(str(at[0])) if at and at[0] in names else len(names)
 
 
 def filled(kind: type[_T], plain: Mapping[str, Any]) -> _T:
-    """A dataclass of `core` with the fields that `plain` has, and its own defaults for the others."""
+    """A dataclass of `core` with the fields from `plain`, and its own defaults for the others."""
     names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]  # a dataclass
     return kind(**{name: plain[name] for name in names if name in plain})
 

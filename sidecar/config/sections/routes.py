@@ -1,4 +1,4 @@
-"""The section `routes`: the rules for paths and methods."""
+"""The section `routes`: which requests need which token."""
 
 from typing import Annotated, Literal, Self
 
@@ -12,7 +12,7 @@ from sidecar.core.route_rules import methods_fault, path_fault, scope_fault
 
 
 class Route(Model):
-    """A rule for paths and methods: the first that matches decides."""
+    """A rule for paths and methods. The first rule that matches decides."""
 
     path: Annotated[str, checked_by(path_fault)]
     methods: Annotated[tuple[str, ...], Field(strict=False), checked_by(methods_fault)] | None = None
@@ -27,6 +27,6 @@ class Route(Model):
 
     @property
     def rule(self) -> policy.Route:
-        """The route as `core.policy` knows it."""
+        """The route as `core.policy` uses it."""
         methods = frozenset(self.methods) if self.methods else None
         return policy.Route(self.path, methods, Access(self.access), frozenset(self.scope))

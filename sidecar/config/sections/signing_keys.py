@@ -13,7 +13,7 @@ from sidecar.core.jose.key_rules import KeyMaterial, key_faults
 
 
 class SigningKey(RuledModel):
-    """One key of the ring (`core.jose.keys`): exactly one of `secret`, `private_key` and `public_key`, as `alg` asks for."""
+    """A key of the ring (`core.jose.keys`) with exactly one of `secret`, `private_key` and `public_key`, as `alg` requires."""
 
     kid: Identifier
     alg: Alg

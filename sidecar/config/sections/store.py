@@ -1,4 +1,4 @@
-"""The section `store`: where state is kept."""
+"""The section `store`: where the sidecar keeps its state."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ _OPTIONS: Final = ("db", "username", "password", "ssl_ca_certs", "ssl_certfile",
 def _url_fault(url: str) -> str | None:
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018  raises for a port that is none
+        parts.port  # noqa: B018  raises for an invalid port
     except ValueError:
         return "the host or port cannot be read"
     return _place_fault(parts) or _options_fault(parts.query)
@@ -30,7 +30,7 @@ def _place_fault(parts: SplitResult) -> str | None:
         case "redis" | "rediss":
             if not parts.hostname:
                 return "the host is missing"
-            if not re.fullmatch(r"/?[0-9]*", parts.path):  # redis-py would take any other for database 0
+            if not re.fullmatch(r"/?[0-9]*", parts.path):  # redis-py reads anything else as database 0
                 return "write the database as a number, such as redis://127.0.0.1:6379/0"
             return None
         case "unix":
@@ -41,7 +41,7 @@ def _place_fault(parts: SplitResult) -> str | None:
 
 
 def _options_fault(query: str) -> str | None:
-    """redis-py takes every option from the address, even one that undoes a time limit or the check of a certificate."""
+    """redis-py accepts every option in the URL, even one that disables a timeout or the verification of a certificate."""
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in _OPTIONS:
             return f"only these options may follow the address: {', '.join(_OPTIONS)}"
@@ -51,7 +51,7 @@ def _options_fault(query: str) -> str | None:
 
 
 class Store(Model):
-    """Where state is kept that outlives a request."""
+    """Where the sidecar keeps the state that outlives a request."""
 
     url: Annotated[SecretStr, checked_by(_url_fault)] = SecretStr("memory://")
     prefix: Annotated[str, Field(max_length=64), checked_by(token_fault)] = "{sidecar}"

@@ -1,9 +1,9 @@
-"""The section `streams`: responses that go on for long, and tunnels."""
+"""The section `streams`: long-lived responses, and tunnels."""
 
 from sidecar.config.sections.model import Model
 
 
 class Streams(Model):
-    """Responses that go on for long, and tunnels such as WebSocket."""
+    """Long-lived responses, and tunnels such as WebSocket."""
 
     end_with_token: bool = True

@@ -1,4 +1,4 @@
-"""The section `throttling`: how often secrets and passwords may be tried."""
+"""The section `throttling`: how many failed attempts are allowed with secrets and passwords."""
 
 import re
 from typing import Annotated
@@ -13,10 +13,10 @@ _RATE = re.compile(r"([0-9]{1,9})/([0-9.]+(?:ms|s|m|h|d))")
 
 
 def _rate(value: object) -> Rate | None:
-    if value is None or isinstance(value, Rate):  # a default of ours
+    if value is None or isinstance(value, Rate):  # a default
         return value
     match = _RATE.fullmatch(value) if isinstance(value, str) else None
-    if value == "off" or value is False:  # as which YAML reads off without quotes
+    if value == "off" or value is False:  # YAML reads off without quotes as false
         return None
     if match is None or int(match[1]) < 1 or parse_duration(match[2]) <= 0:
         raise invalid("write how many in which time, such as 60/1m, or off")
@@ -27,7 +27,7 @@ RateOrOff = Annotated[Rate | None, BeforeValidator(_rate)]
 
 
 class Throttling(Model):
-    """How often secrets and passwords may be tried, before the answer is 429."""
+    """How many failed attempts with secrets and passwords are allowed before the response is 429, and how many requests."""
 
     failures_per_address: RateOrOff = Rate(300, 60.0)
     failures_per_client: RateOrOff = Rate(300, 60.0)

@@ -1,4 +1,4 @@
-"""The section `tokens`: what is issued and accepted."""
+"""The section `tokens`: which tokens the sidecar issues and accepts."""
 
 from typing import Annotated
 
@@ -24,7 +24,7 @@ def _signer_fault(signing_keys: tuple[SigningKey, ...]) -> str | None:
 
 
 class Tokens(Model):
-    """What is issued and accepted."""
+    """Which tokens the sidecar issues and accepts."""
 
     issuer: Annotated[str, Field(max_length=512), checked_by(token_fault), accepted_by(issuer_path, InvalidIssuer)]
     audience: Annotated[str, Field(min_length=1, max_length=512)]

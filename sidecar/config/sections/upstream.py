@@ -12,7 +12,7 @@ from sidecar.tls import InvalidTls, upstream_context
 
 
 class UpstreamTls(Model):
-    """How the sidecar speaks TLS to an https upstream, whose certificate is always checked."""
+    """How the sidecar uses TLS to an https upstream, whose certificate it always verifies."""
 
     ca: LocalFile | None = None
     certificate: LocalFile | None = None
@@ -44,7 +44,7 @@ def _upstream_url(value: object) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise invalid("write an address such as http://127.0.0.1:3080, https://api.internal or unix:///run/api.sock")
     try:
-        parts.port  # noqa: B018  raises for a port that is none
+        parts.port  # noqa: B018  raises for an invalid port
     except ValueError:
         raise invalid("the port must be a number from 1 to 65535") from None
     if parts.username is not None or parts.path not in ("", "/") or parts.query or parts.fragment:
@@ -63,7 +63,7 @@ def _host_fault(host: str) -> str | None:
 
 
 class Upstream(Model):
-    """The API server that is protected, or several servers of the same API."""
+    """The protected API server, or several servers of the same API."""
 
     url: Annotated[tuple[str, ...], BeforeValidator(_upstream_urls), not_empty]
     tls: UpstreamTls = UpstreamTls()

@@ -10,7 +10,7 @@ from sidecar.core.oauth.users import InvalidPasswordHash, check_password_hash
 
 
 class User(Model):
-    """A user who may log in. Without `scope`, a client gets for the user what the client itself may have."""
+    """A user who may log in. Without `scope`, only the scope of the client limits what it gets for the user."""
 
     username: Identifier
     password_hash: Annotated[SecretStr, accepted_by(check_password_hash, InvalidPasswordHash)]
