@@ -272,5 +272,5 @@ async def _perform(session: aiohttp.ClientSession, step: Step, token: str) -> An
 def _holds(step: Step, answer: Answer) -> bool:
     try:
         return step.shows(answer)
-    except (KeyError, TypeError):  # the body lacks what the step looks for
+    except (KeyError, TypeError):  # the body lacks a member that the step expects
         return False

@@ -1,4 +1,4 @@
-"""The section `login`: the pages for users."""
+"""The section `login`: the login and consent pages."""
 
 import re
 from pathlib import Path

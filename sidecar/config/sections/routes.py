@@ -1,4 +1,4 @@
-"""The section `routes`: the rules for paths and methods."""
+"""The section `routes`: which requests need which token."""
 
 from typing import Annotated, Literal, Self
 

@@ -1,10 +1,10 @@
-"""HTTP: what a request says, and what of it goes on.
+"""HTTP: what a request means, and what of it is forwarded.
 
-- `fields`           what each header field is to us; `proxy_headers`, `cookies` and `methods` are the lists
-- `request_headers`  a request's header section, read once; `response_headers` a response's; `trailers` what follows a body
+- `fields`           how each header field is treated; `proxy_headers`, `cookies` and `methods` contain the lists
+- `request_headers`  parses the header section of a request, `response_headers` that of a response, `trailers` trailer fields
 - `paths`            request targets, and every way in which a server may read a path; `percent` decodes
-- `credentials`      an access token, found and cut out
-- `forwarded`        what the API learns about the client
+- `credentials`      finds access tokens and removes them
+- `forwarded`        what the API is told about the client
 - `cross_origin`     what pages of other origins may read
-- `proxy_protocol`   how a load balancer says who its client is
+- `proxy_protocol`   how a load balancer reports the address of its client
 """

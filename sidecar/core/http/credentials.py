@@ -1,11 +1,12 @@
-"""Finding an access token where TapData's clients put it, and taking it away from there.
+"""Finds an access token wherever TapData's clients send it, and removes it.
 
 Rules:
-- Bearer header (RFC 6750 section 2.1, scheme in any case), `access_token` header, form or JSON field, query parameter.
-- The same token twice is one token; two different ones are refused (RFC 6750 section 2), and so is Bearer without a token
-  beside a token elsewhere: what it was meant to say cannot be known.
-- An empty parameter counts as absent (RFC 6749 section 3.1) and is taken away all the same.
-- Only the bytes of the token's own field are cut; everything around it stays as it was sent.
+- A token may be in a Bearer header (RFC 6750 section 2.1, scheme in any letter case), in an `access_token` header, in a form or
+  JSON field, or in a query parameter.
+- The same token twice counts as one token. Two different tokens are refused (RFC 6750 section 2), and so is Bearer without a
+  token together with a token elsewhere, because its meaning is unknown.
+- An empty parameter counts as absent (RFC 6749 section 3.1), but is removed too.
+- Only the bytes of the token's own field are removed; everything around it stays as it was sent.
 """
 
 import json
@@ -16,34 +17,34 @@ from sidecar.core.http.percent import BROKEN_ESCAPE, percent_decoded
 from sidecar.core.reasons import Reason, Refused
 
 FIELD: Final = "access_token"
-# The whole name of the scheme, and what comes after it unless that is a space (RFC 9110 section 5.6.2: a token ends here).
+# The name of the scheme, and the character after it unless that is a space (RFC 9110 section 5.6.2: the token ends here).
 _BEARER: Final = re.compile(r"bearer(?![!#$%&'*+.^_`|~0-9A-Za-z-])([^ ]?)", re.IGNORECASE | re.ASCII)
 _MOST_MEMBERS: Final = 1000
 _BOM: Final = (
-    "\xef\xbb\xbf"  # UTF-8 read as latin-1: some clients begin with it; a reader may skip it (RFC 8259 section 8.1)
+    "\xef\xbb\xbf"  # a BOM, read as latin-1: some clients send one, and a parser may ignore it (RFC 8259 section 8.1)
 )
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _SPACES: Final = frozenset(" \t\n\r")
-_SCAN: Final = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # what raw_decode calls, without its cost
-# The field's name with any of its characters escaped, and its value. One expression instead of a loop over the fields:
-# these may be as many as the body has bytes, and nobody else is served meanwhile.
+_SCAN: Final = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # what raw_decode calls, without its overhead
+# The field's name with any of its characters escaped, and its value. One expression instead of a loop over the fields: a body
+# may have as many fields as bytes, and a loop over them would block the event loop.
 _PAIR: Final = re.compile(
     "&" + "".join(f"(?:{char}|%(?i:{ord(char):02x}))" for char in FIELD) + r"(?:=([^&]*))?(?![^&])"
 )
 
 
 class Found(NamedTuple):
-    """The tokens that stood somewhere, in order, and what is left without them."""
+    """The tokens that were found in a text, in order, and the `rest` of the text without them."""
 
     tokens: tuple[str, ...]
     rest: str
 
 
 def bearer_token(authorization: str) -> str | None:
-    """The token of an `Authorization` value; `""` when Bearer came without one, `None` for another scheme.
+    """The token of an `Authorization` value; `""` for Bearer without a token, `None` for another scheme.
 
-    Raises `Refused(MALFORMED_REQUEST)` when something else than spaces follows the scheme, such as a tab (RFC 9110 section
-    11.4): taken for another scheme it would go on, token and all.
+    Raises `Refused(MALFORMED_REQUEST)` when anything but spaces follows the scheme, such as a tab (RFC 9110 section 11.4): if
+    it were treated as another scheme, it would be forwarded with its token.
     """
     match = _BEARER.match(authorization)
     if match is None:
@@ -54,10 +55,10 @@ def bearer_token(authorization: str) -> str | None:
 
 
 def from_pairs(text: str) -> Found:
-    """Tokens of a query string or a form body (WHATWG URL section 5.1: `&` separates)."""
+    """Find the tokens of a query string or a form body (WHATWG URL section 5.1: `&` separates fields)."""
     if "%" not in text and FIELD not in text:
         return Found((), text)
-    marked = "&" + text  # so that every field begins with the same character
+    marked = "&" + text  # every field begins with the same character then
     tokens: list[str] = []
     kept: list[str] = []
     position = 0
@@ -71,19 +72,19 @@ def from_pairs(text: str) -> Found:
 
 
 def _decoded(value: str) -> str:
-    """A form's value; one that cannot be decoded is no token either way."""
+    """A decoded form value. One that cannot be decoded is returned as it is: it is not a valid token either way."""
     if ("%" not in value and "+" not in value) or BROKEN_ESCAPE.search(value):
         return value
     return percent_decoded(value.replace("+", " ").encode("latin-1")).decode("latin-1")
 
 
 def from_json(text: str) -> Found:
-    """Tokens of the top level of a JSON object; members named so are cut out with one comma.
+    """Find the tokens at the top level of a JSON object. Each such member is removed with one comma.
 
-    Anything that is not one well-formed object is left alone: whether it is an error is for the API to say. Raises
-    `Refused(MALFORMED_REQUEST)` for an object with too many members to be looked through, when one of them may be named so.
+    Anything but a well-formed object is left alone: the API decides whether it is an error. Raises
+    `Refused(MALFORMED_REQUEST)` for an object that may contain a token, but has too many members to search.
     """
-    if FIELD not in text and "\\u" not in text:  # the one escape that can spell a character of the name
+    if FIELD not in text and "\\u" not in text:  # the only escape that can encode a character of the name
         return Found((), text)
     try:
         return _cut_members(text)
@@ -92,9 +93,9 @@ def from_json(text: str) -> Found:
 
 
 def _cut_members(text: str) -> Found:
-    """Walk the object's members. Raises `ValueError`, `RecursionError` or `StopIteration` when it is none."""
+    """Walk the members of an object. Raises `ValueError`, `RecursionError` or `StopIteration` if `text` is not one."""
     tokens: list[str] = []
-    kept: list[str] = []  # the members that stay, each with the white space around it
+    kept: list[str] = []  # the other members, each with the white space around it
     position = _skip(text, len(_BOM) if text.startswith(_BOM) else 0)
     if text[position : position + 1] != "{":
         raise ValueError
@@ -118,7 +119,7 @@ def _cut_members(text: str) -> Found:
         elif isinstance(value, str):
             tokens.append(value)
         else:
-            return Found((), text)  # not a token of ours: a field of the API's that has the same name
+            return Found((), text)  # not a token: a field of the API with the same name
         end = text[position : position + 1]
         if end == "}":
             break

@@ -1,9 +1,9 @@
-"""What each header field is to us: kept, dropped, or read.
+"""How each header field is treated: kept, dropped, or read.
 
-Servers that turn headers into variables (CGI, WSGI, PHP) make one character of everything that is no letter or digit. So names
-are compared with all of these folded. A field that could be taken for one of ours is dropped in every spelling. One that could
-be taken for a framing field is refused. A field that proxies set (`core.http.proxy_headers`) goes on in its own spelling when a
-trusted proxy sent it.
+Servers that turn header fields into variables (CGI, WSGI, PHP) replace everything but letters and digits with the same
+character. Names are therefore compared after folding these characters. A field that could be mistaken for one of the sidecar's
+is dropped in every spelling. A field that could be mistaken for a framing field is refused. A field that proxies set
+(`core.http.proxy_headers`) is forwarded in its own spelling when a trusted proxy sent it.
 """
 
 import re
@@ -19,7 +19,7 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 
 
 class Kind(IntEnum):
-    """What a field is to us."""
+    """How a field is treated."""
 
     KEEP = 0
     DROP = 1
@@ -88,7 +88,7 @@ _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class Kinds(dict[bytes, Kind]):
-    """Names as they are spelled, so that a known one costs one look-up; bounded, for names are the peer's choice."""
+    """A cache by exact spelling, so that a known name costs one look-up. It is bounded, because the peer chooses the names."""
 
     def __init__(self, classify: Callable[[bytes], Kind]) -> None:
         super().__init__()
@@ -102,13 +102,13 @@ class Kinds(dict[bytes, Kind]):
 
 
 def request_kinds(proxy_headers: Iterable[str] = ()) -> Kinds:
-    """What each field of a request is to us. `proxy_headers` are further names that a trusted proxy alone may set."""
+    """How each field of a request is treated. `proxy_headers` are more names that only a trusted proxy may set."""
     proper = PROXY_HEADERS.union(name.lower().encode() for name in proxy_headers)
     return Kinds(partial(_request_kind, proper=proper, folded_proper={name.translate(_FOLD) for name in proper}))
 
 
 def proxy_header_fault(name: str) -> str | None:
-    """Why this cannot be one of the `proxy_headers`, or `None`."""
+    """Why `name` cannot be one of the `proxy_headers`, or `None`."""
     if not _TOKEN.fullmatch(name):
         return "write the name of a header, such as X-My-Edge"
     if name.lower().encode().translate(_FOLD) in _RESERVED:
@@ -140,17 +140,17 @@ response_kinds = Kinds(_response_kind)
 
 
 def response_kind(name: bytes) -> Kind:
-    """What a field of a response is to us."""
+    """How a field of a response is treated."""
     return response_kinds[name]
 
 
 def plain_length(digits: bytes) -> bytes:
-    """A `Content-Length` without zeros before it, which some readers take for octal, and Python counts against its limit."""
+    """A `Content-Length` without leading zeros: some parsers read these as octal, and Python counts them against its limit."""
     return digits.lstrip(b"0") or b"0"
 
 
 def is_named(name: bytes, options: bytes) -> bool:
-    """Whether these options of `Connection` make the field `name` end here (RFC 9110 section 7.6.1). Those that frame a
-    message, say where it goes or who sent it never do."""
+    """Whether the `options` of `Connection` make the field `name` hop-by-hop (RFC 9110 section 7.6.1). Fields that frame a
+    message, or say where it goes or who sent it, are never hop-by-hop by this."""
     lowered = name.lower()
     return lowered not in _NEVER_NAMED and lowered in [option.strip(b" \t") for option in options.lower().split(b",")]

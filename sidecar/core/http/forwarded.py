@@ -1,4 +1,4 @@
-"""What the API learns about the client: its address, and who it is."""
+"""What the API is told about the client: its address and its identity."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -6,7 +6,7 @@ from typing import Final
 
 from sidecar.core.http.fields import CONTINUED
 
-# An address of either kind, the second in brackets or not; some proxies add the port.
+# An IPv4 or IPv6 address, the latter with or without brackets; some proxies add the port.
 _ADDRESS: Final = re.compile(
     r"([0-9.]{7,15})(?::[0-9]{1,5})?|\[([0-9A-Fa-f:.]{2,45})\](?::[0-9]{1,5})?|([0-9A-Fa-f:.]{2,45})"
 )
@@ -21,8 +21,8 @@ def forwarded_block(
     host: str,
     certificate: bytes = b"",
 ) -> bytes:
-    """`X-Forwarded-For`, `-Proto` and `-Host`, and `-Client-Cert` when there was a `certificate`. What came in, of these and
-    of all that proxies set, counts only when the peer is a trusted one."""
+    """`X-Forwarded-For`, `-Proto` and `-Host`, and `-Client-Cert` if there is a `certificate`. The `inbound` ones, and all
+    other fields that proxies set, are used only when the peer is `trusted`."""
     values: dict[bytes, list[bytes]] = {}
     extra = b""
     for name, value in inbound if trusted else ():
@@ -40,10 +40,10 @@ def forwarded_block(
 
 
 def client_address(inbound: Iterable[tuple[bytes, bytes]], *, peer: str, trusts: Callable[[str], bool]) -> str:
-    """Who sent the request to the first proxy that is not trusted, which is the peer when that is not trusted.
+    """The address of the client: the last address in the chain that is not a trusted proxy, which may be the peer itself.
 
-    `X-Forwarded-For` is read from its end, where each trusted proxy put whom it had before it: what stands further left is
-    anybody's invention. An entry that is no address ends the search.
+    `X-Forwarded-For` is read from its end, where each trusted proxy appended the address of its peer. Entries further left may
+    be forged. An entry that is not an address ends the search.
     """
     chain = b",".join(value for name, value in inbound if name.lower() == b"x-forwarded-for").decode("latin-1")
     found = peer
@@ -58,7 +58,7 @@ def client_address(inbound: Iterable[tuple[bytes, bytes]], *, peer: str, trusts:
 
 
 def identity_block(client_id: str, subject: str, scope: Iterable[str], roles: Iterable[str]) -> bytes:
-    """The fields that tell the upstream who called. The values hold no control characters: tokens are checked."""
+    """The fields that tell the upstream who called. The values contain no control characters: `core.tokens` checks them."""
     fields = {
         "X-Auth-Client-Id": client_id,
         "X-Auth-Subject": subject,

@@ -1,18 +1,18 @@
-"""The method that a header asks for in the place of the request's own.
+"""The method that a header field asks for instead of the method of the request.
 
-Many frameworks take `X-HTTP-Method-Override: DELETE` on a POST for a DELETE. A rule for DELETE would never see it.
+Many frameworks treat a POST with `X-HTTP-Method-Override: DELETE` as a DELETE. A route for DELETE would never apply to it.
 
 Rules:
-- Servers read such a value differently: in any case, the first of a list or the last, with parameters or quotes. So every
-  word in it is a method that may be meant.
-- A value that holds anything else may mean any method. So may one that names more than anybody has a use for.
+- Servers read such a value differently: in any letter case, the first or the last of a list, with parameters or quotes. Every
+  word in the value is therefore a method that it may mean.
+- A value with other characters may mean any method, and so may a value with more words than any client needs.
 """
 
 import re
 from typing import Final
 
 OVERRIDES: Final = frozenset([b"x-http-method-override", b"x-http-method", b"x-method-override"])
-"""The names of such headers, as they are compared. Google, Microsoft and IBM began to use one each."""
+"""The names of these fields, folded. Google, Microsoft and IBM each introduced one of them."""
 
 ANY: Final = "*"
 _READABLE: Final = re.compile(rb'[A-Za-z0-9_\-,;=" \t]*')
@@ -21,7 +21,7 @@ _MOST: Final = 8
 
 
 def named_methods(values: bytes) -> frozenset[str]:
-    """The methods, in capitals, that a list of such values may mean; `ANY` when that cannot be told."""
+    """The methods, in upper case, that a list of such values may mean; `ANY` when it may mean any method."""
     if not _READABLE.fullmatch(values):
         return frozenset([ANY])
     words = set(_WORD.findall(values.upper()))

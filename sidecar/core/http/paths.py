@@ -1,13 +1,13 @@
-"""One reader of request targets: what is matched is what is forwarded.
+"""The parser of request targets. The path that is matched is the path that is forwarded.
 
 Rules:
-- The path goes to the upstream byte for byte as it was sent; it is never rewritten.
+- The path is forwarded to the upstream byte for byte as it was sent; it is never rewritten.
 - Servers read a path differently: some decode `%2f`, drop `;parameters`, merge `//`, treat `\\` as `/`, or take the first
-  segment of `//x/y` for a host. So a path has one or more *readings*, and `core.policy` lets it pass only when the same
-  rule holds in each. Most paths are plain and have one. `_STEPS` names what servers do, in this order, each of them or
-  not; letter case is the affair of `core.policy`, since it concerns patterns too.
-- What no two servers need agree on is refused whatever the rules are: dot segments in any reading, NUL, broken
-  percent-encoding, bytes that RFC 3986 does not allow, and what can be read in too many ways.
+  segment of `//x/y` for a host. A path therefore has one or more *readings*, and `core.policy` admits it only when the same
+  route applies to each of them. Most paths are plain and have one reading. `_STEPS` lists what servers may do, in this order;
+  each server does each step or not. `core.policy` handles letter case, because it concerns patterns too.
+- Paths on which servers often disagree are refused whatever the routes are: dot segments in any reading, NUL, broken
+  percent-encoding, bytes that RFC 3986 does not allow, and paths with too many readings.
 """
 
 import re
@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 
 from sidecar.core.reasons import Reason, Refused
 
-# Segments of unreserved characters and harmless delimiters, none empty, none with a dot at its end.
+# Segments of unreserved characters and harmless delimiters: none is empty, none ends with a dot.
 _PLAIN = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,=:@]+(?<!\.))*/?")
 _FORBIDDEN = re.compile(r"[^\x21-\x7e]|#")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -34,9 +34,9 @@ _CONTROLS = re.compile(r"[\x01-\x1f\x7f]")
 _BLANKS = "".join(map(chr, range(1, 0x21))) + "\x7f"
 _BLANK = re.compile(r"[\x01-\x20\x7f]")
 _PARAMETERS = re.compile(r";[^/]*")
-# UTF-8 with more bytes than it takes: two for ASCII, three for what fits into two, four for what fits into three.
+# Overlong UTF-8: two bytes for ASCII, three for what fits into two, four for what fits into three.
 _OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f][\x80-\xbf]|\xf0[\x80-\x8f][\x80-\xbf]{2}")
-# Characters that Windows ("best fit") and Unicode (NFKC) turn into ones that have a meaning in a path.
+# Characters that Windows ("best fit") and Unicode (NFKC) convert to characters with a meaning in a path.
 _FITTED: Final = str.maketrans(
     {
         "\uff0f": "/", "\u2044": "/", "\u2215": "/", "\uff3c": "\\", "\u2216": "\\",
@@ -49,9 +49,9 @@ _MOST_CHARACTERS: Final = 16 * 1024
 
 
 class RequestTarget(NamedTuple):
-    """A request target in parts (RFC 9112 section 3.2): `query` is `None` when there is no `?`.
+    """The parts of a request target (RFC 9112 section 3.2). `query` is `None` when there is no `?`.
 
-    `authority` is set for the absolute form only, where it takes the place of `Host`.
+    `authority` is set only for the absolute form, where it replaces `Host`.
     """
 
     path: str
@@ -60,8 +60,8 @@ class RequestTarget(NamedTuple):
 
 
 def split_target(raw: str, method: str = "GET") -> RequestTarget:
-    """Split origin-form, absolute-form or `*`, which is for OPTIONS only. Raises `Refused(MALFORMED_REQUEST)` for anything
-    else."""
+    """Split a target in origin-form, absolute-form or asterisk-form (`*`, for OPTIONS only). Raises
+    `Refused(MALFORMED_REQUEST)` for anything else."""
     authority = None
     if raw == "*" and method != "OPTIONS":
         raise Refused(Reason.MALFORMED_REQUEST, "The request target * is for OPTIONS.")
@@ -71,7 +71,7 @@ def split_target(raw: str, method: str = "GET") -> RequestTarget:
             raise Refused(Reason.MALFORMED_REQUEST, "The request target cannot be read.")
         authority, raw = match[1], match[2]
         if not raw and method == "OPTIONS":
-            raw = "*"  # the last proxy writes it so (RFC 9112 section 3.2.4)
+            raw = "*"  # the last proxy sends it in this form (RFC 9112 section 3.2.4)
         elif not raw.startswith("/"):
             raw = "/" + raw
     if _FORBIDDEN.search(raw):
@@ -96,17 +96,17 @@ def readings(path: str) -> tuple[str, ...]:
     for step in _STEPS:
         found |= dict.fromkeys(map(step, found))
         if len(found) > _MOST_READINGS or sum(map(len, found)) > most:
-            raise Refused(Reason.AMBIGUOUS_PATH)  # nobody needs such a path, and each reading costs us time
+            raise Refused(Reason.AMBIGUOUS_PATH)  # no client needs such a path, and each reading takes time
     if any("\0" in reading or not _DOT_SEGMENTS.isdisjoint(reading.split("/")) for reading in found):
         raise Refused(Reason.AMBIGUOUS_PATH)
     return tuple(found)
 
 
 def fold(text: str) -> str:
-    """`text` as servers compare it that ignore letter case: the same for any two texts that one of them takes for equal.
+    """Fold `text` for a case-insensitive comparison: any two texts that some server considers equal have the same result.
 
-    Coarser than each of them, on purpose: some take the dotted I of Turkish for an i, some the long s for an s, some a
-    full-width letter for a plain one. It makes letters of letters only, so that segments stay what they are.
+    It is coarser than every server on purpose: some treat the dotted I of Turkish as an i, some the long s as an s, some a
+    full-width letter as a plain one. It maps letters only to letters, so that the segments stay the same.
     """
     if text.isascii():
         return text.lower()
@@ -123,9 +123,9 @@ def _nearest(letter: str) -> str:
 
 
 def _texts(path: str) -> Iterator[str]:
-    """The path decoded, as often as servers do and a client could have meant. Raises `Refused(AMBIGUOUS_PATH)`."""
+    """The path decoded once and repeatedly, as servers may do. Raises `Refused(AMBIGUOUS_PATH)` if it is encoded too often."""
     data = path.encode()
-    # An encoded slash stays encoded here: in the literal reading it is data within a segment.
+    # An encoded slash stays encoded here: in the literal reading it is data inside a segment.
     yield from _as_text(unquote_to_bytes(_ENCODED_SLASH.sub(b"%252F", data)))
     for _ in range(_MAX_DECODES):
         data = unquote_to_bytes(data)
@@ -136,7 +136,7 @@ def _texts(path: str) -> Iterator[str]:
 
 
 def _as_text(data: bytes) -> Iterator[str]:
-    """What servers make of bytes: those that are no UTF-8 are kept, dropped, replaced, or read in another way."""
+    """How servers decode bytes: invalid UTF-8 is kept, dropped, replaced, or read as overlong UTF-8 or latin-1."""
     yield data.decode("utf-8", "surrogateescape")
     if _is_utf8(data):
         return
@@ -209,4 +209,4 @@ _STEPS: Final[tuple[Callable[[str], str], ...]] = (
     _without_host,
     _merged,
 )
-"""What a server may do with a path that it has decoded."""
+"""What a server may do to a decoded path."""

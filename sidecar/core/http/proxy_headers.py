@@ -1,12 +1,12 @@
-"""Header fields that are a proxy's to set: by them servers and frameworks learn who the client is, and what it asked for.
+"""Header fields that only a proxy may set. Servers and frameworks read from them who the client is, and what it asked for.
 
-From a stranger each of them is a lie that somebody acts on: another address, another host, another certificate, or another
-path than the one that the route policy saw.
+If an untrusted client could set them, an API would act on a false address, host or certificate, or on another path than the one
+that the route policy checked.
 
 Rules:
-- `X-Forwarded-*` belongs to them whatever its suffix, and so do the names below, which stand there as those spell them who
-  read them. `proxy_headers` in the configuration adds to them.
-- A field whose name folds to one of them without being one is nobody's to set.
+- They are `X-Forwarded-*` with any suffix, and the names below, in the spelling of the software that reads them.
+  `proxy_headers` in the configuration adds more.
+- A field whose name is not one of them, but folds to one, is always dropped.
 """
 
 from typing import Final
@@ -32,12 +32,12 @@ PROXY_HEADERS: Final = frozenset(
         b"x-original-uri x-original-method x-scheme",  # ingress-nginx
         b"x-original-host x-original-proto x-original-prefix",  # ASP.NET Core
         b"x-envoy-original-path x-envoy-original-host x-envoy-original-dst-host",  # Envoy
-        b"script_name path_info",  # gunicorn takes the first from the path that it routes, when a peer on loopback sends it
+        b"script_name path_info",  # gunicorn removes the first from the path that it routes, if a peer on loopback sends it
         b"x-script-name",  # CherryPy and Flask behind a prefix
         b"x-host x-http-host-override",  # PortSwigger, host header attacks
         b"x-url-scheme front-end-https",  # MDN, X-Forwarded-Proto
         b"x-arr-ssl wl-proxy-ssl cloudfront-forwarded-proto",  # IIS, WebLogic, CloudFront
-        b"x-sendfile-type x-accel-mapping",  # Rack sends files by them (CVE-2025-61780)
+        b"x-sendfile-type x-accel-mapping",  # Rack uses them to send files (CVE-2025-61780)
         # Which certificate it showed.
         b"client-cert client-cert-chain",  # RFC 9440 section 2.4
         b"ssl-client-cert ssl-client-verify ssl-client-subject-dn ssl-client-issuer-dn",  # ingress-nginx

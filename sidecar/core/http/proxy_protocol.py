@@ -1,7 +1,7 @@
-"""The PROXY protocol, versions 1 and 2: how a load balancer that only carries bytes says who its client is.
+"""The PROXY protocol, versions 1 and 2, with which a load balancer for TCP reports the address of its client.
 
-Source: https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt. The header comes once, before everything else of a
-connection, TLS included. So it must be read to its last byte and no further: `Preamble` says how many bytes may be taken.
+Source: https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt. The header is sent once, before everything else on a
+connection, including TLS. It must be read to its last byte and no further: `Preamble` says how many bytes may be read.
 """
 
 import ipaddress
@@ -11,9 +11,8 @@ from typing import Final
 _SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 _FIXED: Final = len(_SIGNATURE) + 4  # what precedes the addresses in version 2
 _LONGEST_LINE: Final = 107
-_LONGEST: Final = (
-    4096  # bytes of addresses and extensions in version 2; the protocol allows 65535, nobody sends as many
-)
+# Bytes of addresses and extensions in version 2. The protocol allows 65535, but no load balancer sends as many.
+_LONGEST: Final = 4096
 _LINE: Final = re.compile(
     rb"PROXY (?:UNKNOWN(?: [^\r\n]*)?|TCP([46]) (\S{2,39}) (\S{2,39}) ([0-9]{1,5}) ([0-9]{1,5}))\r\n"
 )
@@ -22,13 +21,13 @@ _LOCAL, _PROXY, _STREAM = 0x0, 0x1, 0x1
 
 
 class InvalidPreamble(ValueError):
-    """What a connection began with is no header of the PROXY protocol, or not one that can be believed."""
+    """The first bytes of a connection are not a valid header of the PROXY protocol."""
 
 
 class Preamble:
-    """Reads one header. Bytes go in by `feed`, never more of them than `wanted` said.
+    """Parses one header. The caller passes bytes to `feed`, never more than `wanted` returned.
 
-    `address` is the client's, once `done`; `None` when the load balancer speaks for itself, such as for its health checks.
+    When `done`, `address` is the client's address; `None` for a connection of the load balancer itself, such as a health check.
     """
 
     def __init__(self) -> None:
@@ -37,7 +36,7 @@ class Preamble:
         self._data = b""
 
     def wanted(self, waiting: bytes) -> int:
-        """How many of the bytes that are `waiting` belong to the header. Raises `InvalidPreamble`."""
+        """How many of the `waiting` bytes belong to the header. Raises `InvalidPreamble`."""
         begun = self._data + waiting
         if begun.startswith(b"PROXY ") or b"PROXY ".startswith(begun[:6]):
             end = begun.find(b"\n")
@@ -50,7 +49,7 @@ class Preamble:
         return min(self._size(begun), len(begun)) - len(self._data)
 
     def feed(self, data: bytes) -> None:
-        """Take bytes of the header. Raises `InvalidPreamble`."""
+        """Process bytes of the header. Raises `InvalidPreamble`."""
         self._data += data
         if self._data.startswith(b"PROXY "):
             if self._data.endswith(b"\n"):
@@ -60,7 +59,8 @@ class Preamble:
 
     @staticmethod
     def _size(data: bytes) -> int:
-        """Of a header of version 2, as far as it can be known: all of it, or the part that says its length."""
+        """The size of a header of version 2; while its length is not known, the size of the fixed part that contains the
+        length."""
         if len(data) < _FIXED:
             return _FIXED
         size = int.from_bytes(data[_FIXED - 2 : _FIXED], "big")
@@ -105,5 +105,5 @@ def _address(text: bytes, *, version: int) -> str:
 
 
 def _text(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    """An IPv4 address in the form of IPv6 (RFC 4291 section 2.5.5.2) as what it is."""
+    """The address as text; an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2) as IPv4."""
     return str(getattr(address, "ipv4_mapped", None) or address)

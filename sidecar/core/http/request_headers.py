@@ -1,11 +1,11 @@
-"""Header fields on their way through: what is dropped, what is read, what is added.
+"""The header fields of a request: which are dropped, read, or added.
 
 Rules:
 - Order, spelling and bytes of end-to-end fields stay as they were sent (RFC 9110 section 5.3).
-- Hop-by-hop fields end here, and those that `Connection` names (RFC 9110 section 7.6.1), except the ones that frame the
-  message or say where it goes: naming those is an attack.
-- What a field is, in whatever spelling, is told by `core.http.fields`.
-- The cookie of a login (`core.http.cookies`) ends here.
+- Hop-by-hop fields are not forwarded, and neither are those that `Connection` names (RFC 9110 section 7.6.1), except fields
+  that frame the message or say where it goes: naming those is an attack.
+- `core.http.fields` says how each field is treated, in any spelling.
+- The login cookie (`core.http.cookies`) is not forwarded.
 """
 
 import re
@@ -18,7 +18,7 @@ from sidecar.core.http.methods import named_methods
 from sidecar.core.http.paths import valid_authority
 from sidecar.core.reasons import Reason, Refused
 
-# In Python 3.11 a member of an enumeration is looked up by a function, each time: too dear for each field of each request.
+# In Python 3.11, each access to a member of an enumeration calls a function: too slow for each field of each request.
 _KEEP: Final = Kind.KEEP
 _DROP: Final = Kind.DROP
 _CONNECTION: Final = Kind.CONNECTION
@@ -36,7 +36,7 @@ _COOKIE: Final = Kind.COOKIE
 _METHOD: Final = Kind.METHOD
 _TE: Final = Kind.TE
 _TRAILER: Final = Kind.TRAILER
-# Protocols that carry further requests: through a tunnel they would pass by every check (request smuggling by h2c).
+# Protocols that carry further requests: in a tunnel these would bypass every check (request smuggling over h2c).
 _CARRY_REQUESTS: Final = frozenset([b"h2c", b"h2", b"http", b"tls"])
 _PROTOCOL: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?")
 _NO_METHODS: Final[frozenset[str]] = frozenset()
@@ -44,13 +44,13 @@ NO_TRAILERS: Final[frozenset[bytes]] = frozenset()
 
 
 class RequestHeaders(NamedTuple):
-    """The header section of a request, read once.
+    """The parsed header section of a request.
 
-    `lines` are the fields that go on, serialised, without the token and without the framing field (`Content-Length` or
-    `Transfer-Encoding`), which stands apart: `before` says how many of `lines` precede it, so that it goes back there.
-    `block` is all of it joined. The first `bearer` of `tokens` came as Bearer. `upgrade` is the one protocol that may be
-    switched to, or empty. `methods` are those that override fields may mean. `trailers` are the names of the fields that may
-    follow the body.
+    `lines` are the forwarded fields, serialised, without the token. The framing field (`Content-Length` or
+    `Transfer-Encoding`) is separate in `framing`; `before` is the number of `lines` before it. `block` is all of it, joined.
+    The first `bearer` of the `tokens` came as Bearer. `upgrade` is the only protocol to which the connection may switch, or
+    empty. `methods` are the methods that override fields may mean. `trailers` are the names of trailer fields that may be
+    forwarded.
     """
 
     lines: tuple[bytes, ...]
@@ -69,7 +69,7 @@ class RequestHeaders(NamedTuple):
     trailers: frozenset[bytes]
 
     def resized(self, length: int) -> bytes:
-        """`block` for a body of another length, in bytes."""
+        """`block` for a body of `length` bytes instead."""
         name = self.framing.partition(b":")[0] if self.framing[:1] in b"Cc" else b"Content-Length"
         return b"".join([*self.lines[: self.before], b"%b: %d\r\n" % (name, length), *self.lines[self.before :]])
 
@@ -85,13 +85,13 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
     host: bytes | None = None,
     strip: bool = True,
 ) -> RequestHeaders:
-    """Read and check a request's fields.
+    """Parse and check the fields of a request.
 
-    `authority` is that of an absolute-form target and takes the place of `Host` (RFC 9112 section 3.2.2); `default_host`
-    goes on when an HTTP/1.0 request has none. `host` goes on instead of any.
+    `authority` is that of an absolute-form target and replaces `Host` (RFC 9112 section 3.2.2). `default_host` is forwarded
+    when an HTTP/1.0 request has no `Host`. `host`, if given, is forwarded instead of any other.
 
-    Raises `Refused`: `MALFORMED_REQUEST` for what frames or routes ambiguously, `MULTIPLE_TOKENS` for two
-    `Authorization` fields. `strip=False` leaves Bearer and `access_token` fields in (a public route).
+    Raises `Refused`: `MALFORMED_REQUEST` for ambiguous framing or routing, `MULTIPLE_TOKENS` for two `Authorization` fields.
+    `strip=False` keeps Bearer and `access_token` fields (a public route).
     """
     lines: list[bytes] = []
     names: list[bytes] = []
@@ -124,7 +124,7 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
             continue
         elif kind is _AUTHORIZATION:
             if not value:
-                continue  # it says nothing
+                continue  # an empty field
             authorizations += 1
             token = bearer_token(value.decode("latin-1"))
             if token is not None:
@@ -178,7 +178,7 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
     if requested_host is None:
         lines.insert(0, b"Host: %b\r\n" % (host or default_host))
         before += 1
-    if te_trailers and not upgrades:  # the connection that goes on is ours (RFC 9110 section 10.1.4)
+    if te_trailers and not upgrades:  # TE is hop-by-hop, so the sidecar sends its own (RFC 9110 section 10.1.4)
         lines.append(b"Connection: TE\r\nTE: trailers\r\n")
     ordered = (*lines[:before], framing, *lines[before:]) if framing else lines
     return RequestHeaders(
@@ -200,14 +200,14 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
 
 
 def _trailer_names(declared: bytes, kinds: Kinds) -> frozenset[bytes]:
-    """Of the names in `Trailer` those, in lower case, that may go on: they mean nothing to us nor to a proxy."""
+    """The names in `Trailer`, in lower case, that may be forwarded: neither the sidecar nor a proxy interprets them."""
     names = (name.strip(b" \t").lower() for name in declared.split(b","))
     return frozenset(name for name in names if name and kinds[name] is _KEEP)
 
 
 def may_switch(upgrades: bytes) -> bytes:
-    """The one protocol that is asked for, of `Upgrade` values, each with a comma before it; empty when there are several, or
-    none that may have a tunnel: such an upgrade is ignored (RFC 9110 section 7.8)."""
+    """The protocol of an upgrade, from `Upgrade` values with a comma before each. Empty when there are several, or when it may
+    not have a tunnel: such an upgrade is ignored (RFC 9110 section 7.8)."""
     protocol = upgrades[1:].strip(b" \t")
     known = _PROTOCOL.fullmatch(protocol) and protocol.partition(b"/")[0].lower() not in _CARRY_REQUESTS
     return protocol if known else b""

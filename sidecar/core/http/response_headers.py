@@ -1,4 +1,4 @@
-"""The header section of an upstream's response: what goes on, and how the body is framed."""
+"""The header section of an upstream's response: what is forwarded, and how the body is framed."""
 
 import re
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from sidecar.core.http.fields import PLAIN_OPTIONS, Kind, is_named, plain_length, response_kinds
 
-# In Python 3.11 a member of an enumeration is looked up by a function, each time: too dear for each field of each request.
+# In Python 3.11, each access to a member of an enumeration calls a function: too slow for each field of each request.
 _KEEP: Final = Kind.KEEP
 _CONNECTION: Final = Kind.CONNECTION
 _TRANSFER_ENCODING: Final = Kind.TRANSFER_ENCODING
@@ -18,8 +18,8 @@ _TIMEOUT: Final = re.compile(rb"(?:\A|[,; \t])timeout=\"?([0-9]{1,9})(?![0-9])",
 
 
 class ResponseHeaders(NamedTuple):
-    """The header section of an upstream's response: the fields that go on, serialised in `pieces`, and how the body is
-    framed. `dated`: it says when it was made. `keep_alive`: what it says about its connection, or empty."""
+    """The header section of an upstream's response: the forwarded fields, serialised in `pieces`, and the framing of the body.
+    `dated`: it has a `Date`. `keep_alive`: the value of its `Keep-Alive`, or empty."""
 
     pieces: list[bytes]
     length: int | None
@@ -30,20 +30,20 @@ class ResponseHeaders(NamedTuple):
 
 
 class InvalidResponse(ValueError):
-    """The upstream's response is not one that may be passed on."""
+    """The upstream's response must not be forwarded."""
 
 
 def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders:
-    """Read a response's fields. Raises `InvalidResponse` when the framing cannot be trusted."""
+    """Parse the fields of a response. Raises `InvalidResponse` when the framing cannot be trusted."""
     pieces: list[bytes] = []
     length: int | None = None
     chunked = dated = False
     options = b""
-    ended: dict[Kind, bytes] = {}  # what ends here
+    ended: dict[Kind, bytes] = {}  # hop-by-hop fields and others that are not forwarded
     memo = response_kinds
     for name, given in raw:
         kind = memo[name]
-        value = given.strip(b" \t")  # white space is no part of it (RFC 9112 section 5)
+        value = given.strip(b" \t")  # surrounding white space is not part of the value (RFC 9112 section 5)
         if kind is _KEEP:
             pass
         elif kind is _CONTENT_LENGTH:
@@ -54,7 +54,7 @@ def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders
         elif kind is _TRANSFER_ENCODING:
             if (
                 chunked or value.lower() != b"chunked" or b"\t" in given
-            ):  # with a tab the parser does not take it for chunked
+            ):  # with a tab, the parser does not recognise chunked
                 raise InvalidResponse("Transfer-Encoding twice, or not just chunked")
             chunked = True
             continue
@@ -76,13 +76,14 @@ def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders
 
 
 def keep_alive_timeout(value: bytes) -> float | None:
-    """For how many seconds a server keeps a connection on which nothing is said, as its `Keep-Alive` field tells (RFC 2068
-    section 19.7.1.1), or `None`."""
+    """The seconds for which a server keeps an idle connection, according to its `Keep-Alive` field (RFC 2068 section
+    19.7.1.1), or `None`."""
     found = _TIMEOUT.search(value)
     return float(found[1]) if found else None
 
 
 def trailer_pieces(raw: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
-    """The fields after a response's body that go on, serialised; none that frame or control (RFC 9110 section 6.5.1)."""
+    """The trailer fields of a response that are forwarded, serialised. Those for framing or control are not (RFC 9110 section
+    6.5.1)."""
     kept = [(name, value.strip(b" \t")) for name, value in raw if response_kinds[name] is Kind.KEEP]
     return [piece for name, value in kept for piece in (name, b": ", value, b"\r\n")]

@@ -1,7 +1,7 @@
-"""The trailer section of a chunked request (RFC 9112 section 7.1.2), found from its end.
+"""The trailer section of a chunked request (RFC 9112 section 7.1.2), parsed backwards from its end.
 
-aiohttp's parser reads trailers and keeps them to itself. It alone knows where a body ends; but a read that ends where a request
-ends can be read backwards. There the lines are fields, until one that cannot be a field: that is the last chunk, of size 0.
+aiohttp's parser reads trailer fields but does not expose them, and only it knows where a body ends. When a read ends where a
+request ends, its last lines are trailer fields, back to a line that cannot be a field: the last chunk, of size 0.
 """
 
 import re
@@ -16,10 +16,10 @@ _LAST_CHUNK: Final = re.compile(rb"0+[ \t]*(?:;[\t -~\x80-\xff]*)?")
 
 
 def trailer_section(end: bytes, names: Set[bytes]) -> bytes:
-    """The fields of `names` (lower case) in the trailer section that `end`, the last bytes of a request, holds; serialised.
+    """The fields with `names` (lower case) in the trailer section at the `end` of a request, serialised.
 
-    Empty when there are none, or when it cannot be told where they begin: a recipient may leave trailers out (RFC 9110
-    section 6.5.1).
+    Empty when there are none, or when `end` does not contain the beginning of the section: a recipient may discard trailer
+    fields (RFC 9110 section 6.5.1).
     """
     if not end.endswith(_END):
         return b""
