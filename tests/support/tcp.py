@@ -37,9 +37,20 @@ def _queues(local: tuple[str, int], remote: tuple[str, int]) -> Queues | None:
     return None
 
 
+def _both(connection: socket.socket) -> tuple[Queues, Queues] | None:
+    """Ours and those of the other side; `None` when one of them has closed the connection, or it was cut."""
+    try:
+        here, there = connection.getsockname(), connection.getpeername()
+    except OSError:  # after a reset it is not connected any more
+        return None
+    ours, theirs = _queues(here, there), _queues(there, here)
+    return None if ours is None or theirs is None else (ours, theirs)
+
+
 def queues_of_peer(connection: socket.socket) -> Queues | None:
-    """Those of the other side; `None` when that has closed the connection."""
-    return _queues(connection.getpeername(), connection.getsockname())
+    """Those of the other side; `None` when that has closed the connection, or has cut it."""
+    both = _both(connection)
+    return None if both is None else both[1]
 
 
 def wait_until_read(connection: socket.socket, *, within: float = 10) -> None:
@@ -47,12 +58,8 @@ def wait_until_read(connection: socket.socket, *, within: float = 10) -> None:
     a read of its own there."""
 
     def read() -> bool:
-        try:
-            ours = _queues(connection.getsockname(), connection.getpeername())
-            peer = queues_of_peer(connection)
-        except OSError:  # it is not connected any more
-            return True
-        return ours is None or peer is None or (ours.unsent, peer.unread) == (0, 0)
+        both = _both(connection)
+        return both is None or (both[0].unsent, both[1].unread) == (0, 0)
 
     wait_until(read, within=within)
 
