@@ -6,8 +6,6 @@ Callers of the token endpoint must not be able to exhaust the CPU: slow hashes r
 when too many wait the answer is 429. A client that was recognised before does not have to queue (`core.oauth.clients`).
 """
 
-import base64
-import binascii
 from collections.abc import Callable
 from typing import Final, NamedTuple, NoReturn
 
@@ -15,6 +13,7 @@ from sidecar.core.oauth.clients import PUBLIC, AuthMethod, Client, ClientRegistr
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest, Reply, refusal
 from sidecar.oauth.clients.assertions import AssertionAuthenticator
+from sidecar.oauth.clients.basic import InvalidBasic, basic_credentials
 from sidecar.oauth.parameters import Parameters, form_decoded
 from sidecar.oauth.slow_hashes import SlowHashes
 
@@ -111,16 +110,10 @@ class ClientAuthenticator:
     def _from_basic(self, header: str, parameters: Parameters) -> Claimed:
         """RFC 6749 section 2.3.1 has the client form-encode id and secret, but many clients, such as curl, do not. When the
         decoded and the literal value differ, the registry decides which id is meant, and either value of the secret works."""
-        scheme, _, credentials = header.partition(" ")
-        if scheme.lower() != "basic":
-            _unauthenticated("The Authorization header must be Basic.")
         try:
-            literal = base64.b64decode(credentials.strip(" "), validate=True).decode("utf-8")
-        except (binascii.Error, ValueError):
-            _unauthenticated("The Basic credentials cannot be read.")
-        client_id, colon, secret = literal.partition(":")
-        if not colon:
-            _unauthenticated("The Basic credentials cannot be read.")
+            client_id, secret = basic_credentials(header)
+        except InvalidBasic as exc:
+            _unauthenticated(str(exc))
         decoded_id = _decoded_or_same(client_id)
         chosen = decoded_id if self._registry.knows(decoded_id) else client_id
         if parameters.get("client_id", chosen) != chosen:

@@ -13,8 +13,6 @@ Rules:
   again. While the store is down each process counts for itself.
 """
 
-import base64
-import binascii
 import ipaddress
 import math
 from collections import Counter
@@ -30,6 +28,7 @@ from sidecar.core.ports import Store, StoreUnavailable
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest, Reply, with_retry_after
 from sidecar.core.throttling import Budget, Budgets, Consumed, Rate
+from sidecar.oauth.clients.basic import InvalidBasic, basic_credentials
 from sidecar.oauth.parameters import Parameters, form_decoded
 
 _MOST_STOPPED: Final = 100_000
@@ -250,12 +249,9 @@ def claimed_id(request: EndpointRequest, parameters: Parameters) -> str:
         return parameters["client_id"]
     if "client_assertion" in parameters:
         return _subject_of(parameters["client_assertion"])
-    scheme, _, credentials = next(iter(request.header_values("authorization")), "").partition(" ")
-    if scheme.lower() != "basic":
-        return ""
     try:
-        text = base64.b64decode(credentials.strip(" "), validate=True).decode("utf-8").partition(":")[0]
-    except (binascii.Error, ValueError):
+        text, _ = basic_credentials(next(iter(request.header_values("authorization")), ""))
+    except InvalidBasic:
         return ""
     try:
         return form_decoded(text)
