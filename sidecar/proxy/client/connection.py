@@ -152,7 +152,7 @@ class ClientConnection(SendingSide):
             self.state = _HEAD if reader.head_bytes else _IDLE
         if reader.full and not self._buffer_paused:
             self._pause_reading_for_buffer()
-        (self._go_on if self.state is _EMPTYING else self._pump)()
+        self._go_on()
 
     # The order of exchanges.
 
@@ -162,7 +162,7 @@ class ClientConnection(SendingSide):
             return
         reader, self._pumping = self.reader, True
         try:
-            while (self.state is _IDLE or self.state is _HEAD) and not self._paused:
+            while self._may_go_on():
                 if reader.queue:
                     message, payload = reader.take()
                     if self._buffer_paused and not reader.full:
@@ -170,23 +170,22 @@ class ClientConnection(SendingSide):
                     now = self.manager.monotonic()
                     self.state = State.HALF_CLOSED if self._eof_at else _BUSY
                     self.exchange = self.manager.start_exchange(self, message, payload, now)
+                    if self.exchange is not None:
+                        return
                 elif reader.fault is not None:
                     self._send_refusal_and_close(reader.fault)
-                elif reader.full:
-                    self._loop.call_soon(self._read_on)  # deferred, so that other connections get their turn
-                    return
-                elif self._eof_at and self.transport is not None:
-                    self.transport.close()
-                    return
                 else:
+                    if reader.full:
+                        self._loop.call_soon(self._read_on)  # deferred, so that other connections get their turn
+                    elif self._eof_at and self.transport is not None:
+                        self.transport.close()
                     return
         finally:
             self._pumping = False
 
     def _may_go_on(self) -> bool:
-        return (
-            self.state is _IDLE or self.state is _HEAD
-        ) and not self._paused  # a client that does not read its responses gets no more of them
+        # A client that does not read its responses gets no more of them.
+        return (self.state is _IDLE or self.state is _HEAD) and not self._paused
 
     def _read_on(self) -> None:
         if self.reader.full and not self.reader.queue and self._may_go_on():

@@ -19,14 +19,18 @@ class TrailerWatch:
     """Follows the reads of one connection. While it is not `watching`, the reader need show it only reads from which a chunked
     request, or more than one request, was parsed."""
 
-    __slots__ = ("_chunked", "_last", "_since", "owed", "watching")
+    __slots__ = ("_chunked", "_last", "_since", "owed")
 
     def __init__(self) -> None:
-        self.watching = False  # a chunked request came last, or the parser may hold a trailer of it
         self.owed = False  # the parser may hold a trailer
         self._chunked = False  # the last request is chunked
         self._last = b""  # the last three bytes before a read of a chunked request
         self._since = b""  # what was read since the parser may hold a trailer
+
+    @property
+    def watching(self) -> bool:
+        """Whether the last request is chunked, or the parser may hold a trailer."""
+        return self._chunked or self.owed
 
     def mixed(self, data: bytes, requests: Sequence[Request], *, ended: bool) -> bool:
         """Take a read and the requests parsed from it; `ended`: the body of the previous request ended. Returns whether one
@@ -41,7 +45,6 @@ class TrailerWatch:
                     return True
             self._chunked = bool(message.chunked)
             self.owed = self._chunked and payload.is_eof()
-        self.watching = self._chunked or self.owed
         return False
 
     def passed(self, data: bytes, *, held: bool) -> bool:
@@ -51,5 +54,4 @@ class TrailerWatch:
         self._since = self._since + data if self.owed and not ended else b""
         self._last = (self._last + data)[-3:]
         self.owed = self.owed and not ended
-        self.watching = self._chunked or self.owed
         return ended
