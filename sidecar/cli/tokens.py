@@ -83,7 +83,7 @@ def revoke(*, config: Path, client_id: str | None, subject: str | None, everythi
     """
     not_before = _not_before(client_id, subject, everything=everything, before=before, now=time.time())
     settings = load_settings(config)
-    if settings.store.url.get_secret_value().startswith("memory:"):
+    if settings.store.in_process:
         fail("memory:// lives inside the running process: revoke there, with POST /oauth/revoke", 2)
     if client_id is not None and client_id not in [client.client_id for client in settings.clients]:
         click.echo(f"sidecar: {config} names no client {client_id}; going on, for it may have had one", err=True)
@@ -120,10 +120,11 @@ def _not_before(
 
 
 def _revoked_message(not_before: NotBefore) -> str:
-    scope = {"client": f" to {not_before.name}", "subject": f" in the name of {not_before.name}", "all": ""}[
+    name = not_before.name
+    issued = {"client": f"issued to {name}", "subject": f"issued in the name of {name}", "all": "issued"}[
         not_before.kind
     ]
-    return f"revoked everything issued{scope} until {readable(not_before.before)} UTC"
+    return f"revoked everything {issued} until {readable(not_before.before)} UTC"
 
 
 def _message(revoked: Revoked) -> str:

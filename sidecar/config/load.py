@@ -59,10 +59,10 @@ def current_store_url(settings: Settings) -> str:
     if document is None or any(fault.path.partition(".")[0] == "store" for fault in faults):
         return before
     try:
-        now = Store.model_validate(document.get("store") or {}).url.get_secret_value()
+        store = Store.model_validate(document.get("store") or {})
     except ValidationError:
         return before
-    return before if now.startswith("memory:") else now
+    return before if store.in_process else store.url.get_secret_value()
 
 
 def _validated(document: dict[str, Any], path: Path) -> tuple[Settings | None, list[Fault]]:

@@ -60,3 +60,8 @@ class Store(Model):
     prefix: Annotated[str, Field(max_length=64), checked_by(token_fault)] = "{sidecar}"
     timeout: PositiveDuration = 1.0
     max_staleness: PositiveDuration = 5.0
+
+    @property
+    def in_process(self) -> bool:
+        """Whether the state is in the memory of the process (`memory://`), where no other process can reach it."""
+        return self.url.get_secret_value().startswith("memory:")
