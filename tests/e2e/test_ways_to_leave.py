@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.process import Sidecar, running
 from tests.support.raw import read_response
+from tests.support.tcp import rows
 from tests.support.upstream import Received, Upstream, reply
 
 LIMITS: Final = {"connections": 1000, "in_flight": 1000}
@@ -109,12 +110,8 @@ def leave(connection: socket.socket, way: str) -> None:
 
 def present(clients: dict[int, str]) -> list[str]:
     """Which of these clients, by their ports, the sidecar still has a socket for that is not closing."""
-    found = []
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        _, _, remote, state, *_ = line.split()
-        label = clients.get(int(remote.partition(":")[2], 16))
-        if label is not None and state in ("01", "08"):  # ESTABLISHED, CLOSE_WAIT
-            found.append(label)
+    open_states = ("01", "08")  # ESTABLISHED, CLOSE_WAIT
+    found = [clients[row.remote_port] for row in rows() if row.remote_port in clients and row.state in open_states]
     return sorted(found)
 
 

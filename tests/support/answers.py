@@ -1,6 +1,5 @@
 """Doubles at the ports of the upstream's side: whom a response is given to, the pool, and a transport that goes nowhere."""
 
-import asyncio
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +9,7 @@ from sidecar.core.http.response_headers import ResponseHeaders
 from sidecar.proxy.limits import PoolLimits, UpstreamTimeouts
 from sidecar.proxy.ports import UpstreamLink, WholeResponse
 from sidecar.proxy.upstream.shapes import ResponseShapes
+from tests.support import transport
 
 
 class Tunnelled:
@@ -108,40 +108,13 @@ class Pool:
         return lambda *_: self.fate.append(name)
 
 
-class Pipe(asyncio.Transport):
-    """A transport that keeps what is written to it. Its socket is one end of a pair, whose `peer` may write."""
+class Pipe(transport.Pipe):
+    """A transport whose socket is one end of a pair; its `peer` may write."""
 
     def __init__(self) -> None:
         mine, self.peer = socket.socketpair()
         mine.setblocking(False)
-        super().__init__({"socket": mine})
-        self.written = b""
-        self.ended = ""
-        self.reading = True
-
-    def write(self, data: Any) -> None:
-        self.written += data
-
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        self.reading = True
-
-    def can_write_eof(self) -> bool:
-        return True
-
-    def write_eof(self) -> None:
-        self.ended = "eof"
-
-    def close(self) -> None:
-        self.ended = "closed"
-
-    def abort(self) -> None:
-        self.ended = "aborted"
-
-    def is_closing(self) -> bool:
-        return self.ended in ("closed", "aborted")
+        super().__init__(socket=mine)
 
     def release(self) -> None:
         """Give the sockets back."""

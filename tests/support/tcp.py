@@ -7,6 +7,7 @@ import array
 import fcntl
 import socket
 import termios
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -27,14 +28,31 @@ def _address(local: tuple[str, int]) -> str:
     return f"{int.from_bytes(socket.inet_aton(host), 'little'):08X}:{port:04X}"
 
 
+class Row(NamedTuple):
+    """A socket of this machine as the kernel shows it: both ends in hexadecimal digits, and the number of its state."""
+
+    local: str
+    remote: str
+    state: str
+    queues: Queues
+
+    @property
+    def remote_port(self) -> int:
+        return int(self.remote.partition(":")[2], 16)
+
+
+def rows() -> Iterator[Row]:
+    """Every TCP socket over IPv4."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, state, queues, *_ = line.split()
+        unsent, unread = (int(number, 16) for number in queues.split(":"))
+        yield Row(local, remote, state, Queues(unread, unsent))
+
+
 def _queues(local: tuple[str, int], remote: tuple[str, int]) -> Queues | None:
     """Those of the socket with these two ends; `None` when no process has it open."""
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        _, ours, theirs, state, queues, *_ = line.split()
-        if (ours, theirs) == (_address(local), _address(remote)) and state not in _CLOSED:
-            unsent, unread = (int(number, 16) for number in queues.split(":"))
-            return Queues(unread, unsent)
-    return None
+    ends = _address(local), _address(remote)
+    return next((row.queues for row in rows() if (row.local, row.remote) == ends and row.state not in _CLOSED), None)
 
 
 def _both(connection: socket.socket) -> tuple[Queues, Queues] | None:

@@ -35,6 +35,15 @@ async def the_end_of(road: Road, outcome: Outcome) -> None:
     assert len(road.reports) == 1
 
 
+def asked_to_switch() -> Road:
+    """A request that was sent on and may become a tunnel."""
+    road = Road(GET)
+    road.exchange.upgrade = b"chat"
+    road.switching.add(road.exchange)
+    road.forward()
+    return road
+
+
 def test_a_whole_answer_goes_on_as_it_is() -> None:
     async def go() -> None:
         road = Road(GET)
@@ -143,10 +152,7 @@ def test_a_body_that_comes_later_is_streamed() -> None:
 
 def test_a_connection_that_was_asked_to_switch_carries_nothing_else() -> None:
     async def go() -> None:
-        road = Road(GET)
-        road.exchange.upgrade = b"chat"
-        road.switching.add(road.exchange)
-        road.forward()
+        road = asked_to_switch()
         assert (road.exchange.awaits_switch, road.exchange.may_reuse()) == (True, False)
         road.client.spoke_early = True
         assert not road.exchange.awaits_switch
@@ -269,10 +275,7 @@ def test_a_token_that_ends_ends_what_flows(begun: bool) -> None:
 
 def test_a_switch_becomes_a_tunnel_and_ends_with_it() -> None:
     async def go() -> None:
-        road = Road(GET)
-        road.exchange.upgrade = b"chat"
-        road.switching.add(road.exchange)
-        road.forward()
+        road = asked_to_switch()
         fields = head({b"Connection": b"upgrade", b"Upgrade": b"chat"})
         tunnel: Any = road.exchange.on_switch(road.upstream, b"Switching Protocols", fields)
         assert road.client.written.startswith(b"HTTP/1.1 101 Switching Protocols\r\n")

@@ -14,6 +14,7 @@ from sidecar.proxy.client.connection import ClientConnection
 from sidecar.proxy.client.reader import MAX_PIPELINED, RequestReader
 from sidecar.proxy.client.states import State
 from sidecar.proxy.limits import ClientLimits, ClientTimeouts
+from tests.support.transport import Pipe
 
 
 class Ended:
@@ -26,7 +27,7 @@ class Ended:
 
 
 class Recorder:
-    """A listener that notes what it is given and ends every exchange at once."""
+    """A connection manager that notes what it is given and ends every exchange at once."""
 
     limits = ClientLimits(10, 10, 1024, 4096, 32)
     crowded = False
@@ -67,24 +68,6 @@ class Recorder:
         self.seen.append(reason)
 
 
-class Sink(asyncio.Transport):
-    """A transport that goes nowhere."""
-
-    def write(self, data: bytes) -> None: ...
-
-    def is_closing(self) -> bool:
-        return False
-
-    def can_write_eof(self) -> bool:
-        return True
-
-    def write_eof(self) -> None: ...
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-
 class Parsing(RequestReader):
     """Leaves every head to the parser."""
 
@@ -99,9 +82,9 @@ class ParsingConnection(ClientConnection):
 
     __slots__ = ()
 
-    def __init__(self, listener: Any) -> None:
-        super().__init__(listener)
-        self.reader = Parsing(self, listener.loop, listener.limits)
+    def __init__(self, manager: Any) -> None:
+        super().__init__(manager)
+        self.reader = Parsing(self, manager.loop, manager.limits)
         self._parser = self.reader.parser
 
 
@@ -111,7 +94,7 @@ def seen(chunks: list[bytes], kind: type[ClientConnection] = ClientConnection) -
     async def feed() -> list[Any]:
         recorder = Recorder(asyncio.get_running_loop())
         connection = kind(recorder)  # type: ignore[arg-type]
-        connection.connection_made(Sink())
+        connection.connection_made(Pipe())
         for chunk in chunks:
             connection.data_received(chunk)
             await asyncio.sleep(0)  # what is held back comes in its turn
@@ -173,7 +156,7 @@ def test_a_state_that_cannot_follow_is_logged_and_ends_nothing() -> None:
         logged: list[str] = []
         recorder.log_failure = lambda part, exc: logged.append(f"{part}: {exc}")  # type: ignore[method-assign]
         connection = ClientConnection(recorder)  # type: ignore[arg-type]
-        connection.connection_made(Sink())
+        connection.connection_made(Pipe())
         connection._become(State.TUNNEL)
         assert logged == ["connection: idle to tunnel"]
 
@@ -184,7 +167,7 @@ def test_the_states_of_a_connection_by_what_comes() -> None:
     async def go() -> None:
         connection = ClientConnection(Recorder(asyncio.get_running_loop()))  # type: ignore[arg-type]
         assert connection.state is State.ARRIVING
-        connection.connection_made(Sink())
+        connection.connection_made(Pipe())
         assert connection.state is State.IDLE
         connection.data_received(b"GET /a HT")
         assert connection.state is State.HEAD

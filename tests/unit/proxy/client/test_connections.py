@@ -13,46 +13,13 @@ from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import refusal
 from sidecar.proxy.client.connection import ClientConnection
 from tests.support.clients import Clients
+from tests.support.transport import Pipe
 
 GET: Final = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
-class Pipe(asyncio.Transport):
-    """A transport that keeps what is `written`; `fate` is what was done to it."""
-
-    def __init__(self, peer: str = "10.0.0.1") -> None:
-        super().__init__({"peername": (peer, 5)})
-        self.written = b""
-        self.fate: list[str] = []
-
-    def write(self, data: bytes) -> None:
-        self.written += data
-
-    def is_closing(self) -> bool:
-        return bool(self.fate)
-
-    def can_write_eof(self) -> bool:
-        return True
-
-    def write_eof(self) -> None:
-        self.fate.append("eof")
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def close(self) -> None:
-        self.fate.append("close")
-
-    def abort(self) -> None:
-        self.fate.append("abort")
-
-
 def connect(clients: Clients, peer: str = "10.0.0.1") -> tuple[ClientConnection, Pipe]:
-    connection, pipe = clients.connections.expect(secure=False), Pipe(peer)
+    connection, pipe = clients.connections.expect(secure=False), Pipe(peername=(peer, 5))
     assert connection is not None
     connection.connection_made(pipe)
     return connection, pipe
@@ -66,7 +33,7 @@ async def test_a_connection_counts_from_its_arrival_to_its_end() -> None:
     assert gone is not None
     assert (clients.connections.present, len(clients.connections.arriving)) == (2, 2)
     clients.connections.arrived(gone)
-    here.connection_made(Pipe())
+    here.connection_made(Pipe(peername=("10.0.0.1", 5)))
     clients.connections.arrived(here)
     assert (clients.connections.present, len(clients.connections.arriving)) == (1, 0)
     here.connection_lost(None)
@@ -212,7 +179,7 @@ async def test_a_defect_at_one_connection_ends_that_one() -> None:
     clients.handler.recheck = recheck  # type: ignore[method-assign]
     clients.connections.check(101.0)
     assert clients.defects == ["connection Broken()"]
-    assert [pipe.fate for _, pipe in connections] == [[], ["abort"], []]
+    assert [pipe.fate for _, pipe in connections] == [[], ["aborted"], []]
 
 
 async def test_who_leaves_for_being_slow_is_looked_for() -> None:
@@ -223,7 +190,7 @@ async def test_who_leaves_for_being_slow_is_looked_for() -> None:
     clients.connections.check(110.0)
     assert (idle.fate, pipe.written) == ([], b"")
     clients.connections.check(110.1)
-    assert idle.fate == ["close"]
+    assert idle.fate == ["closed"]
     assert pipe.written.startswith(b"HTTP/1.1 408 ")
 
 
@@ -253,4 +220,4 @@ async def test_draining_cuts_what_does_not_end_in_time_and_counts_it() -> None:
     assert pipe.fate == []
     clients.now = 110.0
     assert await draining == 1
-    assert pipe.fate == ["abort"]
+    assert pipe.fate == ["aborted"]

@@ -3,15 +3,7 @@
 import pytest
 
 from sidecar.proxy.client.states import TRANSITIONS, State
-
-
-def reached_from(first: State) -> set[State]:
-    found, left = {first}, [first]
-    while left:
-        new = TRANSITIONS[left.pop()] - found
-        found |= new
-        left += new
-    return found
+from tests.support.states import reached_from
 
 
 def test_every_state_has_its_row() -> None:
@@ -19,7 +11,7 @@ def test_every_state_has_its_row() -> None:
 
 
 def test_every_state_is_reached() -> None:
-    assert reached_from(State.ARRIVING) == set(State)
+    assert reached_from(State.ARRIVING, TRANSITIONS) == set(State)
 
 
 @pytest.mark.parametrize("state", set(State) - {State.CLOSED})
@@ -33,4 +25,4 @@ def test_nothing_follows_the_end() -> None:
 
 @pytest.mark.parametrize("state", [State.LINGERING, State.TUNNEL])
 def test_no_request_begins_after_our_last_word(state: State) -> None:
-    assert not reached_from(state) & {State.IDLE, State.HEAD, State.BUSY, State.EMPTYING}
+    assert not reached_from(state, TRANSITIONS) & {State.IDLE, State.HEAD, State.BUSY, State.EMPTYING}

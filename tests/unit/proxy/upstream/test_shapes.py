@@ -1,6 +1,5 @@
 """A response that has a known shape is passed on as the parser would have had it passed on."""
 
-import asyncio
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +15,7 @@ from sidecar.proxy.ports import WholeResponse
 from sidecar.proxy.upstream import reader, shapes
 from sidecar.proxy.upstream.connection import UpstreamConnection
 from sidecar.proxy.upstream.shapes import ResponseShapes
+from tests.support.transport import Pipe
 
 FIRST = (
     b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Mon, 23 Nov 2026 10:00:00 GMT\r\nContent-Type: application/json\r\n"
@@ -120,22 +120,6 @@ class Answer:
         return True
 
 
-class Sink(asyncio.Transport):
-    """A transport that goes nowhere."""
-
-    def __init__(self) -> None:
-        super().__init__({"socket": sys.__stdin__})  # a descriptor is all that is asked of it
-
-    def write(self, data: bytes) -> None: ...
-
-    def close(self) -> None: ...
-
-    def abort(self) -> None: ...
-
-    def is_closing(self) -> bool:
-        return False
-
-
 def passed_on(shapes: ResponseShapes, responses: list[bytes], *, head_request: bool = False) -> list[object]:
     """What comes of these responses, each in one read and on one connection until that is given up."""
     pool = Pool(shapes)
@@ -145,7 +129,7 @@ def passed_on(shapes: ResponseShapes, responses: list[bytes], *, head_request: b
         kept = bool(pool.fate) and pool.fate[-1] == "release"
         if connection is None or connection.receiver is not None or not kept:
             connection = UpstreamConnection(pool, 0)
-            connection.connection_made(Sink())
+            connection.connection_made(Pipe(socket=sys.__stdin__))  # a descriptor is all that is asked of it
         answer = Answer(head_request=head_request)
         connection.send(answer, b"", 0.0)
         connection.data_received(response)
@@ -258,7 +242,7 @@ def test_a_response_in_two_reads_is_for_the_parser() -> None:
         pool = Pool(shapes := CountingShapes())
         passed_on(shapes, [FIRST])
         connection = UpstreamConnection(pool, 0)
-        connection.connection_made(Sink())
+        connection.connection_made(Pipe(socket=sys.__stdin__))  # a descriptor is all that is asked of it
         answer = Answer(head_request=False)
         connection.send(answer, b"", 0.0)
         connection.data_received(FIRST[:cut])

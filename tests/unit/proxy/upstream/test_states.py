@@ -3,15 +3,7 @@
 import pytest
 
 from sidecar.proxy.upstream.states import CARRYING, TRANSITIONS, State
-
-
-def reached_from(first: State) -> set[State]:
-    found, left = {first}, [first]
-    while left:
-        new = TRANSITIONS[left.pop()] - found
-        found |= new
-        left += new
-    return found
+from tests.support.states import reached_from
 
 
 def test_every_state_has_its_row() -> None:
@@ -19,7 +11,7 @@ def test_every_state_has_its_row() -> None:
 
 
 def test_every_state_is_reached() -> None:
-    assert reached_from(State.CONNECTING) == set(State)
+    assert reached_from(State.CONNECTING, TRANSITIONS) == set(State)
 
 
 @pytest.mark.parametrize("state", set(State) - {State.CLOSED})
@@ -33,7 +25,7 @@ def test_nothing_follows_the_end() -> None:
 
 @pytest.mark.parametrize("state", [State.TUNNEL, State.CLOSING])
 def test_what_is_given_up_carries_no_other_exchange(state: State) -> None:
-    assert not reached_from(state) & {State.IDLE, State.ASKED, State.HEAD, State.BODY}
+    assert not reached_from(state, TRANSITIONS) & {State.IDLE, State.ASKED, State.HEAD, State.BODY}
 
 
 @pytest.mark.parametrize("state", set(State) - {State.IDLE})
