@@ -273,6 +273,42 @@ def test_a_token_that_ends_ends_what_flows(begun: bool) -> None:
     run(go)
 
 
+@pytest.mark.parametrize(
+    ("method", "resendable"),
+    [
+        *((method, True) for method in ("GET", "HEAD", "OPTIONS", "TRACE")),
+        *((method, False) for method in ("POST", "PUT", "PATCH", "DELETE", "LOCK")),
+    ],
+)
+def test_only_a_safe_method_without_a_body_is_sent_again(method: str, resendable: bool) -> None:
+    """RFC 9110 section 9.2.2: another one could be done twice."""
+
+    async def go() -> None:
+        road = Road(GET.replace(b"GET", method.encode()))
+        road.forward()
+        assert road.exchange.resendable is resendable
+
+    run(go)
+
+
+@pytest.mark.parametrize("until_close", [False, True])
+def test_a_refusal_within_an_answer_cuts_the_connection(until_close: bool) -> None:
+    """Another answer could be taken for a part of the one that has begun."""
+
+    async def go() -> None:
+        road = Road(OLD if until_close else GET)
+        road.forward()
+        road.answer(200, {} if until_close else LENGTH, b"fo")
+        written = road.client.written
+        road.exchange.refuse(Reason.INTERNAL)
+        assert road.client.written == written
+        assert road.client.fate == ["reset" if until_close else "abort"]
+        await the_end_of(road, Outcome.ABORTED)
+        assert (road.reports[0].reason, road.upstream.fate) == (Reason.INTERNAL, ["abort"])
+
+    run(go)
+
+
 def test_a_switch_becomes_a_tunnel_and_ends_with_it() -> None:
     async def go() -> None:
         road = asked_to_switch()
