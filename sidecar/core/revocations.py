@@ -129,7 +129,8 @@ class RevocationView:
     def _entries(self, now: float) -> Iterator[tuple[str, int]]:
         yield from [(entry, until) for entry, until in self.not_before.items() if until > now]
         for end in sorted((end for end in self._by_end if end > now), reverse=True):
-            for jti in self._by_end.get(end, ()):
+            names = self._by_end.get(end, [])
+            for jti in islice(names, len(names)):  # what is added from now on would make it endless
                 if self._revoked.get(jti) == end:
                     yield jti, end
 

@@ -225,6 +225,18 @@ def test_entries_may_come_and_go_between_two_slices() -> None:
     assert {f"t{number}" for number in range(70) if 100 + number % 7 > 103} <= found.keys()
 
 
+def test_slices_end_although_as_many_entries_are_added_meanwhile() -> None:
+    """Whoever gives back what the store has lost would never be done while others revoke."""
+    view = RevocationView(5)
+    view.add((f"t{number}", 100) for number in range(20))
+    found: list[str] = []
+    for number, each in enumerate(view.slices(0, 5)):
+        found += [jti for jti, _ in each]
+        view.add((f"u{number}.{more}", 100) for more in range(5))
+        assert number < 10
+    assert set(found) == {f"t{number}" for number in range(20)}
+
+
 def test_the_end_of_a_family_is_kept_like_a_token_id() -> None:
     view = RevocationView(5)
     view.add([(" family 0 k", 10)])
