@@ -4,15 +4,16 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.bench import Bench, Options
 from benchmarks.machine import OTHER_CORE, THEIR_CORE, Invalid, Processes, find
-from benchmarks.page import PAGE, page, write
+from benchmarks.page import PAGE, page, read, write
 from benchmarks.report import Findings
 from benchmarks.sections import SECTIONS, Section
 from benchmarks.versions import machine, versions
+from benchmarks.workloads import WORKLOADS
 
 
 def _positive(text: str) -> int:
@@ -21,23 +22,33 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _sections(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(","))
-    if unknown := set(names) - {section.name for section in SECTIONS}:
-        raise argparse.ArgumentTypeError(f"no section: {', '.join(sorted(unknown))}")
-    return names
+def _some_of(what: str, every: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    def names_of(text: str) -> tuple[str, ...]:
+        names = tuple(name.strip() for name in text.split(","))
+        if unknown := set(names) - set(every):
+            raise argparse.ArgumentTypeError(f"no {what}: {', '.join(sorted(unknown))}")
+        return names
+
+    return names_of
 
 
 def options_of(arguments: Sequence[str] | None = None) -> Options:
     """Read the command line; ends the program when it is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="What requests cost, beside nginx, njs and Envoy as far as they are installed.",
-        epilog="ENVOY=/path/to/envoy names the program where it is not on PATH; so do NGINX and WRK.",
+        description="What requests cost, beside nginx, njs, HAProxy and Envoy as far as they are installed.",
+        epilog="ENVOY=/path/to/envoy names the program where it is not on PATH; so do NGINX, HAPROXY and WRK.",
     )
-    every = ",".join(section.name for section in SECTIONS)
     here = Path(__file__).parent
-    parser.add_argument("--sections", type=_sections, default=every, metavar="A,B", help=f"of {every}")
+    choices = {
+        "section": [section.name for section in SECTIONS],
+        "workload": [workload.name for workload in WORKLOADS],
+    }
+    for what, every in choices.items():
+        default = ",".join(every)
+        parser.add_argument(
+            f"--{what}s", type=_some_of(what, every), default=default, metavar="A,B", help=f"of {default}"
+        )
     parser.add_argument("--rounds", type=_positive, default=5)
     parser.add_argument("--seconds", type=_positive, default=4, help="of load, per row and round")
     parser.add_argument("--connections", type=_positive, default=64)
@@ -47,7 +58,7 @@ def options_of(arguments: Sequence[str] | None = None) -> Options:
     )
     given = parser.parse_args(arguments)
     counts = (given.rounds, given.seconds, given.connections)
-    return Options(*counts, tuple(given.only), given.sections, given.write)
+    return Options(*counts, tuple(given.only), given.sections, given.workloads, given.write)
 
 
 def measure(section: Section, options: Options) -> Findings:
@@ -81,7 +92,7 @@ def main() -> int:
         found = {section.name: measure(section, options) for section in chosen}
     except KeyboardInterrupt:
         return 130
-    lines = page(f"`{options}`: {where}; {versions()}.", found)
+    lines = page(f"`{options}`: {where}; {versions()}.", found, read(options.write) if options.write else "")
     print("\n".join(lines))
     if options.write:
         write(options.write, lines, found)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.certificate import Certificate
 from benchmarks.machine import THEIR_CORE, Processes
 from benchmarks.place import Place
 
@@ -16,14 +17,14 @@ class Options:
     connections: int
     only: tuple[str, ...]
     sections: tuple[str, ...]
+    workloads: tuple[str, ...]
     write: Path | None
 
     def __str__(self) -> str:
         only = "".join(f" --only '{part}'" for part in self.only)
-        shown = (
-            f"python -m benchmarks --sections {','.join(self.sections)} --rounds {self.rounds} --seconds {self.seconds}"
-        )
-        return f"{shown} --connections {self.connections}{only}"
+        chosen = f"--sections {','.join(self.sections)} --workloads {','.join(self.workloads)}"
+        counts = f"--rounds {self.rounds} --seconds {self.seconds} --connections {self.connections}"
+        return f"python -m benchmarks {chosen} {counts}{only}"
 
     def wants(self, name: str) -> bool:
         """Whether a contender was asked for: it has one of the parts in its name, in any case."""
@@ -38,8 +39,10 @@ class Bench:
     processes: Processes
     folder: Path
 
-    def place(self, name: str, core: int = THEIR_CORE, upstream: int = 0) -> Place:
+    def place(
+        self, name: str, core: int = THEIR_CORE, upstream: int = 0, certificate: Certificate | None = None
+    ) -> Place:
         """A new place; `name` is that of its folder."""
         folder = self.folder / name
         folder.mkdir()
-        return Place(self.processes, folder, core, upstream)
+        return Place(self.processes, folder, core, upstream, certificate)

@@ -10,6 +10,7 @@ import redis
 import yaml
 
 from benchmarks.envoy import envoy
+from benchmarks.haproxy import haproxy
 from benchmarks.machine import OTHER_CORE, Process, find, free_port
 from benchmarks.place import Place, Started, Store
 from benchmarks.tokens import AUDIENCE, ISSUER, KEY, KID, SCOPE
@@ -18,8 +19,8 @@ NJS = Path("/usr/lib/nginx/modules/ngx_http_js_module.so")
 CLIENT, SECRET = "bench", "bench-secret-bench-secret-bench-secret"
 REFRESHING = "bench-refresh"  # the client that gets refresh tokens, too; with the same secret
 HS256 = {"kid": KID, "alg": "HS256", "secret": KEY}
-CACHE_SIZE = 20_000  # the default
 BODY = '{"id": 1, "item": "lamp", "price": 130.25}'  # 42 bytes
+LENGTH = "/orders/length"
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,11 @@ def nginx(place: Place, port: int, http: str, *, modules: str = "", connections:
 
 
 def start_upstream(place: Place, locations: str = "") -> int:
-    """The API server that all stand before; gives its port."""
+    """The API server that all stand before; gives its port. At `LENGTH` it says how long the body is."""
     port = free_port()
+    length = f"location = {LENGTH} {{ return 200 $content_length; }}"
     server = f"listen 127.0.0.1:{port} backlog=4096; default_type application/json; {locations}"
-    nginx(place, port, f"server {{ {server} location / {{ return 200 '{BODY}'; }} }}")
+    nginx(place, port, f"server {{ {server} {length} location / {{ return 200 '{BODY}'; }} }}")
     return port
 
 
@@ -75,10 +77,18 @@ def _pool(place: Place) -> str:
 _FORWARD = 'proxy_pass http://api; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;'
 
 
+def _listen(place: Place, port: int) -> str:
+    """Of nginx; with TLS where the place has a certificate. Session tickets are on by default."""
+    if place.certificate is None:
+        return f"listen 127.0.0.1:{port} backlog=4096;"
+    files = f"ssl_certificate {place.certificate.chain}; ssl_certificate_key {place.certificate.key};"
+    return f"listen 127.0.0.1:{port} ssl backlog=4096; {files}"
+
+
 def _forwarding(connections: int, directives: str) -> Callable[[Place], Started]:
     def start(place: Place) -> Started:
         port = free_port()
-        http = f"{_pool(place)} server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ {_FORWARD} {directives} }} }}"
+        http = f"{_pool(place)} server {{ {_listen(place, port)} location / {{ {_FORWARD} {directives} }} }}"
         return Started(port, (nginx(place, port, http, connections=connections),))
 
     return start
@@ -110,7 +120,7 @@ def _auth_request(place: Place, answer: str, more: str = "", modules: str = "") 
     """nginx that asks `answer` about each request; `more` stands beside the server."""
     port = free_port()
     http = (
-        f"{more} {_pool(place)} server {{ listen 127.0.0.1:{port}; location / {{ auth_request /_auth; {_FORWARD} }}"
+        f"{more} {_pool(place)} server {{ {_listen(place, port)} location / {{ auth_request /_auth; {_FORWARD} }}"
         f"location = /_auth {{ internal; {answer} }} }}"
     )
     return Started(port, (nginx(place, port, http, modules=modules),))
@@ -149,9 +159,11 @@ def start_sidecar(place: Place, store: Store, **tokens: object) -> Started:
         "routes": [
             {"path": "/health", "access": "public"},
             *refused,
-            {"path": "/orders/**", "methods": ["GET"], "scope": SCOPE},
+            {"path": "/orders/**", "methods": ["GET", "POST"], "scope": SCOPE},
         ],
     }
+    if place.certificate:
+        config["tls"] = {"certificate": str(place.certificate.chain), "key": str(place.certificate.key)}
     path = place.folder / "sidecar.yaml"
     path.write_text(yaml.safe_dump(config))
     process = place.start([sys.executable, "-m", "sidecar", "serve", "--config", str(path)])
@@ -179,16 +191,11 @@ def _no_njs() -> str | None:
 
 SIDECAR = sidecar()
 NGINX = bare_nginx()
+HAPROXY = Contender("HAProxy jwt_verify HS256", haproxy, _needs("haproxy"))
 NGINX_NJS = Contender("nginx + njs HS256", _start_njs, _no_njs)
 ENVOY = Contender("Envoy jwt_authn HS256", envoy(cache=False), _needs("envoy"))
-NGINX_SERVICE = Contender("nginx auth_request: aiohttp, PyJWT, Redis", _start_service, _needs("redis-server"))
-_SAME_JOB = "Envoy with its cache, RBAC by scope, claims as headers"
-CONTENDERS = (
-    SIDECAR,
-    NGINX,
-    NGINX_NJS,
-    ENVOY,
-    Contender("Envoy jwt_authn HS256 with its cache", envoy(cache=True), _needs("envoy")),
-    Contender(_SAME_JOB, envoy(cache=True, same_job=True), _needs("envoy")),
-    NGINX_SERVICE,
+ENVOY_CACHE = Contender("Envoy jwt_authn HS256 with its cache", envoy(cache=True), _needs("envoy"))
+ENVOY_SAME_JOB = Contender(
+    "Envoy with its cache, RBAC by scope, claims as headers", envoy(cache=True, same_job=True), _needs("envoy")
 )
+NGINX_SERVICE = Contender("nginx auth_request: aiohttp, PyJWT, Redis", _start_service, _needs("redis-server"))

@@ -1,4 +1,8 @@
-"""The page: RESULTS.md, all of one run, with the plot. Its part `## Notes` is written by hand and stays."""
+"""The page: RESULTS.md, all of one run, with the plot.
+
+Two parts are written by hand and stay when the page is written anew: `## Missed goals`, below the table of goals, and
+`## Notes`, at the end.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,25 +16,40 @@ PAGE, PLOT = "RESULTS.md", "cpu.svg"
 _GOALS = ("section", "goal", "target", "figure", "")
 
 
-def page(run_by: str, found: Mapping[str, Findings]) -> list[str]:
-    """The lines of it, as Markdown; `found` by the sections' names."""
+def page(run_by: str, found: Mapping[str, Findings], before: str = "") -> list[str]:
+    """The lines of it, as Markdown; `found` by the sections' names, `before` the page whose hand-written parts stay."""
+    missed, notes = by_hand(before, "Missed goals"), by_hand(before, "Notes")
     sections = [section for section in SECTIONS if section.name in found]
     goals = [goal.row(section.name) for section in sections for goal in found[section.name].goals]
     lines = ["# Results", "", run_by, ""]
     lines += ["## Goals", "", *table(_GOALS, goals), ""] if goals else []
+    lines += missed
     if any(each.bars for each in found.values()):
-        lines += [f"![CPU per admitted request of each contender, as in the first table]({PLOT})", ""]
+        lines += [
+            f"![CPU per admitted request of each contender, when every head is another and when one is repeated]({PLOT})",
+            "",
+        ]
     for section in sections:
         lines += [f"## {section.title}", "", *found[section.name].lines, ""]
     faults = [f"- {section.name}: {fault}" for section in sections for fault in found[section.name].faults]
-    return [*lines, "## Not sound", "", *faults, ""] if faults else lines
+    lines += ["## Not sound", "", *faults, ""] if faults else []
+    return [*lines, *notes]
+
+
+def by_hand(before: str, title: str) -> list[str]:
+    """The lines of a part, with its title, up to the next part of the same level; none where it is not there."""
+    found = re.search(rf"^## {title}\n.*?(?=^## |\Z)", before, re.MULTILINE | re.DOTALL)
+    return [*found[0].rstrip("\n").split("\n"), ""] if found else []
+
+
+def read(folder: Path) -> str:
+    """The page that is there, or nothing."""
+    path = folder / PAGE
+    return path.read_text() if path.exists() else ""
 
 
 def write(folder: Path, lines: Sequence[str], found: Mapping[str, Findings]) -> None:
-    """Write page and plot into a folder; the notes of the page that is there stay."""
-    path = folder / PAGE
-    before = path.read_text() if path.exists() else ""
-    notes = re.search(r"^## Notes\n.*", before, re.MULTILINE | re.DOTALL)
-    path.write_text("\n".join(lines) + (f"\n{notes[0]}" if notes else ""))
+    """Write page and plot into a folder."""
+    (folder / PAGE).write_text("\n".join(lines))
     for bars in (each.bars for each in found.values() if each.bars):
         (folder / PLOT).write_text(svg(bars))

@@ -7,17 +7,22 @@ from typing import Any
 
 import redis
 
+from benchmarks.certificate import Certificate
 from benchmarks.machine import Process, Processes
 
 
 @dataclass(frozen=True)
 class Place:
-    """A folder of its own, its core, and the port of the upstream (0 where there is none)."""
+    """A folder of its own, its core, and the port of the upstream (0 where there is none).
+
+    `certificate`: the contender is to speak TLS with it, and nothing else.
+    """
 
     processes: Processes
     folder: Path
     core: int
     upstream: int = 0
+    certificate: Certificate | None = None
 
     def start(self, command: Sequence[str], core: int | None = None) -> Process:
         """Start a program here, or on another core; its output goes to a file of the folder. It ends with the section."""

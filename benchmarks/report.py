@@ -37,14 +37,22 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class Bar:
-    """One bar of the plot: the median with its range, and what Redis adds to it."""
+class Length:
+    """That of one bar, for a workload: the median with its range, and what Redis adds to it."""
 
-    name: str
+    workload: str
     median: float
     low: float
     high: float
     besides: float
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A contender in the plot, with a bar per workload."""
+
+    name: str
+    lengths: tuple[Length, ...]
     ours: bool
 
 

@@ -9,6 +9,7 @@ import time
 KEY = "0123456789abcdef0123456789abcdef"
 KID = "1"
 ISSUER, AUDIENCE, SCOPE = "https://issuer.example", "api", "orders:read"
+CACHE_SIZE = 20_000  # tokens that ours remembers by default, and Envoy here
 
 
 def encode(data: bytes) -> str:

@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import ssl
 import subprocess
 from datetime import UTC, datetime
 from importlib import metadata
@@ -37,10 +38,12 @@ def versions() -> str:
         "sidecar": sidecar.__version__,
         "nginx": _version("nginx", "-v", r"nginx/([\w.]+)"),
         "njs": _njs(),
+        "HAProxy": _version("haproxy", "-v", r"version ([\d.]+)"),
         "Envoy": _version("envoy", "--version", r"/(\d[\w.]*)/"),
         "Redis server": _version("redis-server", "--version", r"v=([\w.]+)"),
         "wrk": _version("wrk", "-v", r"^wrk (?:debian/)?(\S+)"),
         "Python": platform.python_version(),
+        "OpenSSL": ssl.OPENSSL_VERSION.split()[1],
         **{name: metadata.version(name) for name in ("uvloop", "httptools", "aiohttp", "PyJWT", "redis")},
     }
     return ", ".join(f"{name} {version}" for name, version in found.items() if version)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from benchmarks.bench import Bench
 from benchmarks.report import Findings
-from benchmarks.sections import admitted, bulk, connections, first_sight, latency, refused, tokens
+from benchmarks.sections import bulk, connections, first_sight, latency, refused, tokens, workloads
 
 
 class Section(NamedTuple):
@@ -20,7 +20,7 @@ class Section(NamedTuple):
 
 
 SECTIONS = (
-    Section("admitted", "Admitted requests", admitted.run),
+    Section("workloads", "Workloads", workloads.run),
     Section("refused", "Refused requests", refused.run),
     Section("first-sight", "Tokens seen for the first time", first_sight.run),
     Section("bulk", "Long bodies", bulk.run),

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.bench import Bench
-from benchmarks.contenders import CACHE_SIZE, sidecar, start_upstream
+from benchmarks.contenders import sidecar, start_upstream
 from benchmarks.load import ask, load
 from benchmarks.machine import OTHER_CORE, Invalid
 from benchmarks.report import Findings, Series, added, median, number, spread, table
 from benchmarks.rounds import column, go_round
 from benchmarks.running import Cost, Running
-from benchmarks.tokens import token
+from benchmarks.tokens import CACHE_SIZE, token
 
 MANY, FEW = 100_000, 1_000
 LARGE_CACHE = 2 * MANY
