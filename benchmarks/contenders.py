@@ -78,10 +78,11 @@ _FORWARD = 'proxy_pass http://api; proxy_http_version 1.1; proxy_set_header Conn
 
 
 def _listen(place: Place, port: int) -> str:
-    """Of nginx; with TLS where the place has a certificate. Session tickets are on by default."""
+    """Of nginx; with TLS where the place has a certificate. Session tickets are on by default, TLS 1.3 from 1.23.4 on."""
     if place.certificate is None:
         return f"listen 127.0.0.1:{port} backlog=4096;"
     files = f"ssl_certificate {place.certificate.chain}; ssl_certificate_key {place.certificate.key};"
+    files += " ssl_protocols TLSv1.2 TLSv1.3;"
     return f"listen 127.0.0.1:{port} ssl backlog=4096; {files}"
 
 

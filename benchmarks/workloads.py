@@ -22,7 +22,7 @@ from benchmarks.running import Running
 from benchmarks.tokens import token
 
 CLIENTS = 10_000
-THREADS = 8  # of the generator of handshakes
+THREADS = 4  # of the generator of handshakes
 PLAIN = (SIDECAR, NGINX, HAPROXY, NGINX_NJS, ENVOY, ENVOY_CACHE, ENVOY_SAME_JOB)
 TLS = (SIDECAR, NGINX, HAPROXY, ENVOY_CACHE)
 
@@ -160,8 +160,8 @@ WORKLOADS = (
     ),
     Workload(
         "tls-connect",
-        "A connection of TLS 1.3 with a full handshake for each GET, as in `ingress`; so many threads of Python as the load"
-        f" ({THREADS}) do not use up a contender's core.",
+        "A connection of TLS 1.3 with a full handshake for each GET, as in `ingress`. The load comes from"
+        f" {THREADS} threads of Python, which do not use up a contender's core.",
         _handshakes("full"),
         TLS,
         tls=True,

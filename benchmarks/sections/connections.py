@@ -14,7 +14,7 @@ from benchmarks.contenders import SIDECAR, Contender, bare_nginx, start_upstream
 from benchmarks.generators import command
 from benchmarks.load import PATH
 from benchmarks.machine import OTHER_CORE, Invalid
-from benchmarks.report import Findings, Series, spread, table
+from benchmarks.report import Findings, Goal, Series, median, spread, table
 from benchmarks.rounds import column, go_round
 from benchmarks.running import Running
 
@@ -22,6 +22,7 @@ COUNTS = (1_000, 10_000)
 ROOM = 1_000  # descriptors beside those of the connections
 SETTLE = 2  # seconds
 MOST_ROUNDS = 3
+MOST_KIB = 6  # of a connection
 CONTENDERS = (bare_nginx(connections=COUNTS[-1] + ROOM), SIDECAR)
 ABOUT = (
     "Each connection has carried one admitted GET, then stays open and says nothing; fresh processes in each of at most three"
@@ -54,6 +55,8 @@ def run(bench: Bench) -> Findings:
     findings = Findings()
     rows = {each.name: functools.partial(_once, bench, each, upstream, turns) for each in CONTENDERS}
     results = go_round(rows, min(bench.options.rounds, MOST_ROUNDS), findings.faults)
+    each = [(held.many - held.none) * 1024 / COUNTS[-1] if held else None for held in results[SIDECAR.name]]
+    findings.goals = [Goal(f"memory per idle connection of {COUNTS[-1]:,}", median(each), MOST_KIB, " KiB", digits=1)]
     findings.lines = [ABOUT.format(slots=COUNTS[-1] + ROOM), "", *table(HEAD, map(_row, results, results.values()))]
     return findings
 

@@ -1,6 +1,7 @@
 """The time that a proxy adds, at a fixed rate well below what it can take."""
 
 import functools
+import math
 from dataclasses import dataclass
 
 from benchmarks.bench import Bench
@@ -8,12 +9,13 @@ from benchmarks.contenders import NGINX, SIDECAR, start_upstream
 from benchmarks.generators import generate
 from benchmarks.load import PATH
 from benchmarks.machine import OTHER_CORE, Invalid
-from benchmarks.report import Findings, added, number, spread, table
+from benchmarks.report import Findings, Goal, added, number, spread, table
 from benchmarks.rounds import column, go_round
 from benchmarks.running import Running
 
 RATE = 2_000  # requests per second
 MOST_LATE = 5.0  # ms, of the 99th percentile: beyond it the generator did not keep its schedule
+MOST_ADDED = 1.2  # times what nginx adds
 DIRECT = "direct"
 ABOUT = (
     "GET of 42 bytes at {rate:,} requests/s with independent arrivals over {connections} keep-alive connections, open loop:"
@@ -58,6 +60,8 @@ def run(bench: Bench) -> Findings:
         shown = f"**{name}**" if name == SIDECAR.name else name
         lines.append([shown, spread(p50[name], 2), spread(p99[name], 2), *more, late])
     findings.lines = [ABOUT.format(rate=RATE, connections=options.connections), "", *table(HEAD, lines)]
+    ours, theirs = (added(p50[name], p50[DIRECT]) for name in (SIDECAR.name, NGINX.name))
+    findings.goals = [Goal(f"added to p50, ours ÷ {NGINX.name}", ours / theirs if theirs > 0 else math.nan, MOST_ADDED)]
     return findings
 
 

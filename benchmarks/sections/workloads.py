@@ -12,9 +12,9 @@ from benchmarks.workloads import WORKLOADS
 
 ABOUT = (
     "All proxies share one core in turn, {connections} connections, before an API that answers with 42 bytes of JSON. Ours"
-    " looks up revocations in memory; ours and the Envoy of the row with RBAC enforce a scope per route and set identity headers."
-    " HAProxy checks signature, algorithm, issuer, audience and expiry; Envoy's cache has room for as many tokens as ours. This"
-    " table shows the CPU time of ours ÷ that of another, the median of the ratios within a round; `ingress` is the headline."
+    " looks up revocations in memory; ours and the Envoy of the row with RBAC enforce a scope per route and set identity"
+    " headers. HAProxy checks signature, algorithm, issuer, audience and expiry; Envoy's cache has room for as many tokens as"
+    " ours. This table shows the CPU time of ours ÷ that of another, the median of the ratios within a round; `ingress` is the headline."
 )
 HEAD = (
     "what", "µs CPU per request", "ours ÷ this", "requests/s", "µs in Redis besides", "Redis commands per request",
