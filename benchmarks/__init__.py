@@ -5,9 +5,11 @@ alternate; machines are noisy, so what counts is the ratio within a round. CPU t
 contender's processes (`/proc/PID/stat`), not what a clock shows.
 
 - `sections`  what is measured: a module each
-- `contenders`, `envoy`, `auth_service`, `token_handlers`, `tokens`  who takes part, and how
+- `workloads`, `measuring`  what every contender is asked, and a workload on all of them
+- `contenders`, `envoy`, `haproxy`, `auth_service`, `token_handlers`, `tokens`, `certificate`  who takes part, and how
 - `machine`, `place`, `bench`  processes on a core, that end with the section; where a contender and a section work
-- `running`, `load`  a contender seen to do its job, and what its requests cost; wrk, and single requests
+- `running`, `load`, `generators`  a contender seen to do its job, and what its requests cost; wrk, single requests, and
+  loads that wrk cannot make
 - `rounds`, `report`  rows in turn; medians, goals, tables
 - `page`, `plot`, `versions`  RESULTS.md and its picture
 """

@@ -153,6 +153,7 @@ def start_sidecar(place: Place, store: Store, **tokens: object) -> Started:
         "listen": f"127.0.0.1:{port}",
         "workers": 1,
         "admin": {"listen": f"127.0.0.1:{admin}"},
+        "trusted_proxies": ["127.0.0.1/32"],  # the load is the ingress in front, and says who the client is
         "upstream": {"url": f"http://127.0.0.1:{place.upstream}"},
         "store": {"url": f"redis://127.0.0.1:{store.port}/0"},
         "tokens": {"issuer": ISSUER, "audience": AUDIENCE, "signing_keys": [HS256], **tokens},

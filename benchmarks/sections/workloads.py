@@ -13,9 +13,10 @@ from benchmarks.workloads import WORKLOADS
 ABOUT = (
     "All proxies share one core in turn, {connections} connections, before an API that answers with 42 bytes of JSON. Ours"
     " looks up revocations in memory; ours and the Envoy of the row with RBAC enforce a scope per route and set identity"
-    " headers. HAProxy checks signature, algorithm, issuer, audience and expiry; Envoy's cache has room for as many tokens as"
-    " ours. This table shows the CPU time of ours ÷ that of another, the median of the ratios within a round; `ingress` is the headline."
+    " headers. Ours believes and extends the load's `X-Forwarded-*`, as behind an ingress; the others pass them on. HAProxy"
+    " checks signature, algorithm, issuer, audience and expiry. Envoy's cache has room for as many tokens as ours."
 )
+ABOUT_RATIOS = "CPU time of ours ÷ that of another: the median of the ratios within a round. `ingress` is the headline."
 HEAD = (
     "what", "µs CPU per request", "ours ÷ this", "requests/s", "µs in Redis besides", "Redis commands per request",
     "MiB at rest", "MiB after",
@@ -38,7 +39,7 @@ def run(bench: Bench) -> Findings:
     if not found:
         raise Invalid("; ".join(findings.faults))
     findings.goals, findings.bars = goals(found, idle), bars(found)
-    findings.lines = [ABOUT.format(connections=bench.options.connections), "", *ratios(found)]
+    findings.lines = [ABOUT.format(connections=bench.options.connections), "", ABOUT_RATIOS, "", *ratios(found)]
     for each in found:
         findings.lines += ["", f"### {each.workload.name}", "", each.workload.about, "", *rows_of(each)]
     findings.lines += ["", str(idle)] if str(idle) else []
