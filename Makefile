@@ -43,7 +43,7 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) system  ## what it costs, beside nginx, njs and Envoy as far as they are installed
+bench: $(STAMP) system  ## what it costs, beside nginx, njs, HAProxy and Envoy as far as they are installed
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ import yaml
 
 from benchmarks.envoy import envoy
 from benchmarks.haproxy import haproxy
-from benchmarks.machine import OTHER_CORE, Process, find, free_port
+from benchmarks.load import ask
+from benchmarks.machine import OTHER_CORE, Invalid, Process, find, free_port
 from benchmarks.place import Place, Started, Store
 from benchmarks.tokens import AUDIENCE, ISSUER, KEY, KID, SCOPE
 
@@ -170,7 +172,17 @@ def start_sidecar(place: Place, store: Store, **tokens: object) -> Started:
     path.write_text(yaml.safe_dump(config))
     process = place.start([sys.executable, "-m", "sidecar", "serve", "--config", str(path)])
     process.wait_for_port(port)
+    _wait_until_ready(admin)
     return Started(port, (process,), store, admin)
+
+
+def _wait_until_ready(admin: int) -> None:
+    """A new process refuses requests until it knows the revocations in Redis."""
+    deadline = time.monotonic() + 30
+    while ask(admin, path="/readyz")[0] != 200:
+        if time.monotonic() > deadline:
+            raise Invalid("ours does not become ready")
+        time.sleep(0.1)
 
 
 def sidecar(**tokens: object) -> Contender:
