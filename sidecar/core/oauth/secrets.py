@@ -13,9 +13,14 @@ SALT and DIGEST are base64url without padding.
 import hashlib
 import hmac
 import re
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
+from cryptography.hazmat.primitives.hashes import SHA256
+
 from sidecar.core.base64url import InvalidBase64url, decode, encode
+from sidecar.core.jose.algorithms import keyed_hmac
 
 Scheme = Literal["sha256", "scrypt"]
 
@@ -49,6 +54,8 @@ class SecretHash(NamedTuple):
         """Whether `secret` is the hashed one; compared in constant time."""
         if "\0" in secret:  # scrypt ignores trailing NULs (they pad an HMAC key), and RFC 6749 allows no NUL
             return False
+        if self.cost is None:
+            return hmac.compare_digest(_salted(self.salt)(secret.encode("utf-8", "surrogatepass")), self.digest)
         return hmac.compare_digest(_digest(secret, self.salt, self.cost, len(self.digest)), self.digest)
 
 
@@ -89,10 +96,16 @@ def _cost(text: str) -> tuple[int, int, int]:
     return ln, r, p
 
 
+@lru_cache(1024)
+def _salted(salt: bytes) -> Callable[[bytes], bytes]:
+    """The HMAC-SHA256 that is keyed with a salt, which is no secret. Cached, because a busy client needs it for each token."""
+    return keyed_hmac(salt, SHA256())
+
+
 def _digest(secret: str, salt: bytes, cost: tuple[int, int, int] | None, length: int) -> bytes:
     data = secret.encode("utf-8", "surrogatepass")
     if cost is None:
-        return hmac.digest(salt, data, "sha256")
+        return _salted(salt)(data)
     ln, r, p = cost
     return hashlib.scrypt(data, salt=salt, n=2**ln, r=r, p=p, maxmem=_MAX_MEMORY, dklen=length)
 

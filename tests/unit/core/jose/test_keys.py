@@ -222,3 +222,14 @@ def test_a_public_half_never_signs() -> None:
     assert ring.role(public, 0) is KeyRole.VERIFIES
     with pytest.raises(InvalidKey, match="no key can sign"):
         KeyRing([public])
+
+
+def test_a_public_half_makes_no_signature() -> None:
+    with pytest.raises(InvalidKey, match="only verifies"):
+        SigningKey.public("1", "ES256", public_pem(PEMS["ES256"])).sign(b"data")
+
+
+def test_a_ring_is_quick_when_every_key_that_signs_is() -> None:
+    quick, slow = SigningKey.hmac("1", "HS256", SECRET), asymmetric("RS256", "2")
+    assert KeyRing([quick, asymmetric("ES256", "2"), SigningKey.public("3", "RS256", public_pem(PEMS["RS256"]))]).quick
+    assert not KeyRing([quick, slow]).quick
