@@ -26,6 +26,7 @@ from sidecar.core.events import (
     LogoutFailed,
     PersonEvent,
     RequestDone,
+    SecretUsed,
     StoreChanged,
     StoreNoted,
     TokenIssued,
@@ -192,11 +193,9 @@ class RequestLines:
 
     def add_issued(self, event: TokenIssued) -> None:
         """Add the line of an issued token. It is written as soon."""
-        self._take(
-            f'{{"time": "{self._time()}", "level": "info", "event": "token_issued", '
-            f'"grant_type": {_escaped(event.grant_type)}, "client_id": {_escaped(_shown(event.client_id))}, '
-            f'"jti": {_escaped(event.jti)}{_named("user", event.user)}}}\n'
-        )
+        grant_type, client_id, jti, user = event
+        before, after = _around_id(grant_type, client_id, user)
+        self._take(f'{{"time": "{self._time()}", {before}{_escaped(jti)}{after}}}\n')
 
     def add_fields(self, level: int, name: str, fields: Mapping[str, str]) -> None:
         """Add the line of any other event, with its fields."""
@@ -240,6 +239,13 @@ def json_stream() -> TextIO | None:
             stream: TextIO = handler.stream
             return stream
     return None
+
+
+@lru_cache(512)
+def _around_id(grant_type: str, client_id: str, user: str | None) -> tuple[str, str]:
+    """The members before and after the id of an issued token, cached: most clients get many tokens."""
+    what = f'"level": "info", "event": "token_issued", "grant_type": {_escaped(grant_type)}'
+    return f'{what}, "client_id": {_escaped(_shown(client_id))}, "jti": ', _named("user", user)
 
 
 @lru_cache(512)
@@ -308,6 +314,10 @@ class AccessLog:
     def on_event(self, event: Event) -> None:
         """Log an event, if it is of a kind that is logged."""
         match event:
+            case SecretUsed():
+                pass  # comes with almost every token, so it is looked for first; it has no line
+            case TokenIssued():
+                self._issued(event)
             case RequestDone():
                 if event.told:
                     pass  # another event has logged it already
@@ -320,8 +330,6 @@ class AccessLog:
                 self._logger.log(level, "store_up" if event.up else "store_down", extra={"detail": event.detail})
             case StoreNoted():
                 self._logger.warning(event.name, extra={"detail": event.detail})
-            case TokenIssued():
-                self._issued(event)
             case TokenRevoked():
                 self._logger.info("token_revoked", extra=event._asdict())
             case UserLoggedIn() | LoginFailed() | UserLoggedOut() | LogoutFailed():

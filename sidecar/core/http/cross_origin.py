@@ -82,7 +82,6 @@ class Sharing:
 
     def preflight(self, method: str, headers: Sequence[tuple[str, str]]) -> Reply | None:
         """The response, without `fields`, to a preflight request; `None` if the request is not one."""
-        asked = values_of(headers, "access-control-request-method")
-        if method != "OPTIONS" or not asked or not self.fields(headers):
+        if method != "OPTIONS" or not values_of(headers, "access-control-request-method") or not self.fields(headers):
             return None
         return Reply(204, (self._methods, *_ALLOWED), b"")

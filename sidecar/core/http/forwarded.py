@@ -45,6 +45,8 @@ def client_address(inbound: Iterable[tuple[bytes, bytes]], *, peer: str, trusts:
     `X-Forwarded-For` is read from its end, where each trusted proxy appended the address of its peer. Entries further left may
     be forged. An entry that is not an address ends the search.
     """
+    if not trusts(peer):
+        return peer
     chain = b",".join(value for name, value in inbound if name.lower() == b"x-forwarded-for").decode("latin-1")
     found = peer
     for entry in reversed(chain.split(",")):

@@ -1,6 +1,7 @@
 """oauth.parameters: what was sent, or why it cannot be read."""
 
 import json
+from collections.abc import Callable
 from urllib.parse import urlencode
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest
-from sidecar.oauth.parameters import Parameters, form_decoded, read_parameters
+from sidecar.oauth.parameters import Parameters, _form, _pairs, _unique, form_decoded, read_parameters
 
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 
@@ -251,6 +252,33 @@ def test_twice_is_refused_whatever_the_values(name: str, value: str, between: st
     one, other = urlencode({name: value}), urlencode({name: value[::-1]})
     if name != "x":
         refused(f"{one}{between}&{other}".encode(), FORM)
+
+
+@given(
+    st.lists(
+        st.sampled_from(["a", "b", "resource", "=", "=x", "&", "&", "+", "%41", "%", "\0", "\x7f", "ä", "\u200b"]),
+        max_size=14,
+    )
+)
+def test_a_form_that_is_read_in_one_go_is_read_as_one_field_after_the_other(pieces: list[str]) -> None:
+    text = "".join(pieces)
+
+    def outcome(read: Callable[[], Parameters]) -> object:
+        try:
+            return list(read().items())
+        except Refused as refusal:
+            return refusal.detail
+
+    assert outcome(lambda: _form(text)) == outcome(lambda: _unique(_pairs(text)))
+
+
+@pytest.mark.parametrize("count", [64, 65])
+def test_a_plain_form_has_at_most_64_fields(count: int) -> None:
+    plain = "&".join(f"n{number}=v" for number in range(count)).encode()
+    if count == 64:
+        assert len(read(plain, FORM)) == 64
+    else:
+        assert refused(plain, FORM) == "There are too many parameters."
 
 
 FRAGMENTS = st.sampled_from(
