@@ -6,7 +6,7 @@ The endpoints of `oauth` return them and `proxy` writes them; neither imports th
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from sidecar.core.reasons import Reason
 
@@ -40,7 +40,7 @@ class EndpointRequest(NamedTuple):
 
     def header_values(self, name: str) -> list[str]:
         """Every value of the header `name` (given in lower case), in order."""
-        return values_of(self.headers, name)
+        return [value for key, value in self.headers if key.lower() == name]
 
 
 def values_of(headers: Sequence[tuple[str, str]], name: str) -> list[str]:
@@ -50,6 +50,16 @@ def values_of(headers: Sequence[tuple[str, str]], name: str) -> list[str]:
 
 Endpoint = Callable[[EndpointRequest], Awaitable[Reply]]
 """An endpoint never raises because of what a client sent: it returns a `Reply`."""
+
+
+class PromptEndpoint(Protocol):
+    """An endpoint whose reply is often at hand, so that its caller need not wait for it in a task."""
+
+    async def __call__(self, request: EndpointRequest) -> Reply: ...
+
+    def begin(self, request: EndpointRequest) -> Reply | Awaitable[Reply]:
+        """The reply, if nothing has to be waited for, else what gives it; that must be awaited."""
+
 
 JSON = ("Content-Type", "application/json")
 NO_STORE = ("Cache-Control", "no-store")
@@ -101,6 +111,8 @@ def with_retry_after(reply: Reply, seconds: int | None) -> Reply:
 
 def with_fields(reply: Reply, fields: tuple[tuple[str, str], ...]) -> Reply:
     """`reply` with those of `fields` added that it does not have."""
+    if not fields:
+        return reply  # the usual case
     missing = [field for field in fields if field not in reply.headers]
     return reply._replace(headers=(*reply.headers, *missing)) if missing else reply
 

@@ -32,8 +32,13 @@ async def answer(
     """The reply of `work`, or an error reply in its place. Every exception that this raises is a defect."""
     if request.method not in methods:
         return refusing.not_allowed(methods)
+    return await settled(work(request), refusing)
+
+
+async def settled(work: Awaitable[Reply], refusing: Refusing) -> Reply:
+    """The reply of `work`, or an error reply in its place."""
     try:
-        return await work(request)
+        return await work
     except Refused as exc:
         return refusing.refuse(exc)
     except StoreUnavailable:

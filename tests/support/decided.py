@@ -97,6 +97,7 @@ class Noted:
         self.started = 0.0
         self.upgrade = b""
         self.task: Any = None
+        self.waiting = False
         self.sent: bytes | None = None
         self.body: bytes | None = None
         self.reply: Reply | None = None

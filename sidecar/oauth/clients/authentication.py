@@ -6,7 +6,7 @@ Callers of the token endpoint must not be able to exhaust the CPU: slow hashes r
 when too many wait the answer is 429. A client that was recognised before does not have to queue (`core.oauth.clients`).
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple, NoReturn
 
 from sidecar.core.oauth.clients import PUBLIC, AuthMethod, Client, ClientRegistry, Recognised
@@ -59,7 +59,18 @@ class ClientAuthenticator:
         """The client. Raises `StoreUnavailable` when the store cannot tell whether an assertion was used before, and `Refused`
         (`INVALID_REQUEST`, `UNKNOWN_CLIENT`, `BAD_CLIENT_SECRET`, `BAD_CLIENT_ASSERTION`, `REPLAYED_CLIENT_ASSERTION`,
         `WRONG_AUTH_METHOD`, `CLIENT_DISABLED`, `THROTTLED`)."""
-        recognised = await self._recognise(request, parameters)
+        begun = self.begin(request, parameters)
+        return begun if isinstance(begun, Client) else await begun
+
+    def begin(self, request: EndpointRequest, parameters: Parameters) -> Client | Awaitable[Client]:
+        """The client, if nothing has to be waited for, else what gives it. Both raise as `authenticate` does."""
+        found = self._recognise(request, parameters)
+        return self._noted(found) if isinstance(found, Recognised) else self._wait(found)
+
+    async def _wait(self, found: Awaitable[Recognised]) -> Client:
+        return self._noted(await found)
+
+    def _noted(self, recognised: Recognised) -> Client:
         if self._on_recognised is not None:
             self._on_recognised(recognised)
         return recognised.client
@@ -68,8 +79,10 @@ class ClientAuthenticator:
         """The claimed `client_id`, for the log; `None` when there is no such client."""
         return self._registry.name(claimed)
 
-    async def _recognise(self, request: EndpointRequest, parameters: Parameters) -> Recognised:
-        headers = [value for value in request.header_values("authorization") if value.strip()]
+    def _recognise(self, request: EndpointRequest, parameters: Parameters) -> Recognised | Awaitable[Recognised]:
+        headers = request.header_values("authorization")
+        if headers:
+            headers = [value for value in headers if value.strip()]
         if len(headers) > 1:
             raise Refused(Reason.INVALID_REQUEST, "More than one Authorization header was sent.")
         asserted = not parameters.keys().isdisjoint(_ASSERTION)
@@ -78,19 +91,19 @@ class ClientAuthenticator:
         if asserted:
             if self._assertions is None:
                 raise Refused(Reason.BAD_CLIENT_ASSERTION)
-            return await self._assertions.authenticate(parameters)
+            return self._assertions.authenticate(parameters)
         if headers:
-            return await self._by_secret(self._from_basic(headers[0], parameters), request.peer)
+            return self._by_secret(self._from_basic(headers[0], parameters), request.peer)
         if "client_secret" in parameters:
-            return await self._by_secret(_from_body(parameters), request.peer)
+            return self._by_secret(_from_body(parameters), request.peer)
         return self._public(parameters)
 
-    async def _by_secret(self, claimed: Claimed, peer: str) -> Recognised:
+    def _by_secret(self, claimed: Claimed, peer: str) -> Recognised | Awaitable[Recognised]:
         recognised = self._registry.recall(*claimed)
         if recognised is not None:
             return recognised
         name = self.name(claimed.client_id)
-        return await self._hashes.run(self._registry.authenticate, *claimed, peer=peer, client_id=name)
+        return self._hashes.run(self._registry.authenticate, *claimed, peer=peer, client_id=name)
 
     def _public(self, parameters: Parameters) -> Recognised:
         """A public client sends only its `client_id`. Any other client that does so gets the same answer as an unknown one."""

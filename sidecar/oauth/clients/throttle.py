@@ -16,8 +16,8 @@ Rules:
 import ipaddress
 import math
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Final, NamedTuple, NoReturn, Protocol
 
 from sidecar.core.base64url import InvalidBase64url, decode
@@ -47,6 +47,7 @@ class Authenticator(Protocol):
     """See `oauth.clients.authentication.ClientAuthenticator`."""
 
     async def authenticate(self, request: EndpointRequest, parameters: Parameters) -> Client: ...
+    def begin(self, request: EndpointRequest, parameters: Parameters) -> Client | Awaitable[Client]: ...
     def refuse(self, refused: Refused) -> Reply: ...
 
 
@@ -171,23 +172,52 @@ class ThrottledClients:
 
     async def authenticate(self, request: EndpointRequest, parameters: Parameters) -> Client:
         """Like `ClientAuthenticator.authenticate`; also raises `Refused(THROTTLED)`."""
+        begun = self.begin(request, parameters)
+        return begun if isinstance(begun, Client) else await begun
+
+    def begin(self, request: EndpointRequest, parameters: Parameters) -> Client | Awaitable[Client]:
+        """Like `ClientAuthenticator.begin`; both also raise `Refused(THROTTLED)`. What is returned must be awaited, because a
+        failure may have to be counted."""
         wait = self._wait(request, parameters) if self._throttle.stops else 0.0
         try:
-            client = await self._authenticator.authenticate(request, parameters)
+            begun = self._authenticator.begin(request, parameters)
         except Refused as refused:
-            if refused.reason.error != "invalid_client":
-                raise
-            name, network = claimed_id(request, parameters), network_of(request.peer)
-            if wait:
-                _throttled(wait, self._authenticator.name(name))
-            with self._throttle.open(name, network):
-                await self._throttle.count(name, network)
-            raise
+            return self._failed(request, parameters, refused, wait)
+        if self._requests is None and isinstance(begun, Client):
+            return begun
+        return self._finish(request, parameters, begun, wait)
+
+    async def _finish(
+        self, request: EndpointRequest, parameters: Parameters, begun: Client | Awaitable[Client], wait: float
+    ) -> Client:
+        try:
+            client = begun if isinstance(begun, Client) else await begun
+        except Refused as refused:
+            client = await self._failed(request, parameters, refused, wait)
         if self._requests is not None:
             wait = await self._throttle.consume(client.client_id, self._requests)
             if wait:
                 _throttled(wait, client.client_id)
         return client
+
+    def _failed(
+        self, request: EndpointRequest, parameters: Parameters, refused: Refused, wait: float
+    ) -> Awaitable[NoReturn]:
+        """Count a failure, and raise `refused`. The attempt is open from now on and not from when the result is awaited: many
+        attempts may begin before the first of them is counted."""
+        if refused.reason.error != "invalid_client":
+            raise refused
+        name, network = claimed_id(request, parameters), network_of(request.peer)
+        if wait:
+            _throttled(wait, self._authenticator.name(name))
+        with ExitStack() as attempt:
+            attempt.enter_context(self._throttle.open(name, network))
+            return self._count(name, network, refused, attempt.pop_all())
+
+    async def _count(self, name: str, network: str, refused: Refused, attempt: ExitStack) -> NoReturn:
+        with attempt:
+            await self._throttle.count(name, network)
+        raise refused
 
     def _wait(self, request: EndpointRequest, parameters: Parameters) -> float:
         """Seconds that the caller has to wait. Raises `Refused(THROTTLED)` unless it is 0 or the client is unguessable: such a

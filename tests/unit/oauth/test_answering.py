@@ -9,7 +9,7 @@ import pytest
 from sidecar.core.ports import StoreUnavailable
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest, Reply, refusal
-from sidecar.oauth.answering import JsonRefusing, answer
+from sidecar.oauth.answering import JsonRefusing, answer, settled
 
 REFUSING = JsonRefusing(lambda refused: refusal(refused.reason, refused.detail, ("X-Who", "client")))
 
@@ -59,3 +59,11 @@ def test_a_store_that_is_missing_is_503_and_never_401() -> None:
 def test_a_defect_is_the_callers_to_log() -> None:
     with pytest.raises(ZeroDivisionError):
         ask(raising(ZeroDivisionError()))
+
+
+async def test_work_that_has_begun_is_answered_likewise() -> None:
+    async def fail() -> NoReturn:
+        raise Refused(Reason.UNKNOWN_CLIENT)
+
+    assert await settled(good(asked()), REFUSING) == Reply(200, (), b"good")
+    assert (await settled(fail(), REFUSING)).reason is Reason.UNKNOWN_CLIENT

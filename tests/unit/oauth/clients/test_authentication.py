@@ -328,3 +328,13 @@ def test_any_header_is_recognised_or_refused(headers: list[str], parameters: dic
         Reason.WRONG_AUTH_METHOD,
         Reason.INVALID_REQUEST,
     )
+
+
+async def test_a_client_is_known_at_once_unless_a_slow_hash_must_tell(authenticator: ClientAuthenticator) -> None:
+    assert isinstance(authenticator.begin(asked(), body("c")), Client)
+    with pytest.raises(Refused):
+        await authenticator.authenticate(asked(), body("c", "wrong"))
+    begun = authenticator.begin(asked(), body("slow", "slow-secret"))
+    assert not isinstance(begun, Client)
+    assert (await begun).client_id == "slow"
+    assert isinstance(authenticator.begin(asked(), body("slow", "slow-secret")), Client)

@@ -5,7 +5,7 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from typing import Any
 from urllib.parse import quote_plus, urlencode
 
@@ -325,6 +325,49 @@ def test_a_storm_of_slow_secrets_is_throttled(served: Served) -> None:
     assert {reply.client_id for reply in replies} == {"slow"}, "who has to wait is named, too"
     assert check_error(replies[-1]) == (429, "temporarily_unavailable")
     assert ("Retry-After", "1") in replies[-1].headers
+
+
+async def test_a_reply_is_there_at_once_unless_something_must_be_waited_for(served: Served) -> None:
+    def begin(*headers: tuple[str, str], **asked: str) -> Reply | Awaitable[Reply]:
+        fields = (("Content-Type", FORM), *headers)
+        body = urlencode({**GRANT, **asked}).encode()
+        return served.endpoint.begin(EndpointRequest("POST", "/oauth/token", "", fields, body, "peer"))
+
+    for reply, status in (
+        (begin(**CLIENT), 200),
+        (begin(basic("c", "secret")), 200),
+        (begin(**CLIENT, scope="x"), 400),
+    ):
+        assert isinstance(reply, Reply)
+        assert reply.status == status
+    slow_hash = begin(basic("slow", "slow-secret"))
+    assert not isinstance(slow_hash, Reply)
+    assert (await slow_hash).status == 200
+    again = begin(basic("slow", "slow-secret"))
+    assert isinstance(again, Reply), "it is remembered"
+    other_grant = begin(
+        **{**CLIENT, "client_id": "others"}, grant_type="refresh_token", refresh_token="x" * 22 + "." + "y" * 43
+    )
+    assert not isinstance(other_grant, Reply)
+    assert (await other_grant).status == 400
+
+
+async def test_a_slow_signature_is_left_to_a_task(served: Served) -> None:
+    """Else a client that sends many requests at a time would hold up everybody for as many signatures."""
+    served.endpoint._quick = False
+    begun = served.endpoint.begin(
+        EndpointRequest("POST", "/oauth/token", "", (("Content-Type", FORM),), urlencode(ASKED).encode(), "peer")
+    )
+    assert not isinstance(begun, Reply)
+    assert served.events == []
+    assert (await begun).status == 200
+
+
+def test_the_body_is_json_as_one_call_would_write_it(served: Served) -> None:
+    reply = served.post(ASKED)
+    said = json.loads(reply.body)
+    assert list(said) == ["access_token", "token_type", "expires_in", "scope"]
+    assert reply.body == json.dumps(said).encode() + b"\n"
 
 
 NAMES = st.sampled_from([*ASKED, "scope", "token", "x"])
