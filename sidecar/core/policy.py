@@ -17,13 +17,13 @@ Rules:
 """
 
 import re
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from enum import StrEnum
 from itertools import takewhile
 from typing import Final, NamedTuple
 
 from sidecar.core.http.methods import ANY
-from sidecar.core.http.paths import fold, readings
+from sidecar.core.http.paths import fold, is_plain, readings
 from sidecar.core.patterns import is_foreign, translated
 from sidecar.core.reasons import Reason, Refused
 
@@ -61,10 +61,14 @@ ANY_VALID_TOKEN: Final = Route("/**")
 def compile_pattern(path: str) -> re.Pattern[str]:
     """Compile a pattern such as `/orders/**` or `/files/*.json`. Raises `InvalidPattern`, also for a pattern of another tool,
     which would never match."""
+    _check(path)
+    return _compiled(path)
+
+
+def _check(path: str) -> None:
     if fault := _fault(path):
         instead = translated(path) if is_foreign(path) or (path.startswith("/") and "?" in path) else None
         raise InvalidPattern(f"{fault}: write {instead}" if instead and not _fault(instead) else fault)
-    return _compiled(path)
 
 
 def _fault(path: str) -> str | None:
@@ -98,28 +102,55 @@ def _compiled(path: str) -> re.Pattern[str]:
     return re.compile(expression + "/?", re.DOTALL)
 
 
-class _Rules:
-    """The routes in order, each with its compiled pattern."""
+_Rule = tuple[Route, Set[str] | None, Callable[[str], object]]
+"""A route, its methods, and whether its pattern matches a path."""
 
-    def __init__(self, rules: Iterable[tuple[Route, re.Pattern[str]]]) -> None:
-        self._rules = tuple(rules)
+
+class _Rules:
+    """The routes in order, each with its compiled pattern; `written` are the patterns as they are compared. A path is compared
+    only with the routes for its first segment, because there may be thousands."""
+
+    def __init__(self, routes: Iterable[Route], written: Iterable[str]) -> None:
+        rules: list[tuple[str | None, _Rule]] = []
+        for route, path in zip(routes, written, strict=True):
+            rules.append((_first_segment(path), (route, route.methods, _compiled(path).fullmatch)))
+        self._any: tuple[_Rule, ...] = tuple(rule for segment, rule in rules if segment is None)
+        self._by_segment: dict[str, tuple[_Rule, ...]] = {
+            name: tuple(rule for segment, rule in rules if segment in (None, name))
+            for name in {segment for segment, _ in rules if segment is not None}
+        }
+
+    def first(self, method: str, path: str) -> Route:
+        """The route that decides."""
+        for route, methods, fullmatch in self._by_segment.get(path[1:].partition("/")[0], self._any):
+            if (methods is None or method in methods or (method == "HEAD" and "GET" in methods)) and fullmatch(path):
+                return route
+        return ANY_VALID_TOKEN
 
     def met(self, method: str, path: str) -> Iterator[Route]:
         """The routes that match, beginning with the one that decides."""
-        named = "GET" if method == "HEAD" else method
-        for route, pattern in self._rules:
-            if (route.methods is None or named in route.methods or method in route.methods) and pattern.fullmatch(path):
+        for route, methods, fullmatch in self._by_segment.get(path[1:].partition("/")[0], self._any):
+            if (methods is None or method in methods or (method == "HEAD" and "GET" in methods)) and fullmatch(path):
                 yield route
         yield ANY_VALID_TOKEN
 
 
+def _first_segment(path: str) -> str | None:
+    """The first segment of every path that the pattern `path` matches; `None` if they differ."""
+    segment = path[1:].partition("/")[0]
+    return segment if segment and "*" not in segment else None
+
+
 class RoutePolicy:
-    """Finds the route for a method and a path. It caches results, within bounds, because paths repeat."""
+    """Finds the route for a method and a path. It caches results, within bounds, because paths repeat. Raises `InvalidPattern`
+    for a route whose path is not a valid pattern."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._routes = tuple(routes)
-        self._exact = _Rules((route, compile_pattern(route.path)) for route in self._routes)
-        self._folded = _Rules((route, _compiled(fold(route.path))) for route in self._routes)
+        for route in self._routes:
+            _check(route.path)
+        self._exact = _Rules(self._routes, [route.path for route in self._routes])
+        self._folded = _Rules(self._routes, [fold(route.path) for route in self._routes])
         self._capitals = any(fold(route.path) != route.path for route in self._routes)
         self._memo: dict[tuple[str, str], Route] = {}
         named = {method for route in self._routes for method in route.methods or ()}
@@ -130,6 +161,8 @@ class RoutePolicy:
 
     def decide(self, method: str, path: str) -> Route:
         """The route for a path as it was sent. Raises `Refused(AMBIGUOUS_PATH)` when its readings match different routes."""
+        if is_plain(path) and not self._capitals and path.islower():
+            return self._exact.first(method, path)  # its only reading, in any letter case
         route = self._memo.get((method, path))
         if route is None:
             route = self._decide(method, path)
@@ -149,7 +182,7 @@ class RoutePolicy:
     def _decide(self, method: str, path: str) -> Route:
         route = None
         for reading in readings(path):
-            met = next(self._exact.met(method, reading))
+            met = self._exact.first(method, reading)
             if route not in (None, met) or not self._holds_in_any_case(met, method, reading):
                 raise Refused(Reason.AMBIGUOUS_PATH)
             route = met

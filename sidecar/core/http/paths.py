@@ -24,7 +24,10 @@ _FORBIDDEN = re.compile(r"[^\x21-\x7e]|#")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ESCAPE = re.compile(rb"%[0-9A-Fa-f]{2}")
 _ENCODED_SLASH = re.compile(rb"%2[fF]")
-_AUTHORITY = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+AUTHORITY: Final = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?"
+"""The expression for a host with an optional port, and without userinfo (RFC 9110 section 4.2.4)."""
+
+_AUTHORITY = re.compile(AUTHORITY)
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE)
 _QUERY = re.compile(r"[?#]")
 _HOST = re.compile(r"//+[^/]*/?")
@@ -85,9 +88,14 @@ def valid_authority(value: str) -> bool:
     return _AUTHORITY.fullmatch(value) is not None
 
 
+def is_plain(path: str) -> bool:
+    """Whether every server reads `path` literally."""
+    return _PLAIN.fullmatch(path) is not None
+
+
 def readings(path: str) -> tuple[str, ...]:
     """Every way in which a server may read `path`, the literal one first. Raises `Refused(AMBIGUOUS_PATH)`."""
-    if _PLAIN.fullmatch(path) or path == "*":
+    if is_plain(path) or path == "*":
         return (path,)
     if _BROKEN_ESCAPE.search(path):
         raise Refused(Reason.AMBIGUOUS_PATH)

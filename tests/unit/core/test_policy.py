@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core.http.methods import ANY
+from sidecar.core.http.paths import readings
 from sidecar.core.policy import ANY_VALID_TOKEN, Access, InvalidPattern, Route, RoutePolicy, compile_pattern
 from sidecar.core.reasons import Reason, Refused
 
@@ -199,6 +200,47 @@ def test_walking_paths_fills_no_memory() -> None:
     policy = RoutePolicy([Route("/a/**", access=Access.DENY)])
     for number in range(5000):
         policy.decide("GET", f"/x/{number}")
-    assert policy.decide("GET", "/a/" + "b" * 8000).access is Access.DENY
-    assert len(policy._memo) <= 2048
+        policy.decide("GET", f"/X/{number}")  # has more than one reading
+    assert policy.decide("GET", "/a/" + "B" * 8000).access is Access.DENY
+    assert 0 < len(policy._memo) <= 2048
     assert max(len(path) for _, path in policy._memo) <= 256
+
+
+SEGMENTS = ["a", "b", "A", "*", "a*", "*b", "x.y"]
+PATTERNS = st.lists(st.sampled_from(SEGMENTS), max_size=3).map(lambda parts: "/" + "/".join(parts)) | st.sampled_from(
+    ["/**", "/a/**", "/**/b", "/a/**/b", "*"]
+)
+PATHS = st.lists(st.sampled_from(["a", "b", "ab", "A", "x.y", "xzy", "", "%61", "b;c"]), max_size=4).map(
+    lambda parts: "/" + "/".join(parts)
+)
+
+
+def one_by_one(routes: list[Route], method: str, path: str) -> Route:
+    """The first route that matches, compared in order; for a path with one reading."""
+    for route in routes:
+        named = route.methods is None or method in route.methods or (method == "HEAD" and "GET" in route.methods)
+        if named and compile_pattern(route.path).fullmatch(path):
+            return route
+    return ANY_VALID_TOKEN
+
+
+@given(
+    st.lists(st.tuples(PATTERNS, st.sampled_from([None, frozenset({"GET"}), frozenset({"HEAD", "POST"})])), max_size=6),
+    st.sampled_from(["GET", "HEAD", "POST"]),
+    PATHS,
+)
+def test_the_first_route_decides_wherever_it_stands(
+    written: list[tuple[str, frozenset[str] | None]], method: str, path: str
+) -> None:
+    """Whether routes are looked up by their first segment or compared in order."""
+    routes = [Route(pattern, methods, scope=frozenset({str(n)})) for n, (pattern, methods) in enumerate(written)]
+    policy = RoutePolicy(routes)
+    plain = (
+        readings(path) == (path,) and path == path.lower() and all(each.path == each.path.lower() for each in routes)
+    )
+    try:
+        decided: Route | None = policy.decide(method, path)
+    except Refused:
+        decided = None
+    if plain or (decided is not None and readings(path) == (path,)):
+        assert decided == one_by_one(routes, method, path)
