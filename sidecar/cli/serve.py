@@ -9,7 +9,6 @@ import click
 from sidecar.cli.terminal import CONFIG, fail, load_settings
 from sidecar.config.advice import advice
 from sidecar.config.document import secret_files
-from sidecar.demo import demo as run_demo
 from sidecar.ops.logs import configure
 from sidecar.runtime import signals
 from sidecar.runtime.ending import EndedBadly
@@ -63,6 +62,8 @@ def demo(*, check: bool, store: str, port: int | None, admin_port: int | None) -
 
     The command prints commands to paste. With --check it runs them itself, as the smoke test of an installation.
     """
+    from sidecar.demo import demo as run_demo  # noqa: PLC0415  a worker saves its memory
+
     signals.begin()
     configure("error" if check else "warning", "auto")
     try:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from jinja2 import Environment, TemplateSyntaxError
-
 
 def template_fault(folder: Path) -> str | None:
     """Return the first fault in the folder's templates and style sheet, or `None` when there is none."""
+    from jinja2 import Environment, TemplateSyntaxError  # noqa: PLC0415  a sidecar without such a folder saves its memory
+
     for path in sorted(folder.glob("*.html")):
         try:
             Environment(autoescape=True).parse(path.read_text("utf-8"))

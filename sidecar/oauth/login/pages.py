@@ -7,14 +7,15 @@ hash, and images that are part of the page. The operator's folder may replace an
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Final
-
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from typing import TYPE_CHECKING, Final
 
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import NO_STORE, Reply, shown_word
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 _HTML: Final = ("Content-Type", "text/html; charset=utf-8")
@@ -33,23 +34,34 @@ class Pages:
     def __init__(
         self, folder: Path | None, *, site: str, scopes: Mapping[str, str], form_action: Iterable[str] = ()
     ) -> None:
-        folders = ([folder] if folder else []) + [TEMPLATES]
-        self._templates = Environment(
-            loader=ChoiceLoader([FileSystemLoader(each) for each in folders]),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
+        self._folders = folders = ([folder] if folder else []) + [TEMPLATES]
+        self._style = style = next(each / "style.css" for each in folders if (each / "style.css").is_file()).read_text(
+            "utf-8"
         )
-        style = next(each / "style.css" for each in folders if (each / "style.css").is_file()).read_text("utf-8")
         digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
         self._policy = (
             f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
         )
         self._form_action = tuple(form_action)
         self._scopes = scopes
-        self._templates.globals.update(style=Markup(style), site=site)  # noqa: S704  the operator's file, not input
+        self._site = site
+
+    @cached_property
+    def _templates(self) -> "Environment":
+        """Created for the first page: a sidecar that serves no browsers saves the memory of Jinja2."""
+        from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415  see above
+        from markupsafe import Markup  # noqa: PLC0415  it comes with Jinja2
+
+        templates = Environment(
+            loader=ChoiceLoader([FileSystemLoader(each) for each in self._folders]),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        templates.globals.update(style=Markup(self._style), site=self._site)  # noqa: S704  the operator's file, not input
+        return templates
 
     def render(
         self,
