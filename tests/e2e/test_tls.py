@@ -171,6 +171,26 @@ def _ended(connections: list[socket.socket]) -> list[socket.socket]:
     return select.select(connections, [], [], 0)[0]
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_client_resumes_its_session(
+    sidecar: Sidecar, authority: Authority, bearer: str, version: ssl.TLSVersion
+) -> None:
+    """With a ticket, which spares the server its signature."""
+    context, session, reused = client_context(authority), None, []
+    context.minimum_version = context.maximum_version = version
+    head = f"GET /x HTTP/1.1\r\nHost: a\r\n{bearer}\r\n".encode()
+    for _ in range(3):
+        with (
+            socket.create_connection(sidecar.address, timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname="localhost", session=session) as connection,
+        ):
+            connection.sendall(head)
+            assert read_response(connection).status == 200
+            session = connection.session  # TLS 1.3 sends tickets after the handshake
+            reused.append(connection.session_reused)
+    assert reused == [False, True, True]
+
+
 def test_a_new_certificate_is_taken_up_without_losing_a_connection(
     sidecar: Sidecar, authority: Authority, server_pair: Pair, upstream: Upstream, bearer: str
 ) -> None:

@@ -15,9 +15,11 @@ Rules:
   cut. A peer that is not a trusted proxy sends no such header: it speaks HTTP or TLS from its first byte.
 """
 
+import _socket
 import asyncio
 import contextlib
 import errno
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -34,6 +36,16 @@ _AT_A_TIME: Final = 64  # accepted connections, before other events get their tu
 _PAUSE: Final = 1.0  # seconds before accepting is retried after a failure
 _LONGEST_LOOK: Final = 8192  # bytes; more than a PROXY protocol header has
 _GOODBYE: Final = 2.0  # seconds to wait for the client's TLS close_notify; a silent client must not keep its place
+
+
+class _Accepted(socket.socket):
+    """A socket whose family and type are plain numbers. `socket.accept` and `connect_accepted_socket` convert them to
+    enumerations several times, which takes longer than the system calls."""
+
+    __slots__ = ()
+
+    family = _socket.socket.family  # type: ignore[assignment]
+    type = _socket.socket.type  # type: ignore[assignment]
 
 
 class Acceptor:
@@ -58,6 +70,7 @@ class Acceptor:
         self._manager = manager
         self._loop = manager.loop
         self._socket = sock
+        self._family = int(sock.family)
         self._handshake = handshake
         self._introduced = introduced
         self._on_pause = on_pause
@@ -101,7 +114,7 @@ class Acceptor:
     def _accept(self) -> bool:
         """Accept one connection. Returns whether another may be waiting."""
         try:
-            sock, _ = self._socket.accept()
+            descriptor, _ = self._socket._accept()  # type: ignore[attr-defined]  # noqa: SLF001  see `_Accepted`
         except (BlockingIOError, InterruptedError):
             return False
         except ConnectionError:
@@ -115,8 +128,9 @@ class Acceptor:
             return False
         connection = self._manager.expect(secure=self.tls is not None)
         if connection is None:
-            sock.close()
+            os.close(descriptor)
         else:
+            sock = _Accepted(self._family, socket.SOCK_STREAM, 0, descriptor)
             task = self._loop.create_task(self._take(sock, connection))
             self._arrivals.add(task)
             task.add_done_callback(self._arrivals.discard)

@@ -21,6 +21,8 @@ from typing import Final
 class State(Enum):
     """See the module's docstring."""
 
+    __hash__ = object.__hash__  # the hash of an enumeration is a Python function, and each change of state looks it up
+
     ARRIVING = "arriving"
     IDLE = "idle"
     HEAD = "head"

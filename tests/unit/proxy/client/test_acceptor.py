@@ -113,10 +113,10 @@ async def test_it_pauses_when_the_system_refuses_and_goes_on_later(monkeypatch: 
             self.real = real
             self.faults = [errno.EMFILE, errno.ENFILE, errno.ECONNABORTED, errno.EINTR, errno.ENOBUFS]
 
-        def accept(self) -> Any:
+        def _accept(self) -> Any:
             if self.faults:
                 raise OSError(self.faults.pop(0), "no more")
-            return self.real.accept()
+            return self.real._accept()  # type: ignore[attr-defined]
 
         def fileno(self) -> int:
             return self.real.fileno()
