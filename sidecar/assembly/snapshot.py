@@ -7,6 +7,7 @@ from sidecar.assembly.keys import admission_rules, token_rules
 from sidecar.assembly.living import Living
 from sidecar.config import settings as config
 from sidecar.core.http.fields import request_kinds
+from sidecar.core.http.plain_heads import PlainHeads
 from sidecar.core.policy import Access, Route, RoutePolicy
 from sidecar.core.replies import Endpoint
 from sidecar.proxy.rules import CredentialRules, HostRules, RequestRules
@@ -21,6 +22,8 @@ def request_rules(settings: config.Settings, living: Living, generation: int) ->
     tokens = token_rules(settings.tokens, tapdata=settings.compat == "tapdata")
     admission = admission_rules(settings, tokens.ring)
     ours, shared = endpoints(settings, tokens, admission, living)
+    kinds, limits = request_kinds(settings.proxy_headers), settings.limits
+    host = HostRules(authority_of(settings.upstream.url[0]), _host_sent(settings.upstream))
     return RequestRules(
         generation=generation,
         policy=route_policy(settings, ours),
@@ -29,9 +32,12 @@ def request_rules(settings: config.Settings, living: Living, generation: int) ->
         tokens=tokens,
         admission=admission,
         credentials=_credential_rules(settings.credentials),
-        kinds=request_kinds(settings.proxy_headers),
-        host=HostRules(authority_of(settings.upstream.url[0]), _host_sent(settings.upstream)),
+        kinds=kinds,
+        host=host,
         cache=TokenCache(settings.tokens.cache_size, living.lookups),
+        heads=PlainHeads(
+            kinds, host=host.instead, line=limits.request_line, size=limits.headers, count=limits.header_count
+        ),
     )
 
 

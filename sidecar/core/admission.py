@@ -8,7 +8,8 @@ Signature, issuer, audience and types are checked when a token is verified (`cor
 """
 
 from collections.abc import Set
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 from sidecar.core.http.forwarded import identity_block
 from sidecar.core.policy import Route
@@ -46,7 +47,8 @@ class VerifiedToken:
         return f"<VerifiedToken {self.jti} of {self.client_id}>"
 
 
-class AdmissionRules(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class AdmissionRules:
     """The operator's settings. `leeway` in seconds; `kids`: the ids of the keys in force; `disabled`: the ids of clients whose
     tokens are refused."""
 
@@ -69,7 +71,7 @@ def objection(
         return _UNKNOWN_KEY
     if token.client_id in rules.disabled:
         return _CLIENT_DISABLED
-    if token.jti in view or (view.not_before and view.issued_too_early(token.client_id, token.sub, token.iat)):
+    if token.jti in view.revoked or (view.not_before and view.issued_too_early(token.client_id, token.sub, token.iat)):
         return _REVOKED
     if route is not None and not route.scope <= token.scope:
         return _INSUFFICIENT_SCOPE

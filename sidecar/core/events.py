@@ -14,6 +14,10 @@ from sidecar.core.reasons import Reason
 class Decision(StrEnum):
     """The decision about a request on the public listener."""
 
+    __hash__ = (
+        str.__hash__
+    )  # the hash of an enumeration is a Python function: too slow for a key of each request's counter
+
     ADMITTED = "admitted"
     PUBLIC = "public"
     REFUSED = "refused"

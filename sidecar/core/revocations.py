@@ -55,25 +55,25 @@ class RevocationView:
     `issued_too_early`.
     """
 
-    __slots__ = ("_before", "_by_end", "_confirmed", "_ends", "_revoked", "max_staleness", "not_before")
+    __slots__ = ("_before", "_by_end", "_confirmed", "_ends", "max_staleness", "not_before", "revoked")
 
     def __init__(self, max_staleness: float) -> None:
         self.max_staleness = max_staleness
         self.not_before: dict[str, int] = {}
-        self._revoked: dict[str, int] = {}
+        self.revoked: dict[str, int] = {}  # token ids, and until when each must be remembered; to be read only
         self._by_end: dict[int, list[str]] = {}  # token ids by their end, and by earlier ends that they had
         self._ends: list[int] = []  # a heap of the keys of `_by_end`
         self._before: dict[tuple[str, str], int] = {}
         self._confirmed = -math.inf
 
     def __repr__(self) -> str:
-        return f"<RevocationView {len(self._revoked)} revoked, {len(self.not_before)} not-before times>"
+        return f"<RevocationView {len(self.revoked)} revoked, {len(self.not_before)} not-before times>"
 
     def __len__(self) -> int:
-        return len(self._revoked)
+        return len(self.revoked)
 
     def __contains__(self, jti: str) -> bool:
-        return jti in self._revoked
+        return jti in self.revoked
 
     def issued_too_early(self, client_id: str, subject: str, issued: int) -> bool:
         """Whether a not-before time covers what was issued at `issued` (epoch seconds)."""
@@ -103,8 +103,8 @@ class RevocationView:
                 self._add_not_before(not_before, entry, until)
 
     def _add_token(self, jti: str, until: int) -> None:
-        if until > self._revoked.get(jti, -1):
-            self._revoked[jti] = until
+        if until > self.revoked.get(jti, -1):
+            self.revoked[jti] = until
             if until not in self._by_end:
                 self._by_end[until] = []
                 heapq.heappush(self._ends, until)
@@ -131,7 +131,7 @@ class RevocationView:
         for end in sorted((end for end in self._by_end if end > now), reverse=True):
             names = self._by_end.get(end, [])
             for jti in islice(names, len(names)):  # what is added from now on would make it endless
-                if self._revoked.get(jti) == end:
+                if self.revoked.get(jti) == end:
                     yield jti, end
 
     def purge(self, now: float, at_most: float = math.inf) -> bool:
@@ -146,8 +146,8 @@ class RevocationView:
             while names and at_most > 0:
                 at_most -= 1
                 jti = names.pop()
-                if self._revoked.get(jti) == self._ends[0]:
-                    del self._revoked[jti]
+                if self.revoked.get(jti) == self._ends[0]:
+                    del self.revoked[jti]
             if names:
                 return False
             del self._by_end[heapq.heappop(self._ends)]

@@ -11,9 +11,6 @@ from collections.abc import Callable, Set
 from enum import Enum
 from typing import Final, NamedTuple
 
-from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import StreamReader
-
 from sidecar.core.admission import VerifiedToken
 from sidecar.core.causes import Fault
 from sidecar.core.events import Decision, RequestDone
@@ -22,6 +19,7 @@ from sidecar.core.http.request_headers import NO_TRAILERS
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import Reply, refusal, with_fields, without_code
 from sidecar.proxy.ports import ClientLink, RequestSender
+from sidecar.proxy.request import Body, Message
 from sidecar.proxy.request_body import check_declared, read_at_hand, read_whole, rest_is_small
 from sidecar.proxy.response import StreamedResponse
 from sidecar.proxy.rules import RequestRules
@@ -100,8 +98,8 @@ class Answering:
         self,
         services: Services,
         connection: ClientLink,
-        message: RawRequestMessage,
-        payload: StreamReader,
+        message: Message,
+        payload: Body,
         now: float,
     ) -> None:
         self.connection = connection

@@ -6,7 +6,6 @@
 
 from typing import Final
 
-from aiohttp import HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from sidecar.core.causes import Fault
@@ -19,10 +18,12 @@ from sidecar.proxy.ports import UpstreamLink, WholeResponse
 from sidecar.proxy.request import BodyTooLarge
 from sidecar.proxy.request_body import BodySender, check_declared, chunk, read_at_hand
 from sidecar.proxy.response import StreamedResponse
+from sidecar.proxy.small_body import SmallBody
 from sidecar.proxy.tunnel import Tunnel
 
 _SAFE: Final = frozenset(["GET", "HEAD", "OPTIONS", "TRACE"])
 _CLIENT_LEFT: Final = 499
+_HTTP_1_1: Final = (1, 1)
 # In Python 3.11, accessing an enumeration member calls a function each time.
 _WHOLE: Final = Outcome.WHOLE
 
@@ -35,12 +36,13 @@ class Exchange(Answering):
     sent_at = 0.0
     tunnel: Tunnel | None = None
     _body: BodySender | None = None  # set when the body is streamed
+    _waiting_head: bytes | None = None  # the head of a request whose small body has not arrived yet
     _upstream: UpstreamLink | None = None
 
     @property
     def streaming(self) -> bool:
         """Whether bytes flow for an unlimited time: a response, an upload or a tunnel."""
-        return self._head_written or self._body is not None
+        return self._head_written or self._body is not None or self._waiting_head is not None
 
     @property
     def awaits_switch(self) -> bool:
@@ -57,7 +59,8 @@ class Exchange(Answering):
     def forward(self, head: bytes, body: bytes | None = None) -> None:
         """Forward the request. `body` is the whole body if it was already read; otherwise the body is streamed."""
         self.sent_at = self.started if self.task is None else self._services.monotonic()
-        if self.payload is EMPTY_PAYLOAD and body is None and not self.message.chunked:
+        payload = self.payload
+        if payload is EMPTY_PAYLOAD and body is None and not self.message.chunked:
             self.resendable = self.message.method in _SAFE
         else:
             try:
@@ -65,7 +68,22 @@ class Exchange(Answering):
             except BodyTooLarge:
                 self.refuse(Reason.BODY_TOO_LARGE)
                 return
+            if isinstance(payload, SmallBody) and not payload.is_eof():
+                self._waiting_head = head
+                payload.when_ended(self._send_small)
+                return
         self._services.pool.dispatch(self, head)
+
+    def _send_small(self) -> None:
+        """A small body has arrived, which is sent with the head in one write, or its rest will not arrive."""
+        head, self._waiting_head = self._waiting_head, None
+        if self.outcome is not None or head is None:
+            return
+        if self.payload.exception() is not None:
+            self._give_up_sending(Reason.MALFORMED_REQUEST)
+            return
+        self.sent_at = self._services.monotonic()
+        self._services.pool.dispatch(self, head + self.payload.read_nowait())
 
     def _begin_body(self, body: bytes | None) -> bytes:
         """The bytes to send with the head: `body`, which was already read, or a body that has arrived completely; nothing
@@ -77,6 +95,8 @@ class Exchange(Answering):
             return body
         if limit is not None:
             check_declared(message, limit)
+        if isinstance(payload, SmallBody):
+            return payload.read_nowait() if payload.is_eof() else b""
         if not payload.is_eof():
             self._body = BodySender(
                 message, payload, limit=limit, last_chunk=self._last_chunk, broken=self._give_up_sending
@@ -203,7 +223,7 @@ class Exchange(Answering):
         self._upstream = None
         self._upstream_seconds = now - self.sent_at
         connection = self.connection
-        plain = self.keep_alive and self.message.version is HttpVersion11 and not connection.manager.draining
+        plain = self.keep_alive and self.message.version == _HTTP_1_1 and not connection.manager.draining
         connection.write(b"".join((head, b"\r\n" if plain else self._connection_line() + b"\r\n", body)))
         if self._body is not None:
             self._body.stop()

@@ -1,6 +1,5 @@
 """The head of a request as it is forwarded to the API."""
 
-from sidecar.core.http.forwarded import forwarded_block
 from sidecar.core.http.request_headers import RequestHeaders
 from sidecar.core.reasons import Reason, Refused
 from sidecar.proxy.answering import Answering
@@ -11,19 +10,6 @@ def request_line(exchange: Exchange, path: str, query: str | None) -> bytes:
     """The request line for a path, and a query if there is one."""
     method = exchange.message.method
     return (f"{method} {path} HTTP/1.1\r\n" if query is None else f"{method} {path}?{query} HTTP/1.1\r\n").encode()
-
-
-def forwarded(exchange: Exchange, headers: RequestHeaders) -> bytes:
-    """The fields that describe the client and the preceding proxies to the API."""
-    connection = exchange.connection
-    return forwarded_block(
-        headers.forwarded,
-        trusted=connection.trusted,
-        peer=connection.peer,
-        scheme=connection.scheme,
-        host=headers.host,
-        certificate=connection.certificate,
-    )
 
 
 class Upgrades:

@@ -11,12 +11,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from aiohttp import HttpVersion11
-
 from sidecar.core.admission import VerifiedToken, objection
 from sidecar.core.events import Decision
 from sidecar.core.http import credentials
 from sidecar.core.http.paths import RequestTarget, split_target
+from sidecar.core.http.plain_heads import PlainHead, PlainHeads
 from sidecar.core.http.request_headers import RequestHeaders, read_request_headers
 from sidecar.core.policy import Access, Route
 from sidecar.core.reasons import Reason, Refused
@@ -24,14 +23,13 @@ from sidecar.core.replies import Reply
 from sidecar.core.revocations import RevocationView
 from sidecar.proxy.credential import body_may_hold_token, body_streams, find_credential, token_in_body, token_that_came
 from sidecar.proxy.exchange import Exchange
-from sidecar.proxy.forwarding import Upgrades, forwarded, request_line
+from sidecar.proxy.forwarding import Upgrades, request_line
 from sidecar.proxy.local import LocalEndpoints, share
 from sidecar.proxy.ports import RequestInProgress
 from sidecar.proxy.refusing import refuse, refused_token, reply_to
-from sidecar.proxy.request import BodyTooLarge, RequestBroken
-from sidecar.proxy.rules import RequestRules, Routed
+from sidecar.proxy.request import BodyTooLarge, Message, RequestBroken
+from sidecar.proxy.rules import RequestRules
 
-_MOST_ROUTED: Final = 4096
 # In Python 3.11, accessing an enumeration member calls a function each time.
 _TOKEN, _ADMITTED = Access.TOKEN, Decision.ADMITTED
 # Results of reading a token that stay the same for as long as these rules apply.
@@ -47,7 +45,6 @@ _FOR_GOOD: Final = frozenset(
     ]
 )
 _OF_NO_MORE_USE: Final = frozenset([Reason.EXPIRED, Reason.PROTECTED_CLIENT_DISABLED])
-_LONGEST_ROUTED: Final = 256
 
 
 class AuthenticatingHandler:
@@ -64,6 +61,7 @@ class AuthenticatingHandler:
         log_failure: Callable[[str, Exception], None],
     ) -> None:
         self._rules = rules
+        self.heads: PlainHeads = rules.heads  # the shapes of request heads that are known under the current rules
         self._view = view
         self._upgrades = upgrades
         self._local = LocalEndpoints(log_failure)
@@ -74,26 +72,37 @@ class AuthenticatingHandler:
     def use(self, rules: RequestRules) -> None:
         """Apply these rules from the next request on."""
         self._rules = rules
+        self.heads = rules.heads
 
     def handle(self, exchange: Exchange) -> None:
         """Answer the request, or start answering it. Never raises."""
         exchange.rules = rules = self._rules
+        message = exchange.message
         try:
-            if self._handle_again(exchange, rules):
-                return
-            routed = self._route(exchange, rules)
-            headers = self._read_headers(exchange, rules, routed.target)
-            if headers.methods:
-                self._check_method(exchange, rules, routed.target, headers)
-            access = routed.route.access
-            if access is _TOKEN:
-                self._handle_protected(exchange, rules, routed, headers)
-            elif access is Access.LOCAL:
-                self._local.answer(exchange, rules, routed, headers)
-            elif access is Access.PUBLIC:
-                self._forward_public(exchange, rules, routed.target, headers)
+            if type(message) is PlainHead:
+                section = message.section
+                target, route, headers = message.target, message.route, section.headers
+                exchange.path = target.path
+                if route is None:
+                    route = rules.policy.decide(message.method, target.path)
+                    if section.block_of is not None:  # the section repeats, so the line may do so, too
+                        rules.heads.remember(message, route)
             else:
-                raise _closed(exchange, rules, routed.target, headers)
+                target = _read_target(message)
+                exchange.path = target.path
+                route = rules.policy.decide(message.method, target.path)
+                headers = _read_headers(exchange, rules, target)
+            if headers.methods:
+                self._check_method(exchange, rules, target, headers)
+            access = route.access
+            if access is _TOKEN:
+                self._handle_protected(exchange, rules, target, route, headers)
+            elif access is Access.LOCAL:
+                self._local.answer(exchange, rules, target, route, headers)
+            elif access is Access.PUBLIC:
+                self._forward_public(exchange, rules, target, headers)
+            else:
+                raise _closed(exchange, rules, target, headers)
         except Refused as exc:
             refuse(exchange, exc)
         except Exception as exc:  # noqa: BLE001  a defect of the sidecar must neither admit a request nor end the worker
@@ -106,74 +115,7 @@ class AuthenticatingHandler:
         if not share(exchange, exchange.message.path.partition("?")[0]):
             exchange.refuse(Reason.OVERLOADED)
 
-    def _handle_again(self, exchange: Exchange, rules: RequestRules) -> bool:
-        """Handle a request whose head repeats the previous one on its connection, for a target with a known route: what was
-        read then is not read again, but the decision is made anew. Returns whether this was such a request."""
-        message, memo = exchange.message, exchange.connection.memo
-        if memo.again is not message.raw_headers or memo.rules is not rules:
-            return False
-        routed = rules.routed.get((message.method, message.path))
-        if routed is None or routed.line is None or routed.route.access is not _TOKEN:
-            return False
-        exchange.path = routed.target.path
-        verified = memo.token
-        if verified is None:
-            if memo.unusable is None:
-                return False
-            exchange.respond(memo.unusable)
-            return True
-        rules.cache.lookups.hits += 1
-        self._admit(exchange, verified, routed.route)
-        exchange.decision = _ADMITTED
-        exchange.client_id = verified.client_id
-        exchange.verified = verified
-        exchange.forward(routed.line + memo.block + b"\r\n")
-        return True
-
     # The phases.
-
-    def _route(self, exchange: Exchange, rules: RequestRules) -> Routed:
-        """The request's target and the rule for it. Results are remembered, within limits, because targets repeat."""
-        message = exchange.message
-        key = (message.method, message.path)
-        routed = rules.routed.get(key) if message.version is HttpVersion11 else None
-        if routed is None:
-            target = _read_target(exchange)
-            plain = target.query is None and target.authority is None and message.version is HttpVersion11
-            line = request_line(exchange, target.path, None) if plain else None
-            routed = Routed(target, rules.policy.decide(message.method, target.path), line)
-            if plain and len(message.path) <= _LONGEST_ROUTED:  # queries vary, and may hold a token
-                if len(rules.routed) >= _MOST_ROUTED:
-                    rules.routed.clear()  # a client requests random paths: start again instead of growing
-                rules.routed[key] = routed
-        else:
-            exchange.path = routed.target.path
-        return routed
-
-    def _read_headers(
-        self, exchange: Exchange, rules: RequestRules, target: RequestTarget, *, strip: bool = True
-    ) -> RequestHeaders:
-        message, memo = exchange.message, exchange.connection.memo
-        plain = strip and target.authority is None
-        repeats = memo.raw is message.raw_headers or memo.raw == message.raw_headers
-        if plain and repeats and memo.headers is not None and memo.rules is rules and memo.version == message.version:
-            headers = memo.headers
-        else:
-            headers = read_request_headers(
-                message.raw_headers,
-                kinds=rules.kinds,
-                http_1_0=message.version == (1, 0),
-                chunked=bool(message.chunked),
-                authority=target.authority,
-                default_host=rules.host.default,
-                host=rules.host.instead,
-                strip=strip,
-            )
-            if plain:
-                memo.begin(rules, message.version, message.raw_headers, headers)
-        exchange.expects_continue = headers.expects_continue
-        exchange.trailer_names = headers.trailers
-        return headers
 
     def _check_method(
         self, exchange: Exchange, rules: RequestRules, target: RequestTarget, headers: RequestHeaders
@@ -183,52 +125,53 @@ class AuthenticatingHandler:
             raise Refused(Reason.AMBIGUOUS_METHOD)
 
     def _handle_protected(
-        self, exchange: Exchange, rules: RequestRules, routed: Routed, headers: RequestHeaders
+        self, exchange: Exchange, rules: RequestRules, target: RequestTarget, route: Route, headers: RequestHeaders
     ) -> None:
         """Find the token, verify it, apply the admission rule, forward."""
-        target = routed.target
-        found = find_credential(rules, target, headers)
-        if found.token is None and body_may_hold_token(exchange.message, rules, headers):
-            self._read_body(exchange, rules, partial(self._admit_by_body, exchange, rules, routed, headers))
+        token, query = find_credential(rules, target, headers)
+        if token is None and body_may_hold_token(exchange.message, rules, headers):
+            self._read_body(exchange, rules, partial(self._admit_by_body, exchange, rules, target, route, headers))
             return
-        try:
-            verified = self._read_token(found.token, rules)
-        except Refused as exc:
-            if exc.reason in _FOR_GOOD:
-                _remember(exchange, routed, headers, reply_to(exc, rules))
-            raise
-        self._admit(exchange, verified, routed.route, found.token)
-        self._forward(exchange, routed.line, target.path, found.query, headers, verified)
-        _remember(exchange, routed, headers, verified)
+        verified = self._admit(exchange, rules, route, token)
+        if verified is not None:
+            self._forward(exchange, target, query, headers, verified)
 
-    def _read_token(self, token: str | None, rules: RequestRules) -> VerifiedToken:
-        """Raises `Refused` unless the token is a valid one of the sidecar."""
+    def _admit(self, exchange: Exchange, rules: RequestRules, route: Route, token: str | None) -> VerifiedToken | None:
+        """The claims of a token that may be used for the route. `None` when the request was answered, because the token can
+        never be used. Raises `Refused` for any other that may not be used."""
         if token is None:
             raise Refused(Reason.MISSING_TOKEN)
-        return rules.cache.get(token) or VerifiedToken(rules.tokens.read(token, self._now()))
-
-    def _admit(self, exchange: Exchange, verified: VerifiedToken, route: Route, token: str | None = None) -> None:
-        """Raises `Refused` if the admission rule objects. `token` is the text that `verified` was read from; it is cached
-        while it can be used again."""
-        rules = exchange.rules
+        known = rules.cache.get(token)
+        verified = self._verify(token, rules) if known is None else known
+        if isinstance(verified, Reply):
+            exchange.respond(verified)
+            return None
         moment = exchange.started if exchange.task is None else self._monotonic()
         reason = objection(verified, route, rules.admission, self._view, self._now(), moment)
-        if token is not None:
-            if reason in _OF_NO_MORE_USE:
-                rules.cache.discard(token)
-            elif token not in rules.cache:
-                rules.cache.add(token, verified)
+        if reason in _OF_NO_MORE_USE:
+            rules.cache.set_aside(token, verified)
+        elif known is None:
+            rules.cache.add(token, verified)
         if reason is not None:
             detail = None
             if reason is Reason.INSUFFICIENT_SCOPE:
                 detail = f"This route needs the scope {' '.join(sorted(route.scope))}."
             raise refused_token(reason, verified.token, detail)
+        return verified
+
+    def _verify(self, token: str, rules: RequestRules) -> VerifiedToken:
+        """The claims of a token whose signature is valid. Raises `Refused` for any other."""
+        try:
+            return VerifiedToken(rules.tokens.read(token, self._now()))
+        except Refused as exc:
+            if exc.reason in _FOR_GOOD:
+                rules.cache.set_aside(token, reply_to(exc, rules))
+            raise
 
     def _forward(
         self,
         exchange: Exchange,
-        line: bytes | None,
-        path: str,
+        target: RequestTarget,
         query: str | None,
         headers: RequestHeaders,
         verified: VerifiedToken,
@@ -237,19 +180,29 @@ class AuthenticatingHandler:
         exchange.decision = _ADMITTED
         exchange.client_id = verified.client_id
         exchange.verified = verified
-        memo = exchange.connection.memo
-        if body is not None or memo.headers is not headers:
-            fields = headers.block if body is None else headers.resized(len(body))
-            block = fields + forwarded(exchange, headers) + verified.identity
-        elif memo.block_of is verified:
-            block = memo.block
-        else:
-            block = memo.block = headers.block + forwarded(exchange, headers) + verified.identity
-            memo.block_of = verified
-            memo.again = None  # the block now belongs to another token
+        message = exchange.message
+        if type(message) is PlainHead and body is None:
+            section = message.section
+            if section.block_of is verified:
+                block = section.block
+            else:
+                block = section.block = b"".join(
+                    (
+                        headers.block,
+                        exchange.connection.forwarded.block(headers.forwarded, headers.host),
+                        verified.identity,
+                        b"\r\n",
+                    )
+                )
+                section.block_of = verified
+            same = query is target.query or query == target.query
+            exchange.forward((message.line if same else request_line(exchange, target.path, query)) + block)
+            return
+        fields = headers.block if body is None else headers.resized(len(body))
+        block = fields + exchange.connection.forwarded.block(headers.forwarded, headers.host) + verified.identity
         if headers.upgrade:
             block += self._upgrades.ask(exchange, headers)
-        exchange.forward((line or request_line(exchange, path, query)) + block + b"\r\n", body)
+        exchange.forward(request_line(exchange, target.path, query) + block + b"\r\n", body)
 
     # Routes that need no token.
 
@@ -279,10 +232,10 @@ class AuthenticatingHandler:
             found = token_in_body(body, headers)
             body = found.rest.encode("latin-1") if any(map(ours, found.tokens)) else body
         if headers.tokens and not any(map(ours, headers.tokens)):
-            headers = self._read_headers(exchange, rules, target, strip=False)
+            headers = _read_headers(exchange, rules, target, strip=False)
         exchange.decision = Decision.PUBLIC
         fields = headers.block if body is None else headers.resized(len(body))
-        block = fields + forwarded(exchange, headers)
+        block = fields + exchange.connection.forwarded.block(headers.forwarded, headers.host)
         if headers.upgrade:
             block += self._upgrades.ask(exchange, headers)
         exchange.forward(request_line(exchange, target.path, query) + block + b"\r\n", body)
@@ -311,17 +264,23 @@ class AuthenticatingHandler:
             exchange.refuse(Reason.INTERNAL)
 
     def _admit_by_body(
-        self, exchange: Exchange, rules: RequestRules, routed: Routed, headers: RequestHeaders, body: bytes
+        self,
+        exchange: Exchange,
+        rules: RequestRules,
+        target: RequestTarget,
+        route: Route,
+        headers: RequestHeaders,
+        body: bytes,
     ) -> None:
         found = token_in_body(body, headers)
         if len(set(found.tokens)) > 1:
             raise Refused(Reason.MULTIPLE_TOKENS)
         token = found.tokens[0] if found.tokens else None
-        verified = self._read_token(token, rules)
-        self._admit(exchange, verified, routed.route, token)
-        target = routed.target
-        query = find_credential(rules, target, headers).query
-        self._forward(exchange, None, target.path, query, headers, verified, found.rest.encode("latin-1"))
+        verified = self._admit(exchange, rules, route, token)
+        if verified is None:
+            return
+        _, query = find_credential(rules, target, headers)
+        self._forward(exchange, target, query, headers, verified, found.rest.encode("latin-1"))
 
     # Long-lived streams.
 
@@ -341,35 +300,42 @@ class AuthenticatingHandler:
         return None if reason is Reason.STORE_UNAVAILABLE else reason
 
 
-def _read_target(exchange: Exchange) -> RequestTarget:
-    message = exchange.message
+def _read_target(message: Message) -> RequestTarget:
     if message.method == "CONNECT":
         raise Refused(Reason.METHOD_NOT_ALLOWED, "This is not a forward proxy.")
     if message.version not in ((1, 1), (1, 0)):
         raise Refused(Reason.MALFORMED_REQUEST, "The HTTP version is not supported.")
-    target = split_target(message.path, message.method)
-    exchange.path = target.path
-    return target
+    return split_target(message.path, message.method)
 
 
-def _remember(exchange: Exchange, routed: Routed, headers: RequestHeaders, read: VerifiedToken | Reply) -> None:
-    """Keep what was read from a head: its token, or the reply if it holds no token that could ever be used. Only for targets
-    without a query and heads without a body, since both could hold a token; and not for heads that ask for another method,
-    which is decided per path."""
-    memo = exchange.connection.memo
-    if memo.headers is not headers or routed.line is None:
-        return
-    if headers.framing or headers.upgrade or headers.expects_continue or headers.methods:
-        return
-    memo.again = exchange.message.raw_headers
-    memo.token, memo.unusable = (read, None) if isinstance(read, VerifiedToken) else (None, read)
+def _read_headers(
+    exchange: Exchange, rules: RequestRules, target: RequestTarget, *, strip: bool = True
+) -> RequestHeaders:
+    """Read the fields of a request that are not known from its shape, or with `strip=False` those of any request."""
+    message = exchange.message
+    raw, modern = message.raw_headers, message.version == (1, 1)
+    headers = read_request_headers(
+        raw,
+        kinds=rules.kinds,
+        http_1_0=not modern,
+        chunked=bool(message.chunked),
+        authority=target.authority,
+        default_host=rules.host.default,
+        host=rules.host.instead,
+        strip=strip,
+    )
+    exchange.expects_continue = headers.expects_continue
+    exchange.trailer_names = headers.trailers
+    if modern and not message.chunked and not message.upgrade and type(message) is not PlainHead:
+        rules.heads.learn(raw)
+    return headers
 
 
 def _closed(exchange: Exchange, rules: RequestRules, target: RequestTarget, headers: RequestHeaders) -> Refused:
     """The refusal of a closed route; it names the owner of the request's token if the signature is valid."""
     reason = Reason.DENIED_BY_ROUTE
     try:
-        token = find_credential(rules, target, headers).token
+        token, _ = find_credential(rules, target, headers)
         if token is None and body_may_hold_token(exchange.message, rules, headers):
             token = token_that_came(exchange.payload, rules, headers)
         return refused_token(reason, rules.tokens.read_signed(token)) if token else Refused(reason)

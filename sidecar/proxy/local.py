@@ -6,14 +6,16 @@ from typing import Final
 from sidecar.core.events import Decision
 from sidecar.core.http.cross_origin import Fields
 from sidecar.core.http.forwarded import client_address
+from sidecar.core.http.paths import RequestTarget
 from sidecar.core.http.request_headers import RequestHeaders
+from sidecar.core.policy import Route
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest, Reply
 from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.refusing import refuse
 from sidecar.proxy.request import BodyTooLarge, RequestBroken
 from sidecar.proxy.request_body import read_at_hand
-from sidecar.proxy.rules import RequestRules, Routed
+from sidecar.proxy.rules import RequestRules
 
 _Begin = Callable[[EndpointRequest], Reply | Awaitable[Reply]]
 _Ask = Callable[[bytes], Reply | Awaitable[Reply]]
@@ -28,16 +30,17 @@ class LocalEndpoints:
     def __init__(self, log_failure: Callable[[str, Exception], None]) -> None:
         self._log_failure = log_failure
 
-    def answer(self, exchange: Exchange, rules: RequestRules, routed: Routed, headers: RequestHeaders) -> None:
+    def answer(
+        self, exchange: Exchange, rules: RequestRules, target: RequestTarget, route: Route, headers: RequestHeaders
+    ) -> None:
         """Answer the request, or a CORS preflight for it. Raises `Refused` when too many requests wait."""
         exchange.decision = Decision.LOCAL
-        target, path = routed.target, routed.route.path
         raw = _fields(exchange)
-        if share(exchange, path, raw):
+        if share(exchange, route.path, raw):
             return
         connection = exchange.connection
         sender = client_address(headers.forwarded, peer=connection.peer, trusts=connection.manager.trusts)
-        endpoint = rules.endpoints[path]
+        endpoint = rules.endpoints[route.path]
         begin: _Begin = getattr(endpoint, "begin", endpoint)  # see PromptEndpoint
         method, query = exchange.message.method, target.query or ""
 

@@ -12,32 +12,29 @@ The composition root connects them: `connections` gets the handler and a factory
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
-
-from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import StreamReader
+from typing import Any, Protocol, TypeVar
 
 from sidecar.core.admission import VerifiedToken
 from sidecar.core.causes import Fault
 from sidecar.core.events import RequestDone
+from sidecar.core.http.forwarded import ForwardedFields
+from sidecar.core.http.plain_heads import PlainHeads
 from sidecar.core.http.response_headers import ResponseHeaders
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import Reply
 from sidecar.proxy.limits import ClientLimits, ClientTimeouts, PoolLimits, UpstreamTimeouts
-from sidecar.proxy.request import HeadMemo
+from sidecar.proxy.request import Body, Message
 
 WholeResponse = tuple[int, bytes, bytes]
 """A response: status, status line and fields as forwarded, body. A named tuple would cost more than the parsing."""
 
-# The client's side: how an exchange sees its connection, and a connection its exchange.
+# The client's side.
 
 
 class RequestPlaces(Protocol):
     """All client connections of a worker, as an exchange sees them. See `client.connections`."""
 
-    @property
-    def timeouts(self) -> ClientTimeouts:
-        """The time limits for clients."""
+    timeouts: ClientTimeouts
 
     @property
     def draining(self) -> bool:
@@ -56,11 +53,8 @@ class RequestPlaces(Protocol):
 class ClientLink(Protocol):
     """The connection that a request arrived on, as its exchange and its tunnel see it. See `client.connection`."""
 
-    memo: HeadMemo
+    forwarded: ForwardedFields
     peer: str
-    trusted: bool
-    scheme: str
-    certificate: bytes
     active_at: float  # monotonic seconds: when the client last sent something
 
     @property
@@ -82,7 +76,7 @@ class ClientLink(Protocol):
     def write(self, data: bytes) -> None:
         """Write bytes of a response."""
 
-    def end_of(self, body: StreamReader) -> bytes:
+    def end_of(self, body: Body) -> bytes:
         """The last bytes of a complete request body, which may include trailers. Can be read once."""
 
     def start_tunnel(self, tunnel: "TunnelEnd") -> None:
@@ -113,8 +107,8 @@ class ClientLink(Protocol):
 class RequestToAnswer(Protocol):
     """A request, and its one response. See `answering`."""
 
-    message: RawRequestMessage
-    payload: StreamReader
+    message: Message
+    payload: Body
     path: str
     keep_alive: bool
     started: float  # monotonic seconds
@@ -160,6 +154,8 @@ E_contra = TypeVar("E_contra", bound=RequestInProgress, contravariant=True)
 class RequestHandler(Protocol[E_contra]):
     """The request handler, as the client connections see it."""
 
+    heads: PlainHeads  # the shapes that are known under the current rules
+
     def handle(self, exchange: E_contra) -> None:
         """Answer the request, or start answering it. Never raises."""
 
@@ -198,6 +194,7 @@ class ConnectionManager(RequestPlaces, Protocol[C_contra]):
     loop: asyncio.AbstractEventLoop
     limits: ClientLimits
     monotonic: Callable[[], float]
+    handler: RequestHandler[Any]
 
     @property
     def log_failure(self) -> Callable[[str, Exception], None]:
@@ -205,7 +202,7 @@ class ConnectionManager(RequestPlaces, Protocol[C_contra]):
 
     @property
     def crowded(self) -> bool:
-        """Whether there are more connections than the limit."""
+        """Whether there are too many connections."""
 
     def opened(self, connection: C_contra) -> None:
         """A connection is established and can carry requests."""
@@ -213,8 +210,11 @@ class ConnectionManager(RequestPlaces, Protocol[C_contra]):
     def closed(self, connection: C_contra) -> None:
         """A connection is closed."""
 
+    def describe(self, peer: str, certificate: bytes | None) -> ForwardedFields:
+        """The fields that describe a client to the API."""
+
     def start_exchange(
-        self, connection: C_contra, message: RawRequestMessage, payload: StreamReader, now: float
+        self, connection: C_contra, message: Message, payload: Body, now: float
     ) -> RequestInProgress | None:
         """Start handling a request; `None` when it has already ended. `now` is in monotonic seconds."""
 

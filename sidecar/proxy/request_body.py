@@ -9,29 +9,26 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import StreamReader
-
 from sidecar.core.reasons import Reason, Refused
 from sidecar.proxy.ports import UpstreamLink
-from sidecar.proxy.request import BodyTooLarge, declared_length
+from sidecar.proxy.request import Body, BodyTooLarge, Message, declared_length
 
 _SMALL_REST: Final = 64 * 1024
 
 
-def check_declared(message: RawRequestMessage, limit: int) -> None:
+def check_declared(message: Message, limit: int) -> None:
     """Raises `BodyTooLarge` when the request declares more than `limit` bytes."""
     length = declared_length(message)
     if length is not None and length > limit:
         raise BodyTooLarge
 
 
-def read_at_hand(payload: StreamReader, limit: int | None) -> bytes:
+def read_at_hand(payload: Body, limit: int | None) -> bytes:
     """The part of a body that has arrived. Raises `BodyTooLarge` beyond `limit` bytes, and `RequestBroken`."""
     return bytes(_within(payload.read_nowait(), limit))
 
 
-async def read_whole(payload: StreamReader, limit: int, seconds: float) -> bytes:
+async def read_whole(payload: Body, limit: int, seconds: float) -> bytes:
     """A whole body. Raises `BodyTooLarge` as soon as it is known to exceed `limit` bytes, `RequestBroken`, and `Refused` when
     it does not arrive within `seconds`."""
     body = bytearray()
@@ -56,7 +53,7 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
-def rest_is_small(message: RawRequestMessage, payload: StreamReader, *, expects_continue: bool) -> bool:
+def rest_is_small(message: Message, payload: Body, *, expects_continue: bool) -> bool:
     """Whether the rest of an unneeded body is certain to arrive, and small enough to read and drop. Without 100 the client
     may or may not send its body, so what follows is unknown."""
     length = declared_length(message)
@@ -73,8 +70,8 @@ class BodySender:
 
     def __init__(
         self,
-        message: RawRequestMessage,
-        payload: StreamReader,
+        message: Message,
+        payload: Body,
         *,
         limit: int | None,
         last_chunk: Callable[[], bytes],

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from sidecar.core.events import RequestDone
+from sidecar.core.http.fields import request_kinds
+from sidecar.core.http.plain_heads import PlainHeads
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import Reply, refusal
 from sidecar.proxy.client.connections import ClientConnections
@@ -56,6 +58,7 @@ class Noting:
         self.requests: list[Request] = []
         self.turned_away: list[Request] = []
         self.objection: Reason | None = None
+        self.heads = PlainHeads(request_kinds(), host=None, line=1024, size=4096, count=32)
 
     def handle(self, exchange: Request) -> None:
         self.requests.append(exchange)

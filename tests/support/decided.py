@@ -13,6 +13,8 @@ from sidecar.core.admission import AdmissionRules, VerifiedToken
 from sidecar.core.events import Decision
 from sidecar.core.http.cross_origin import Sharing
 from sidecar.core.http.fields import request_kinds
+from sidecar.core.http.forwarded import ForwardedFields
+from sidecar.core.http.plain_heads import HeaderSection, PlainHead, PlainHeads
 from sidecar.core.jose.keys import KeyRing, SigningKey
 from sidecar.core.policy import Access, Route, RoutePolicy
 from sidecar.core.reasons import Reason
@@ -21,7 +23,6 @@ from sidecar.core.revocations import RevocationView
 from sidecar.core.tokens import TokenRules
 from sidecar.proxy.forwarding import Upgrades
 from sidecar.proxy.handler import AuthenticatingHandler
-from sidecar.proxy.request import HeadMemo
 from sidecar.proxy.rules import CredentialRules, HostRules, RequestRules
 from sidecar.proxy.token_cache import Lookups, TokenCache
 
@@ -57,6 +58,7 @@ def rules(*routes: Route, **changes: Any) -> RequestRules:
         "cache": TokenCache(10, Lookups()),
         **changes,
     }
+    said.setdefault("heads", PlainHeads(said["kinds"], host=said["host"].instead, line=8190, size=32768, count=100))
     return RequestRules(**said)
 
 
@@ -64,26 +66,27 @@ class Connection:
     """A client connection at `peer` on which one request after the other comes."""
 
     def __init__(self, peer: str = "10.0.0.1") -> None:
-        self.memo = HeadMemo()
+        self.forwarded = ForwardedFields(peer)
+        self.section: HeaderSection | None = None
         self.peer = peer
-        self.trusted = False
-        self.scheme = "http"
-        self.certificate = b""
         self.spoke_early = False
         self.manager = SimpleNamespace(trusts=lambda peer: False)
         self.loop = asyncio.get_running_loop()
 
 
 class Noted:
-    """An exchange that notes what became of it: `sent` is the head that went to the API, `reply` what we answered."""
+    """An exchange that notes what became of it: `sent` is the head that went to the API, `reply` what we answered. A head that
+    `heads` knows is read by its shape."""
 
-    def __init__(self, data: bytes, connection: Connection | None = None, *, raw: Any = None) -> None:
+    def __init__(self, data: bytes, connection: Connection | None = None, heads: PlainHeads | None = None) -> None:
         self.connection: Any = connection or Connection()
         loop = asyncio.get_running_loop()
         parser = HttpRequestParser(BaseProtocol(loop), loop, 65536, max_line_size=8190, max_field_size=8190)
         ((self.message, self.payload),) = parser.feed_data(data)[0]
-        if raw is not None:  # the very fields of a request before
-            self.message = self.message._replace(raw_headers=raw)
+        plain = heads.read(data, self.connection.section) if heads is not None else None
+        if plain is not None:
+            self.message = plain
+            self.connection.section = plain.section
         self.payload: StreamReader
         self.rules: Any = None
         self.decision = Decision.REFUSED
@@ -140,9 +143,10 @@ class World:
             log_failure=lambda where, exc: self.failures.append(f"{where} {exc!r}"),
         )
 
-    def handle(self, data: bytes, connection: Connection | None = None, **how: Any) -> Noted:
-        """What becomes of a request."""
-        noted = Noted(data, connection, **how)
+    def handle(self, data: bytes, connection: Connection | None = None, *, plain: bool = False) -> Noted:
+        """What becomes of a request; `plain`: it is read by its shape, which must be known."""
+        noted = Noted(data, connection, self.handler.heads if plain else None)
+        assert not plain or isinstance(noted.message, PlainHead)
         self.handler.handle(noted)  # type: ignore[arg-type]  # it has all that is asked of an exchange
         return noted
 

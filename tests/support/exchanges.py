@@ -7,11 +7,15 @@ from typing import Any
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_parser import HttpRequestParser
 
+from sidecar.core.http.fields import request_kinds
+from sidecar.core.http.plain_heads import PlainHeads
 from sidecar.core.http.response_headers import ResponseHeaders, read_response_headers
 from sidecar.core.reasons import Reason, Refused
 from sidecar.proxy.answering import Services
 from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.limits import ClientTimeouts
+from sidecar.proxy.request import Body, Message
+from sidecar.proxy.small_body import SmallBody
 
 
 class Places:
@@ -94,9 +98,12 @@ class Upstream:
 
 
 class Road:
-    """One request from a client on its way to an upstream. `sent` is what was given to the pool with the head `HEAD `."""
+    """One request from a client on its way to an upstream. `sent` is what was given to the pool with the head `HEAD `. `plain`:
+    the request is read by its shape, and the test feeds the rest of its `body`."""
 
-    def __init__(self, request: bytes, *, body_limit: int | None = None, tally: Any = None) -> None:
+    def __init__(
+        self, request: bytes, *, body_limit: int | None = None, tally: Any = None, plain: bool = False
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.client: Any = Client(self.loop)
         self.upstream = Upstream()
@@ -108,7 +115,18 @@ class Road:
         protocol = BaseProtocol(self.loop)
         protocol.connection_made(asyncio.Transport())  # a body is waited for only where there is a connection
         self._parser = HttpRequestParser(protocol, self.loop, 65536, max_line_size=8190, max_field_size=8190)
+        message: Message
+        payload: Body
         ((message, payload),) = self._parser.feed_data(request)[0]
+        if plain:
+            known = PlainHeads(request_kinds(), host=None, line=8190, size=8190, count=10)
+            for _ in range(16):
+                known.learn(message.raw_headers)
+            head = known.read(request, None)
+            assert head is not None
+            message = head
+            payload = SmallBody(head.section.length, request[head.start :]) if head.section.length else payload
+        self.body = payload
         services = Services(
             pool=SimpleNamespace(dispatch=lambda receiver, request: self.sent.append(request)),  # type: ignore[arg-type]
             report=self.reports.append,

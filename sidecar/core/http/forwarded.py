@@ -4,39 +4,57 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from sidecar.core.http.fields import CONTINUED
-
 # An IPv4 or IPv6 address, the latter with or without brackets; some proxies add the port.
 _ADDRESS: Final = re.compile(
     r"([0-9.]{7,15})(?::[0-9]{1,5})?|\[([0-9A-Fa-f:.]{2,45})\](?::[0-9]{1,5})?|([0-9A-Fa-f:.]{2,45})"
 )
 
 
-def forwarded_block(
-    inbound: Iterable[tuple[bytes, bytes]],
-    *,
-    trusted: bool,
-    peer: str,
-    scheme: str,
-    host: str,
-    certificate: bytes = b"",
-) -> bytes:
-    """`X-Forwarded-For`, `-Proto` and `-Host`, and `-Client-Cert` if there is a `certificate`. The `inbound` ones, and all
-    other fields that proxies set, are used only when the peer is `trusted`."""
-    values: dict[bytes, list[bytes]] = {}
-    extra = b""
-    for name, value in inbound if trusted else ():
-        lowered = name.lower()
-        if lowered in CONTINUED:
-            values.setdefault(lowered, []).append(value)
-        elif lowered != b"x-forwarded-client-cert" or not certificate:
-            extra += b"%b: %b\r\n" % (name, value)
-    chain = b", ".join([*values.get(b"x-forwarded-for", ()), peer.encode("latin-1")])
-    proto = values.get(b"x-forwarded-proto", [scheme.encode()])[0]
-    name = values.get(b"x-forwarded-host", [host.encode("latin-1")])[0]
-    if certificate:
-        extra += b"X-Forwarded-Client-Cert: %b\r\n" % certificate
-    return extra + b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (chain, proto, name)
+class ForwardedFields:
+    """The fields that describe one client to the API: `X-Forwarded-For`, `-Proto` and `-Host`, and `-Client-Cert` if there is a
+    `certificate`. Inbound ones, and all other fields that proxies set, are used only when the peer is `trusted`."""
+
+    __slots__ = ("_block", "_certificate", "_host", "_peer", "_proto", "_trusted")
+
+    def __init__(self, peer: str, scheme: str = "http", *, trusted: bool = False, certificate: bytes = b"") -> None:
+        self._peer = peer.encode("latin-1")
+        self._proto = b"\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: " % scheme.encode()
+        self._certificate = b"X-Forwarded-Client-Cert: %b\r\n" % certificate if certificate else b""
+        self._trusted = trusted
+        self._host = ""  # the one that `_block` is for, when no proxy said anything
+        self._block = b""
+
+    def __repr__(self) -> str:
+        return f"<ForwardedFields {self._peer.decode('latin-1')}{' trusted' if self._trusted else ''}>"
+
+    def block(self, inbound: Iterable[tuple[bytes, bytes]], host: str) -> bytes:
+        """The fields, serialised, for a request for `host`."""
+        if inbound and self._trusted:
+            return self._continued(inbound, host)
+        if host != self._host:
+            self._block = self._made(self._certificate, self._peer, self._proto, host.encode("latin-1"))
+            self._host = host
+        return self._block
+
+    def _continued(self, inbound: Iterable[tuple[bytes, bytes]], host: str) -> bytes:
+        chain = proto = name = extra = b""
+        for field, value in inbound:
+            lowered = field.lower()
+            if lowered == b"x-forwarded-for":
+                chain += value + b", "
+            elif lowered == b"x-forwarded-proto":
+                proto = proto or b"\r\nX-Forwarded-Proto: " + value + b"\r\nX-Forwarded-Host: "
+            elif lowered == b"x-forwarded-host":
+                name = name or value
+            elif lowered != b"x-forwarded-client-cert" or not self._certificate:
+                extra += b"%b: %b\r\n" % (field, value)
+        return self._made(
+            extra + self._certificate, chain + self._peer, proto or self._proto, name or host.encode("latin-1")
+        )
+
+    @staticmethod
+    def _made(extra: bytes, chain: bytes, proto: bytes, host: bytes) -> bytes:
+        return b"".join((extra, b"X-Forwarded-For: ", chain, proto, host, b"\r\n"))
 
 
 def client_address(inbound: Iterable[tuple[bytes, bytes]], *, peer: str, trusts: Callable[[str], bool]) -> str:

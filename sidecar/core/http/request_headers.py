@@ -39,23 +39,22 @@ _TRAILER: Final = Kind.TRAILER
 # Protocols that carry further requests: in a tunnel these would bypass every check (request smuggling over h2c).
 _CARRY_REQUESTS: Final = frozenset([b"h2c", b"h2", b"http", b"tls"])
 _PROTOCOL: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?")
-_NO_METHODS: Final[frozenset[str]] = frozenset()
+NO_METHODS: Final[frozenset[str]] = frozenset()
 NO_TRAILERS: Final[frozenset[bytes]] = frozenset()
 
 
 class RequestHeaders(NamedTuple):
     """The parsed header section of a request.
 
-    `lines` are the forwarded fields, serialised, without the token. The framing field (`Content-Length` or
-    `Transfer-Encoding`) is separate in `framing`; `before` is the number of `lines` before it. `block` is all of it, joined.
-    The first `bearer` of the `tokens` came as Bearer. `upgrade` is the only protocol to which the connection may switch, or
-    empty. `methods` are the methods that override fields may mean. `trailers` are the names of trailer fields that may be
-    forwarded.
+    `block` are the forwarded fields, serialised, without the token. `framing` is the one of them that frames the body
+    (`Content-Length` or `Transfer-Encoding`), and `at` the number of bytes before it. The first `bearer` of the `tokens` came
+    as Bearer. `upgrade` is the only protocol to which the connection may switch, or empty. `methods` are the methods that
+    override fields may mean. `trailers` are the names of trailer fields that may be forwarded.
     """
 
-    lines: tuple[bytes, ...]
+    block: bytes
     framing: bytes
-    before: int
+    at: int
     host: str
     tokens: tuple[str, ...]
     bearer: int
@@ -65,13 +64,13 @@ class RequestHeaders(NamedTuple):
     expects_continue: bool
     upgrade: bytes
     methods: frozenset[str]
-    block: bytes
     trailers: frozenset[bytes]
 
     def resized(self, length: int) -> bytes:
         """`block` for a body of `length` bytes instead."""
         name = self.framing.partition(b":")[0] if self.framing[:1] in b"Cc" else b"Content-Length"
-        return b"".join([*self.lines[: self.before], b"%b: %d\r\n" % (name, length), *self.lines[self.before :]])
+        rest = self.block[self.at + len(self.framing) :]
+        return b"%b%b: %d\r\n%b" % (self.block[: self.at], name, length, rest)
 
 
 def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one branch per field: the hot loop
@@ -180,11 +179,11 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
         before += 1
     if te_trailers and not upgrades:  # TE is hop-by-hop, so the sidecar sends its own (RFC 9110 section 10.1.4)
         lines.append(b"Connection: TE\r\nTE: trailers\r\n")
-    ordered = (*lines[:before], framing, *lines[before:]) if framing else lines
+    head = b"".join(lines[:before])
     return RequestHeaders(
-        tuple(lines),
+        b"".join((head, framing, *lines[before:])),
         framing,
-        before,
+        len(head),
         authority or requested_host or default_host.decode(),
         (*bearer, *filter(None, others)),
         len(bearer),
@@ -193,8 +192,7 @@ def read_request_headers(  # noqa: C901, PLR0912, PLR0915  one look-up and one b
         content_coded,
         expects,
         may_switch(upgrades) if upgrades else b"",
-        named_methods(overrides) if overrides else _NO_METHODS,
-        b"".join(ordered),
+        named_methods(overrides) if overrides else NO_METHODS,
         _trailer_names(declared, kinds) if declared else NO_TRAILERS,
     )
 

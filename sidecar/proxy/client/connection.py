@@ -2,7 +2,7 @@
 
 Why not `aiohttp.web.RequestHandler`: it creates a task, a future and a response object per request, and has no limits for
 headers, bodies or idle time. The trusted parts of aiohttp are used unchanged: the parser, which gets security releases, and
-its flow control (`BaseProtocol`, `StreamReader`).
+its flow control (`BaseProtocol`, `Body`).
 
 `states` has the states of a connection, `deadlines` limits how long each may last, and `reader` produces the requests.
 
@@ -15,49 +15,49 @@ connections get their turn.
 import asyncio
 from typing import Final
 
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD
 
+from sidecar.core.http.forwarded import ForwardedFields
+from sidecar.core.http.plain_heads import HeaderSection, PlainHead
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import refusal
 from sidecar.proxy.client.certificate import forwarded_certificate
-from sidecar.proxy.client.deadlines import LINGER, Situation, Verdict, judge
+from sidecar.proxy.client.deadlines import LINGER
 from sidecar.proxy.client.reader import RequestReader, Unreadable
-from sidecar.proxy.client.sending import SendingSide, address_of, unread
+from sidecar.proxy.client.sending import address_of, unread
 from sidecar.proxy.client.states import TRANSITIONS, IllegalTransition, State
+from sidecar.proxy.client.timed import TimedSide
 from sidecar.proxy.ports import ConnectionManager, RequestInProgress, RequestToAnswer, TunnelEnd
-from sidecar.proxy.request import HeadMemo
+from sidecar.proxy.request import Body
+from sidecar.proxy.small_body import SmallBody
 from sidecar.proxy.wire import encode_reply
 
 _QUIET: Final = 1.0  # seconds; a client that was silent for this long is not expected to send a request right now
 # In Python 3.11, accessing an enumeration member calls a function each time.
 _IDLE, _HEAD, _BUSY, _EMPTYING, _LINGERING = State.IDLE, State.HEAD, State.BUSY, State.EMPTYING, State.LINGERING
+_OF_NO_ONE: Final = ForwardedFields("")
 
 
-class ClientConnection(SendingSide):
+class ClientConnection(TimedSide):
     """The server side of one client connection."""
 
     __slots__ = (
-        "_eof_at", "_head_since", "_moved_at", "_pumping", "_undelivered", "_until", "active_at", "certificate",
-        "exchange", "introduced", "manager", "memo", "peer", "reader", "scheme", "state", "trusted", "tunnel",
+        "_pumping", "exchange", "forwarded", "introduced", "manager", "peer", "reader", "state", "tunnel",
     )  # fmt: skip
 
     def __init__(self, manager: "ConnectionManager[ClientConnection]") -> None:
         self.reader = RequestReader(self, manager.loop, manager.limits)
-        super().__init__(manager.loop, self.reader.parser)
+        super().__init__(manager.loop)
         self.manager = manager
         self._pumping = False
-        self._eof_at = self._until = 0.0  # `_until`: when emptying or lingering ends
-        self.active_at = self._head_since = manager.monotonic()
-        self._undelivered, self._moved_at = 0, 0.0  # `_moved_at`: when `_undelivered` last changed
+        self._begin_times(manager.monotonic())
         self.state = State.ARRIVING
         self.exchange: RequestInProgress | None = None
         self.tunnel: TunnelEnd | None = None
-        self.memo = HeadMemo()
+        self.section: HeaderSection | None = None  # the last one that was read by its shape
+        self.forwarded = _OF_NO_ONE  # the fields that describe this client to the API
         self.peer = ""
         self.introduced = ""  # the client's address, if a byte-forwarding proxy reported it
-        self.trusted = False
-        self.scheme = "http"
-        self.certificate = b""  # the client's certificate, as `X-Forwarded-Client-Cert`
 
     def __repr__(self) -> str:
         return f"<ClientConnection {self.peer} {self.exchange or self.state.value} +{len(self.reader.queue)}>"
@@ -67,7 +67,7 @@ class ClientConnection(SendingSide):
         """Whether bytes arrived after an upgrade request, before its response."""
         return self.reader.spoke_early
 
-    def end_of(self, body: StreamReader) -> bytes:
+    def end_of(self, body: Body) -> bytes:
         """The last bytes of a complete request body, which may include trailers. Can be read once."""
         return self.reader.end_of(body)
 
@@ -85,11 +85,9 @@ class ClientConnection(SendingSide):
         self.manager.opened(self)
         self.active_at = self.manager.monotonic()
         self.peer = self.introduced or address_of(transport.get_extra_info("peername"))
-        self.trusted = self.manager.trusts(self.peer)
         tls = transport.get_extra_info("ssl_object")
-        if tls is not None:
-            self.scheme = "https"
-            self.certificate = forwarded_certificate(tls.getpeercert(binary_form=True))
+        shown = None if tls is None else forwarded_certificate(tls.getpeercert(binary_form=True))
+        self.forwarded = self.manager.describe(self.peer, shown)
         if self.manager.crowded:
             self._broken(Reason.OVERLOADED)
 
@@ -97,9 +95,9 @@ class ClientConnection(SendingSide):
         super().connection_lost(exc)
         self._become(State.CLOSED)
         self.manager.closed(self)
-        self.reader.close()
         if self.exchange is not None:
-            self.exchange.client_left()
+            self.exchange.client_left()  # first, so that it knows why its body breaks
+        self.reader.close()
 
     def eof_received(self) -> bool:
         if self.tunnel is not None:
@@ -128,12 +126,10 @@ class ClientConnection(SendingSide):
 
     def data_received(self, data: bytes) -> None:
         reader = self.reader
-        if reader.rest and self.state is _IDLE and not self._paused:
-            message = reader.repeated(data)
-            if message is not None:
-                now = self.active_at = self.manager.monotonic()
-                self.state = _BUSY
-                self.exchange = self.manager.start_exchange(self, message, EMPTY_PAYLOAD, now)
+        if self.state is _IDLE and reader.clean and not self._paused and not reader.queue:
+            head = self.manager.handler.heads.read(data, self.section)
+            if head is not None:
+                self._begin_plain(head, data)
                 return
         if self.tunnel is not None:
             self.active_at = self.manager.monotonic()
@@ -153,6 +149,18 @@ class ClientConnection(SendingSide):
         if reader.full and not self._buffer_paused:
             self._pause_reading_for_buffer()
         self._go_on()
+
+    def _begin_plain(self, head: PlainHead, data: bytes) -> None:
+        """Start the exchange of a request that needed no parser; `data` is the read that it began with."""
+        now = self.active_at = self.manager.monotonic()
+        section = self.section = head.section
+        self._head_since = 0.0
+        self.state = _BUSY
+        body: Body = EMPTY_PAYLOAD
+        if section.length:
+            body = SmallBody(section.length, data[head.start :])
+            self.reader.begin(body)
+        self.exchange = self.manager.start_exchange(self, head, body, now)
 
     # The order of exchanges.
 
@@ -210,6 +218,8 @@ class ClientConnection(SendingSide):
             if reader.queue or reader.full or reader.fault is not None or self._eof_at:
                 self._pump()
         elif payload is reader.body:
+            if isinstance(payload, SmallBody):
+                payload.drop()
             self._become(_EMPTYING)  # the rest of the body is discarded as it arrives
             self._until = now + self.manager.timeouts.request_header
         else:
@@ -251,9 +261,6 @@ class ClientConnection(SendingSide):
         self.close_lingering()
         return False
 
-    def _unsent(self, transport: asyncio.Transport) -> int:
-        return self.unsent(transport, exactly=self.state is _LINGERING or self.manager.draining)
-
     def close_lingering(self) -> None:
         """Close in a way that delivers the last response even if the client is still sending."""
         transport, self.tunnel = self.transport, None
@@ -284,51 +291,3 @@ class ClientConnection(SendingSide):
         reply = self.manager.apply_compat(refusal(fault.reason, fault.detail))
         self.write(encode_reply(reply, head_only=False, connection=b"Connection: close\r\n"))
         self.close_lingering()
-
-    # Called about once a second.
-
-    def check(self, now: float) -> None:
-        """Close the connection of a client that is too slow."""
-        transport = self.transport
-        if transport is None:
-            return
-        if self.tunnel is not None:
-            self.tunnel.check(now)
-            return
-        unsent = self._unsent(transport)
-        if unsent != self._undelivered:
-            self._undelivered, self._moved_at = unsent, now
-        verdict = judge(self._situation(), self.manager.timeouts, now)
-        if verdict is not Verdict.NOTHING:
-            self._act(verdict, transport, now)
-
-    def _situation(self) -> Situation:
-        reader, exchange = self.reader, self.exchange
-        return Situation(
-            self.state,
-            unsent=self._undelivered,
-            moved_at=self._moved_at,
-            active_at=self.active_at,
-            head_since=self._head_since,
-            head_begun=reader.head_bytes > 0,
-            until=self._until,
-            asked_at=max(self._eof_at, exchange.started) if exchange is not None else 0.0,
-            answer_begun=exchange is not None and exchange.answer_begun,
-            body_due=reader.receiving and not self._reading_paused,
-        )
-
-    def _act(self, verdict: Verdict, transport: asyncio.Transport, now: float) -> None:
-        if verdict is Verdict.ANSWER_408:
-            self._broken(Reason.REQUEST_TIMEOUT)
-        elif verdict is Verdict.GIVE_UP_408:
-            self.reader.fault = Unreadable(Reason.REQUEST_TIMEOUT)
-            if self.exchange is not None:
-                self.exchange.cancel(Reason.REQUEST_TIMEOUT)
-        elif verdict is Verdict.LINGER_ANEW:
-            self._until = now + LINGER
-        elif verdict is Verdict.LINGER:
-            self.close_lingering()
-        elif verdict is Verdict.CLOSE:
-            transport.close()
-        else:
-            self.abort(reset=verdict is Verdict.RESET)

@@ -4,23 +4,23 @@ import asyncio
 import ipaddress
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Generic
-
-from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import StreamReader
+from typing import Final, Generic
 
 from sidecar.core.capacity import refused_beyond
 from sidecar.core.causes import Fault
 from sidecar.core.events import Decision, RequestDone
+from sidecar.core.http.forwarded import ForwardedFields
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import Reply
 from sidecar.proxy.client.connection import ClientConnection
 from sidecar.proxy.limits import ClientLimits, ClientTimeouts
 from sidecar.proxy.ports import ClientLink, E, Reporting, RequestHandler, RequestInProgress, RequestToAnswer
+from sidecar.proxy.request import Body, Message
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_MOST_PEERS: Final = 1024
 
-ExchangeFactory = Callable[[ClientLink, RawRequestMessage, StreamReader, float], E]
+ExchangeFactory = Callable[[ClientLink, Message, Body, float], E]
 """Creates the exchange for a request on a connection; the last argument is the time in monotonic seconds."""
 
 
@@ -49,10 +49,12 @@ class ClientConnections(Generic[E]):
         self.waiting = 0  # requests whose body has to be read before they are processed
         self.connections: set[ClientConnection] = set()
         self.arriving: set[ClientConnection] = set()
-        self._handler = handler
+        self.handler = handler
         self._new_exchange = new_exchange
         self._services = services
         self._trusted = trusted_proxies
+        self._trusts: dict[str, bool] = {}
+        self._described: dict[tuple[str, bytes | None], ForwardedFields] = {}
         self._end_with_token = end_with_token
         self.log_failure = services.log_failure
 
@@ -86,6 +88,30 @@ class ClientConnections(Generic[E]):
         """Whether the peer's `X-Forwarded-*` fields are trusted. The peer of a Unix socket is anyone who may open it."""
         if not self._trusted:
             return False
+        known = self._trusts.get(peer)
+        if known is None:
+            if len(self._trusts) >= _MOST_PEERS:
+                self._trusts.clear()  # start again instead of growing
+            known = self._trusts[peer] = self._is_trusted(peer)
+        return known
+
+    def describe(self, peer: str, certificate: bytes | None) -> ForwardedFields:
+        """The fields that describe a client to the API; `certificate` is `None` without TLS, and empty if it showed none.
+        Clients with the same description share it."""
+        key = (peer, certificate)
+        known = self._described.get(key)
+        if known is None:
+            if len(self._described) >= _MOST_PEERS:
+                self._described.clear()  # start again instead of growing
+            known = self._described[key] = ForwardedFields(
+                peer,
+                "http" if certificate is None else "https",
+                trusted=self.trusts(peer),
+                certificate=certificate or b"",
+            )
+        return known
+
+    def _is_trusted(self, peer: str) -> bool:
         try:
             address = ipaddress.ip_address(peer)
         except ValueError:
@@ -108,15 +134,15 @@ class ClientConnections(Generic[E]):
         self.connections.discard(connection)
 
     def start_exchange(
-        self, connection: ClientConnection, message: RawRequestMessage, payload: StreamReader, now: float
+        self, connection: ClientConnection, message: Message, payload: Body, now: float
     ) -> RequestInProgress | None:
         """Start handling a request; `None` when it has already ended. `now` is in monotonic seconds."""
         self.in_flight += 1
         exchange = connection.exchange = self._new_exchange(connection, message, payload, now)
         if self.in_flight > self.limits.in_flight:
-            self._handler.turn_away(exchange)
+            self.handler.turn_away(exchange)
         else:
-            self._handler.handle(exchange)
+            self.handler.handle(exchange)
         return connection.exchange
 
     def exchange_ended(self, exchange: RequestToAnswer) -> None:
@@ -165,7 +191,7 @@ class ClientConnections(Generic[E]):
         connection.check(now)
         exchange = connection.exchange
         if exchange is not None and exchange.verified is not None and exchange.streaming and self._end_with_token:
-            reason = self._handler.recheck(exchange)
+            reason = self.handler.recheck(exchange)
             if reason is not None:
                 exchange.end_early(reason)
 

@@ -6,17 +6,15 @@ The parser is aiohttp's. This module adds what the parser does not check:
 - The size of a head and the number of its fields.
 - The number of waiting requests: when the queue is full, further input is held back.
 - Trailers: the parser takes the last one for a field of the next request.
-- Whether a read ends where a request ends. Ignored upgrades, trailers and repeated heads depend on it.
+- Whether a read ends where a request ends. Ignored upgrades, trailers and plain requests depend on it.
 
-Most clients reuse a connection and send the same header section with every request. So the reader remembers the *rest* of a
-head (everything after the request line) together with the parser's result for it. When the same rest arrives again in a
-single read, with nothing else and nothing left over from before, only the request line is parsed: a strict expression accepts
-plain request lines, and everything else goes to the parser. `tests/unit/proxy/client/test_reader.py` compares the two paths.
+Plain requests do not come here: `core.http.plain_heads` reads them. It may do so while the reader is `clean`, between two
+requests that each ended with their read. The reader takes only the rest of a small body of theirs (`begin`), and creates its
+parser for the first read that is not plain. `tests/unit/proxy/client/test_reader.py` compares the two ways.
 """
 
 import asyncio
 import re
-from collections import deque
 from typing import Final, NamedTuple
 
 from aiohttp.base_protocol import BaseProtocol
@@ -30,14 +28,11 @@ from sidecar.core.reasons import Reason
 from sidecar.proxy.client.request_line import RequestLineWatch
 from sidecar.proxy.client.trailers import TrailerWatch
 from sidecar.proxy.limits import ClientLimits
-from sidecar.proxy.request import Request, RequestBroken, declared_length
+from sidecar.proxy.request import Body, Request, RequestBroken, declared_length
+from sidecar.proxy.small_body import SmallBody
 
 MAX_PIPELINED: Final = 32
 _READ_BUFFER: Final = 64 * 1024
-# Nothing that two parsers could read differently: the characters of RFC 3986 without the fragment.
-_PLAIN_LINE: Final = re.compile(
-    rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*) HTTP/1\.1"
-)
 _RAW_TARGET: Final = re.compile(rb"[A-Z]+ [!-~]*[\x80-\xff][!-~\x80-\xff]* HTTP/1\.[01]\r\n")
 _NOTHING: Final = (b"", 0)
 _HEAD_END: Final = b"\r\n\r\n"
@@ -65,6 +60,10 @@ class FlowControl(BaseProtocol):
 
     __slots__ = ()
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """aiohttp would set `TCP_NODELAY` here, with four system calls. The event loop has already set it."""
+        self.transport = transport  # type: ignore[assignment]  # only stream transports are accepted
+
     @property
     def reading_held(self) -> bool:
         """Whether a body is full, so that the parser holds back what follows."""
@@ -81,7 +80,6 @@ class RequestReader:
     resume."""
 
     __slots__ = (
-        "_clean",
         "_ends",
         "_flow",
         "_head_end",
@@ -90,42 +88,44 @@ class RequestReader:
         "_limits",
         "_line",
         "_loop",
-        "_repeatable",
+        "_parsing",
+        "_small",
         "_swallows",
         "_tail",
         "_trailers",
         "_trailing",
         "_upgrade_requested",
         "body",
+        "clean",
         "fault",
         "full",
         "head_bytes",
         "parser",
         "queue",
-        "rest",
         "spoke_early",
     )
+
+    parser: HttpRequestParser
+    _trailers: TrailerWatch
+    _line: RequestLineWatch
 
     def __init__(self, flow: FlowControl, loop: asyncio.AbstractEventLoop, limits: ClientLimits) -> None:
         self._loop = loop
         self._flow = flow
         self._limits = limits
-        self.parser = self._new_parser()
-        self._trailers = TrailerWatch()
-        self._line = RequestLineWatch()
-        self.queue: deque[Request] = deque()  # requests that were parsed and not started
+        self._parsing = False  # whether the parser and its watches exist; a connection with plain requests needs none
+        self.queue: list[Request] = []  # requests that were parsed and not started
         self.fault: Unreadable | None = None  # ends the stream once the queue has been processed
         self.full = False  # the queue is full, and the parser holds back what follows
-        self.body: StreamReader = EMPTY_PAYLOAD  # of the last parsed request
+        self.body: Body = EMPTY_PAYLOAD  # of the last request
         self._incomplete: StreamReader | None = None  # the incomplete body of a request that left the queue
         self._held = _NOTHING  # a read that the parser partly holds back, and how many bytes its body had before it
         # The incomplete head.
         self.head_bytes = 0
         self._head_end = b""  # its last three bytes
-        # The head that may be repeated.
-        self._clean = True  # the parser is known to be between two messages
-        self.rest = b""  # of the last head, everything after its request line; empty when no head can be repeated
-        self._repeatable: RawRequestMessage | None = None  # the parser's result for that head
+        # Requests that need no parser.
+        self.clean = True  # the next byte is known to begin a request
+        self._small: SmallBody | None = None  # the incomplete body of such a request
         # Upgrades.
         self._upgrade_requested = (
             False  # the last request asked for an upgrade: the bytes after it are not HTTP requests
@@ -135,11 +135,18 @@ class RequestReader:
         # Trailers.
         self._trailing = False  # the incoming body may have trailers
         self._tail = b""  # the last bytes of that body
-        self._ends: dict[StreamReader, bytes] = {}  # by body that may have trailers: its last bytes
+        self._ends: dict[Body, bytes] = {}  # by body that may have trailers: its last bytes
 
     def __repr__(self) -> str:
         state = self.fault.reason.word if self.fault else "in a body" if self.receiving else "between requests"
         return f"<RequestReader {state} +{len(self.queue)}{' full' if self.full else ''}>"
+
+    def _begin_parsing(self) -> None:
+        self._parsing = True
+        self.parser = self._new_parser()
+        self._flow.use_parser(self.parser)
+        self._trailers = TrailerWatch()
+        self._line = RequestLineWatch()
 
     def _new_parser(self) -> HttpRequestParser:
         limits = self._limits
@@ -164,12 +171,12 @@ class RequestReader:
 
     @property
     def finishing(self) -> bool:
-        """Whether the body of a request that left the queue is still incomplete."""
-        return self._incomplete is not None
+        """Whether the body of a request that was started is still incomplete."""
+        return self._incomplete is not None or self._small is not None
 
     def take(self) -> Request:
         """The oldest request of the queue, which must not be empty."""
-        request = self.queue.popleft()
+        request = self.queue.pop(0)
         payload = request[1]
         if payload.is_eof():
             self.parser.message_consumed()
@@ -178,7 +185,7 @@ class RequestReader:
             self.full = False  # the rest of the body was held back, too
         return request
 
-    def end_of(self, body: StreamReader) -> bytes:
+    def end_of(self, body: Body) -> bytes:
         """The last raw bytes of a complete request body, which may include trailers. Can be read once."""
         return self._ends.pop(body, b"") if self._ends else b""
 
@@ -187,6 +194,18 @@ class RequestReader:
     def feed(self, data: bytes) -> bool:
         """Parse a read, or with `b""` what was held back of an earlier one. Returns whether it completed a request head. Must
         not be called after a `fault`."""
+        small = self._small
+        if small is not None:
+            data = small.feed(data)
+            if small.is_eof():
+                self._small = None
+            if not data:
+                return False
+        if not self._parsing:
+            self._begin_parsing()
+        return self._parse(data)
+
+    def _parse(self, data: bytes) -> bool:
         body = self.body
         in_head = body.is_eof()
         if self._upgrade_requested and in_head:
@@ -196,7 +215,8 @@ class RequestReader:
             return self.fail(Reason.MALFORMED_REQUEST)
         # What the parser held back is the end of a read that was seen before.
         read, before = (data, 0 if in_head else body.total_bytes) if data else self._held
-        clean, self._clean = self._clean, False
+        # A body that is read wakes the parser, which may have nothing to do.
+        clean, self.clean = self.clean, self.clean and not data and self._held is _NOTHING
         try:
             messages, _, _ = self.parser.feed_data(data)
         except Exception as exc:  # noqa: BLE001  aiohttp also raises ValueError for input that it cannot parse
@@ -231,7 +251,7 @@ class RequestReader:
         return bool(messages)
 
     def _note_message(
-        self, data: bytes, body: StreamReader, messages: list[Request], finished: int, *, alone: bool
+        self, data: bytes, body: Body, messages: list[Request], finished: int, *, alone: bool
     ) -> list[Request]:
         """Handle what depends on where a request ends: the end of a `body` with trailers, and an ignored upgrade."""
         self._swallows = False
@@ -245,7 +265,7 @@ class RequestReader:
         """Nothing after this point of the stream can be parsed, or is awaited. Requests parsed before remain valid. Always
         returns False: no request was read."""
         self.fault = Unreadable(reason, cause)
-        self.rest = b""
+        self.clean = False
         self._break_body()
         return False
 
@@ -259,11 +279,12 @@ class RequestReader:
     def close(self) -> None:
         """Start no further request of this stream."""
         self.queue.clear()
-        self.rest = b""
+        self.clean = False
         self._break_body()
 
     def _break_body(self) -> None:
         body, self.body = self.body, EMPTY_PAYLOAD
+        self._small = None
         if not body.is_eof():
             body.set_exception(RequestBroken())
 
@@ -316,7 +337,7 @@ class RequestReader:
             self._upgrade_requested = message.upgrade
         self.full = self.full or full
 
-    def _keep_end(self, body: StreamReader, *, alone: bool) -> None:
+    def _keep_end(self, body: Body, *, alone: bool) -> None:
         self._ends[body] = self._tail if alone else b""  # otherwise it is unknown where in it the request ends
         self._trailing = False
 
@@ -332,44 +353,19 @@ class RequestReader:
         self._swallows = not payload.is_eof()
         return message._replace(upgrade=False), payload
 
-    # Repeated heads.
-
     def _note_end(self, data: bytes, message: RawRequestMessage, payload: StreamReader) -> None:
-        """Find out whether `data`, which made one message, ends with that message, and whether its head can be repeated."""
+        """Find out whether `data`, which made one message, ends with that message."""
         length = declared_length(message)
         end = data.find(_HEAD_END) + len(_HEAD_END) + (length or 0)
-        self.rest = b""
-        self._clean = length is not None and payload.is_eof() and not message.upgrade and end == len(data)
-        plain = payload is EMPTY_PAYLOAD and message.version == (1, 1) and not message.should_close
-        if self._clean and plain and data[:1] not in (b"\r", b"\n"):  # llhttp skips empty lines before a request
-            self.rest = data[data.index(b"\r\n") :]
-            self._repeatable = message
+        self.clean = length is not None and payload.is_eof() and not message.upgrade and end == len(data)
 
-    def repeated(self, data: bytes) -> RawRequestMessage | None:
-        """The message of a read that is a plain request line followed by the `rest` of the previous head, if the queue is
-        empty; such a read must not be fed. Call this only while there is a `rest`."""
-        if self.queue or not data.endswith(self.rest):
-            return None
-        size = len(data) - len(self.rest)
-        match = _PLAIN_LINE.fullmatch(data, 0, size)
-        last = self._repeatable
-        if match is None or last is None or not self._clean or size > self._limits.request_line:
-            return None
-        method, path = match[1].decode(), match[2].decode()
-        if method == last.method and path == last.path:
-            return last
-        return RawRequestMessage(
-            method,
-            path,
-            last.version,
-            last.headers,
-            last.raw_headers,
-            last.should_close,
-            last.compression,
-            last.upgrade,
-            last.chunked,
-            last.url,
-        )
+    # Requests that need no parser.
+
+    def begin(self, body: SmallBody) -> None:
+        """A request was read without the parser, which needs a `clean` reader and an empty queue; this is the part of its body
+        that came with it. The parser sees nothing of that request."""
+        self.body = body
+        self._small = None if body.is_eof() else body
 
 
 def _alone(joined: bytes, messages: list[Request]) -> bool:

@@ -1,5 +1,6 @@
 """assembly.keys: keys and token rules, from the settings."""
 
+from dataclasses import astuple
 from typing import Any
 
 import pytest
@@ -51,4 +52,4 @@ def test_there_is_a_key_of_refresh_tokens_for_each_that_is_not_public() -> None:
 def test_the_admission_rule_gets_leeway_keys_and_disabled_clients() -> None:
     said = settings(HS, ES, leeway="5s")
     said = said.model_copy(update={"clients": (said.clients[0].model_copy(update={"disabled": True}), said.clients[1])})
-    assert admission_rules(said, key_ring(said.tokens)) == (5.0, {"hs", "es"}, {"reporting"})
+    assert astuple(admission_rules(said, key_ring(said.tokens))) == (5.0, {"hs", "es"}, {"reporting"})

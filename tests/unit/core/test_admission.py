@@ -1,6 +1,7 @@
 """core.admission: the rule, every reason in its place."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -44,12 +45,12 @@ def test_a_good_token_meets_no_objection() -> None:
 CASES: dict[str, tuple[dict[str, Any], Reason | None]] = {
     "its last moment": ({"given": token(exp=int(NOW) + 1)}, None),
     "its end": ({"given": token(exp=int(NOW))}, Reason.EXPIRED),
-    "its end with leeway": ({"given": token(exp=int(NOW) - 4), "rules": RULES._replace(leeway=5.0)}, None),
-    "past the leeway": ({"given": token(exp=int(NOW) - 5), "rules": RULES._replace(leeway=5.0)}, Reason.EXPIRED),
+    "its end with leeway": ({"given": token(exp=int(NOW) - 4), "rules": replace(RULES, leeway=5.0)}, None),
+    "past the leeway": ({"given": token(exp=int(NOW) - 5), "rules": replace(RULES, leeway=5.0)}, Reason.EXPIRED),
     "a key that is gone": ({"given": token(kid="old")}, Reason.UNKNOWN_KEY),
-    "no key at all": ({"rules": RULES._replace(kids=frozenset())}, Reason.UNKNOWN_KEY),
-    "a disabled client": ({"rules": RULES._replace(disabled={"app"})}, Reason.PROTECTED_CLIENT_DISABLED),
-    "another disabled client": ({"rules": RULES._replace(disabled={"other"})}, None),
+    "no key at all": ({"rules": replace(RULES, kids=frozenset())}, Reason.UNKNOWN_KEY),
+    "a disabled client": ({"rules": replace(RULES, disabled={"app"})}, Reason.PROTECTED_CLIENT_DISABLED),
+    "another disabled client": ({"rules": replace(RULES, disabled={"other"})}, None),
     "revoked": ({"seen": view("j")}, Reason.REVOKED),
     "another revoked": ({"seen": view("i")}, None),
     "its client's tokens ended": ({"seen": view(NotBefore("client", "app", int(NOW) - 10).entry)}, Reason.REVOKED),

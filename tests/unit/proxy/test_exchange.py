@@ -9,6 +9,7 @@ import pytest
 from sidecar.core.causes import Cause, Fault
 from sidecar.core.reasons import Reason
 from sidecar.proxy.answering import Outcome
+from sidecar.proxy.request import RequestBroken
 from tests.support.exchanges import Road, head
 from tests.support.waiting import eventually
 
@@ -339,3 +340,50 @@ def test_100_goes_to_a_client_that_waits_for_it(expects: bool, written: bool) ->
         await eventually(lambda: not road.exchange.sending)
 
     run(go)
+
+
+# Small bodies of requests that needed no parser.
+
+SMALL = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
+
+
+async def test_a_small_body_is_sent_with_its_head_in_one_write() -> None:
+    whole = Road(SMALL + b"hello", plain=True)
+    whole.forward()
+    assert whole.sent == [b"HEAD hello"]
+    late = Road(SMALL + b"he", plain=True)
+    late.forward()
+    assert (late.sent, late.exchange.streaming) == ([], True)
+    late.now = 103.0
+    late.body.feed(b"llo")
+    assert (late.sent, late.exchange.streaming, late.exchange.sent_at) == ([b"HEAD hello"], False, 103.0)
+    assert not late.exchange.resendable
+    assert late.exchange.may_reuse()
+
+
+async def test_a_small_body_that_breaks_is_never_sent() -> None:
+    road = Road(SMALL + b"he", plain=True)
+    road.forward()
+    road.body.set_exception(RequestBroken())
+    assert (road.sent, road.exchange.reason) == ([], Reason.MALFORMED_REQUEST)
+    assert road.client.written.startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("how", ["client left", "cancelled", "token ended"])
+async def test_a_request_that_ended_while_its_small_body_came_is_never_sent(how: str) -> None:
+    road = Road(SMALL + b"he", plain=True)
+    road.forward()
+    if how == "client left":
+        road.exchange.client_left()
+    elif how == "cancelled":
+        road.exchange.cancel(Reason.REQUEST_TIMEOUT)
+    else:
+        road.exchange.end_early(Reason.REVOKED)
+    road.body.feed(b"llo")
+    assert (road.sent, len(road.client.ended)) == ([], 1)
+
+
+async def test_a_small_body_has_the_limit_of_every_body() -> None:
+    road = Road(SMALL, plain=True, body_limit=4)
+    road.forward()
+    assert (road.sent, road.exchange.reason) == ([], Reason.BODY_TOO_LARGE)

@@ -4,7 +4,7 @@ import pytest
 
 from sidecar.core.http.request_headers import read_request_headers
 from sidecar.core.reasons import Reason, Refused
-from sidecar.proxy.forwarding import Upgrades, forwarded, request_line
+from sidecar.proxy.forwarding import Upgrades, request_line
 from tests.support.decided import Noted, rules
 
 
@@ -23,16 +23,6 @@ async def test_the_request_line_is_that_of_http_1_1() -> None:
     assert request_line(made, "/a b", None) == b"GET /a b HTTP/1.1\r\n"  # type: ignore[arg-type]
     assert request_line(made, "/a", "") == b"GET /a? HTTP/1.1\r\n"  # type: ignore[arg-type]
     assert request_line(made, "/a", "q=1") == b"GET /a?q=1 HTTP/1.1\r\n"  # type: ignore[arg-type]
-
-
-async def test_the_api_learns_of_the_client_and_of_no_strangers_word() -> None:
-    made = noted("X-Forwarded-For: 6.6.6.6", "X-Real-IP: 6.6.6.6")
-    block = forwarded(made, headers(made))  # type: ignore[arg-type]
-    assert block == b"X-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: front\r\n"
-    made.connection.trusted, made.connection.scheme = True, "https"
-    block = forwarded(made, headers(made))  # type: ignore[arg-type]
-    assert b"X-Forwarded-For: 6.6.6.6, 10.0.0.1\r\nX-Forwarded-Proto: https\r\n" in block
-    assert b"X-Real-IP: 6.6.6.6" in block
 
 
 WEBSOCKET = ("Connection: Upgrade", "Upgrade: websocket")

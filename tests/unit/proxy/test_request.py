@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
-from sidecar.proxy.request import HeadMemo, declared_length
+from sidecar.core.http.fields import request_kinds
+from sidecar.core.http.plain_heads import PlainHeads
+from sidecar.proxy.request import declared_length
 
 
 class Message:
@@ -30,11 +32,10 @@ def test_a_chunked_request_declares_none() -> None:
     assert declared_length(message) is None
 
 
-def test_another_section_makes_the_memo_forget_the_one_before() -> None:
-    memo, first, second = HeadMemo(), object(), object()
-    headers: Any = object()
-    memo.begin("rules", (1, 1), first, headers)
-    memo.again, memo.token, memo.unusable, memo.block_of = first, headers, headers, headers
-    memo.begin("rules", (1, 1), second, headers)
-    assert memo.raw is second
-    assert memo.again is memo.token is memo.unusable is memo.block_of is None
+def test_a_head_that_was_read_by_its_shape_has_its_length() -> None:
+    heads = PlainHeads(request_kinds(), host=None, line=100, size=100, count=10)
+    for _ in range(16):
+        heads.learn([(b"Host", b"a"), (b"Content-Length", b"1")])
+    head = heads.read(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n", None)
+    assert head is not None
+    assert declared_length(head) == 12

@@ -16,7 +16,8 @@ def test_rules_are_never_changed() -> None:
 
 def test_what_was_found_out_by_rules_is_theirs() -> None:
     one, two = rules(), rules()
-    assert one.routed is not two.routed
+    assert one.heads is not two.heads
+    assert one.cache is not two.cache
 
 
 def test_challenges_name_the_issuer() -> None:

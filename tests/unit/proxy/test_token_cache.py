@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core.admission import VerifiedToken
+from sidecar.core.reasons import Reason
+from sidecar.core.replies import refusal
 from sidecar.core.tokens import AccessToken
 from sidecar.proxy.token_cache import Lookups, TokenCache
 
@@ -26,11 +28,11 @@ def test_only_the_same_token_hits(other: str) -> None:
 def test_look_ups_are_counted_and_nothing_else_is() -> None:
     cache = TokenCache(10, Lookups())
     cache.add("t", verified())
-    cache.discard("t")
-    cache.discard("never there")
+    cache.set_aside("t", verified())
     assert (cache.lookups.hits, cache.lookups.misses, len(cache)) == (0, 0, 0)
     cache.get("t")
-    assert (cache.lookups.hits, cache.lookups.misses) == (0, 1)
+    cache.get("u")
+    assert (cache.lookups.hits, cache.lookups.misses) == (1, 1)
 
 
 @pytest.mark.parametrize("size", [0, 1, 3])
@@ -43,13 +45,29 @@ def test_the_oldest_goes_first(size: int) -> None:
     assert repr(cache) == f"<TokenCache {size}/{size}>"
 
 
-def test_a_token_that_was_discarded_makes_room() -> None:
+def test_a_token_that_is_set_aside_makes_room() -> None:
     cache = TokenCache(2, Lookups())
     for token in "ab":
-        cache.add(token, verified())
-    cache.discard("b")
-    cache.add("c", verified())
-    assert [token for token in "abc" if cache.get(token)] == ["a", "c"]
+        cache.add(token, verified(token))
+    cache.set_aside("b", verified("b"))
+    cache.add("c", verified("c"))
+    assert len(cache) == 2
+    assert [token for token in "abc" if token in cache] == ["a", "c"]
+    assert [token for token in "abc" if cache.get(token)] == ["a", "b", "c"]
+
+
+def test_useless_tokens_are_few_and_short_and_evict_no_good_one() -> None:
+    cache, reply = TokenCache(1, Lookups()), refusal(Reason.BAD_SIGNATURE)
+    cache.add("good", verified())
+    cache.set_aside("x" * 2049, reply)
+    assert cache.get("x" * 2049) is None
+    for number in range(513):
+        cache.set_aside(str(number), reply)
+    assert [cache.get(each) for each in ("0", "1", "512")] == [None, reply, reply]
+    assert "good" in cache
+    off = TokenCache(0, Lookups())
+    off.set_aside("t", reply)
+    assert off.get("t") is None
 
 
 def test_an_entry_is_kept_past_its_end_for_the_reader_to_discard() -> None:
@@ -57,11 +75,11 @@ def test_an_entry_is_kept_past_its_end_for_the_reader_to_discard() -> None:
     cache = TokenCache(1, Lookups())
     cache.add("t", verified(exp=0))
     found = cache.get("t")
-    assert found
+    assert isinstance(found, VerifiedToken)
     assert found.exp == 0
 
 
-@given(st.integers(0, 3), st.lists(st.tuples(st.sampled_from(["add", "discard", "get"]), st.sampled_from("abcde"))))
+@given(st.integers(0, 3), st.lists(st.tuples(st.sampled_from(["add", "set aside", "get"]), st.sampled_from("abcde"))))
 def test_a_cache_is_never_too_large_and_never_wrong(size: int, steps: list[tuple[str, str]]) -> None:
     cache, last = TokenCache(size, Lookups()), {}
     for step, token in steps:
@@ -69,9 +87,10 @@ def test_a_cache_is_never_too_large_and_never_wrong(size: int, steps: list[tuple
             last[token] = verified(token)
             cache.add(token, last[token])
             assert cache.get(token) is (last[token] if size else None)
-        elif step == "discard":
-            cache.discard(token)
-            assert cache.get(token) is None
+        elif step == "set aside":
+            last[token] = verified(token)
+            cache.set_aside(token, last[token])
+            assert cache.get(token) is (last[token] if size else None)
         else:
             assert cache.get(token) in (None, last.get(token))
         assert len(cache) <= size

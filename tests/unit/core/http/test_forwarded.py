@@ -3,7 +3,7 @@
 import pytest
 
 from sidecar.core.http.fields import request_kinds
-from sidecar.core.http.forwarded import client_address, forwarded_block, identity_block
+from sidecar.core.http.forwarded import ForwardedFields, client_address, identity_block
 from sidecar.core.http.request_headers import read_request_headers
 
 INBOUND = [
@@ -15,12 +15,12 @@ INBOUND = [
 
 
 def test_forwarded_of_a_stranger_is_made_new() -> None:
-    block = forwarded_block(INBOUND, trusted=False, peer="2.2.2.2", scheme="http", host="h")
+    block = ForwardedFields("2.2.2.2").block(INBOUND, "h")
     assert block == b"X-Forwarded-For: 2.2.2.2\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: h\r\n"
 
 
 def test_forwarded_of_a_trusted_proxy_is_continued() -> None:
-    block = forwarded_block(INBOUND, trusted=True, peer="2.2.2.2", scheme="http", host="h")
+    block = ForwardedFields("2.2.2.2", trusted=True).block(INBOUND, "h")
     assert block == (
         b"Forwarded: for=1.1.1.1\r\nX-Forwarded-For: 1.1.1.1, 2.2.2.2\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: pub\r\n"
     )
@@ -44,11 +44,32 @@ def test_what_proxies_say_goes_on_when_one_is_trusted() -> None:
     made = b"X-Forwarded-For: p\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: h\r\n"
     said = [b"X-Real-IP: 1.1.1.1\r\nx-forwarded-PORT: 443\r\n", b"X-Forwarded-Client-Cert: Hash=0\r\n"]
     said.append(b"SCRIPT_NAME: /a\r\nX-My-Edge: \xff\r\n")
-    where = {"peer": "p", "scheme": "http", "host": "h"}
-    assert forwarded_block(headers.forwarded, trusted=True, **where) == b"".join(said) + made
-    assert forwarded_block(headers.forwarded, trusted=False, **where) == made
-    shown = forwarded_block(headers.forwarded, trusted=True, certificate=b"Hash=1", **where)
+    assert ForwardedFields("p", trusted=True).block(headers.forwarded, "h") == b"".join(said) + made
+    assert ForwardedFields("p").block(headers.forwarded, "h") == made
+    shown = ForwardedFields("p", trusted=True, certificate=b"Hash=1").block(headers.forwarded, "h")
     assert shown == said[0] + said[2] + b"X-Forwarded-Client-Cert: Hash=1\r\n" + made
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_each_host_gets_its_own_fields(trusted: bool) -> None:
+    fields = ForwardedFields("p", "https", trusted=trusted, certificate=b"Hash=1")
+    for host in ("a", "a", "b", "a"):
+        assert fields.block((), host) == (
+            b"X-Forwarded-Client-Cert: Hash=1\r\nX-Forwarded-For: p\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: %b\r\n"
+            % host.encode()
+        )
+    assert repr(fields) == f"<ForwardedFields p{' trusted' if trusted else ''}>"
+
+
+def test_the_first_of_several_says_the_scheme_and_the_host_and_chains_are_joined() -> None:
+    inbound = [
+        (name, value)
+        for value in (b"1", b"2")
+        for name in (b"X-Forwarded-Host", b"x-forwarded-for", b"X-FORWARDED-PROTO")
+    ]
+    assert ForwardedFields("p", trusted=True).block(inbound, "h") == (
+        b"X-Forwarded-For: 1, 2, p\r\nX-Forwarded-Proto: 1\r\nX-Forwarded-Host: 1\r\n"
+    )
 
 
 def test_identity() -> None:

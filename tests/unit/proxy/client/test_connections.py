@@ -182,18 +182,6 @@ async def test_a_defect_at_one_connection_ends_that_one() -> None:
     assert [pipe.fate for _, pipe in connections] == [[], ["aborted"], []]
 
 
-async def test_who_leaves_for_being_slow_is_looked_for() -> None:
-    clients = Clients()
-    _, idle = connect(clients)
-    half, pipe = connect(clients)
-    half.data_received(GET[:5])
-    clients.connections.check(110.0)
-    assert (idle.fate, pipe.written) == ([], b"")
-    clients.connections.check(110.1)
-    assert idle.fate == ["closed"]
-    assert pipe.written.startswith(b"HTTP/1.1 408 ")
-
-
 async def test_draining_closes_the_idle_and_waits_for_the_busy() -> None:
     clients = Clients()
     _, idle = connect(clients)
@@ -221,3 +209,34 @@ async def test_draining_cuts_what_does_not_end_in_time_and_counts_it() -> None:
     clients.now = 110.0
     assert await draining == 1
     assert pipe.fate == ["aborted"]
+
+
+async def test_clients_are_described_once_each_with_its_own_certificate() -> None:
+    clients = Clients(trusted_proxies=[ipaddress.ip_network("10.0.0.0/8")])
+    describe = clients.connections.describe
+    assert describe("10.0.0.1", None) is describe("10.0.0.1", None)
+    inbound = [(b"X-Forwarded-For", b"1.1.1.1")]
+    assert {
+        (peer, certificate): describe(peer, certificate).block(inbound, "h")
+        for peer, certificate in [
+            ("10.0.0.1", None),
+            ("10.0.0.1", b""),
+            ("10.0.0.1", b"Hash=1"),
+            ("9.9.9.9", b"Hash=2"),
+        ]
+    } == {
+        ("10.0.0.1", None): b"X-Forwarded-For: 1.1.1.1, 10.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: h\r\n",
+        ("10.0.0.1", b""): b"X-Forwarded-For: 1.1.1.1, 10.0.0.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: h\r\n",
+        ("10.0.0.1", b"Hash=1"): b"X-Forwarded-Client-Cert: Hash=1\r\nX-Forwarded-For: 1.1.1.1, 10.0.0.1\r\n"
+        b"X-Forwarded-Proto: https\r\nX-Forwarded-Host: h\r\n",
+        ("9.9.9.9", b"Hash=2"): b"X-Forwarded-Client-Cert: Hash=2\r\nX-Forwarded-For: 9.9.9.9\r\n"
+        b"X-Forwarded-Proto: https\r\nX-Forwarded-Host: h\r\n",
+    }
+    for number in range(3000):
+        describe(f"10.{number >> 8}.{number & 255}.1", None)
+        clients.connections.trusts(f"10.{number >> 8}.{number & 255}.1")
+    assert len(clients.connections._described) <= 1024
+    assert len(clients.connections._trusts) <= 1024
+    assert clients.connections.trusts("10.200.0.1")
+    assert not clients.connections.trusts("11.0.0.1")
+    assert not clients.connections.trusts("unix")

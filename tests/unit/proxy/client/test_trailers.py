@@ -24,7 +24,7 @@ class Stream(FlowControl):
         self.reader = RequestReader(self, loop, LIMITS)  # type: ignore[arg-type]  # nothing waits
         self.slow = slow
         self.begun: list[Request] = []
-        super().__init__(loop, self.reader.parser)  # type: ignore[arg-type]
+        super().__init__(loop)  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
         reader = self.reader
