@@ -13,7 +13,6 @@ from sidecar.ops.logs import configure
 from sidecar.runtime import signals
 from sidecar.runtime.ending import EndedBadly
 from sidecar.runtime.sockets import StartError
-from sidecar.runtime.supervisor import serve as serve_many
 from sidecar.runtime.worker import serve as serve_one
 from sidecar.runtime.worker import start_logging
 
@@ -31,7 +30,12 @@ def serve(config: Path) -> None:
     settings = load_settings(config, now=time.time())
     try:
         start_logging(settings, alone=settings.workers == 1)
-        (serve_many if settings.workers > 1 else serve_one)(settings)
+        if settings.workers == 1:
+            serve_one(settings)
+        else:
+            from sidecar.runtime.supervisor import serve as serve_many  # noqa: PLC0415  a single worker saves its memory
+
+            serve_many(settings)
     except StartError as exc:
         fail(str(exc))
     except EndedBadly:

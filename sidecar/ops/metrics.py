@@ -92,10 +92,6 @@ class _Histogram:
         self.counts = [0] * (len(_BOUNDS) + 1)
         self.total = 0.0
 
-    def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(_BOUNDS, seconds)] += 1
-        self.total += seconds
-
 
 class Metrics:
     """Counts the events of one worker."""
@@ -135,9 +131,13 @@ class Metrics:
     def count(self, decision: Decision, status: int, seconds: float, upstream_seconds: float | None) -> None:
         """Count a finished request, as `on_event` does for `RequestDone` without a reason."""
         self._requests[decision, status] += 1
-        self._request_duration.observe(seconds)
+        histogram = self._request_duration
+        histogram.counts[bisect_left(_BOUNDS, seconds)] += 1
+        histogram.total += seconds
         if upstream_seconds is not None:
-            self._upstream_duration.observe(upstream_seconds)
+            histogram = self._upstream_duration
+            histogram.counts[bisect_left(_BOUNDS, upstream_seconds)] += 1
+            histogram.total += upstream_seconds
 
     def snapshot(self) -> Snapshot:
         """All counts and gauges, as values of JSON."""

@@ -21,7 +21,7 @@ def find_credential(rules: RequestRules, target: RequestTarget, headers: Request
     """The token in the head, in any place that the rules allow. Raises `Refused(MULTIPLE_TOKENS)`."""
     tokens = headers.tokens
     query = target.query
-    if not query and len(tokens) == 1 and rules.credentials.any_header:
+    if len(tokens) == 1 and rules.credentials.any_header and (not query or not credentials.may_be_in(query)):
         return tokens[0], query
     places = rules.credentials.places
     if "bearer" not in places:

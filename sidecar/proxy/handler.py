@@ -149,7 +149,8 @@ class AuthenticatingHandler:
         moment = exchange.started if exchange.task is None else self._monotonic()
         reason = objection(verified, route, rules.admission, self._view, self._now(), moment)
         if reason in _OF_NO_MORE_USE:
-            rules.cache.set_aside(token, verified)
+            if known is None or token in rules.cache:
+                rules.cache.set_aside(token, verified)
         elif known is None:
             rules.cache.add(token, verified)
         if reason is not None:

@@ -54,9 +54,14 @@ def bearer_token(authorization: str) -> str | None:
     return authorization[match.end() :].strip(" ")
 
 
+def may_be_in(text: str) -> bool:
+    """Whether a query string or a form body may hold a token."""
+    return "%" in text or FIELD in text
+
+
 def from_pairs(text: str) -> Found:
     """Find the tokens of a query string or a form body (WHATWG URL section 5.1: `&` separates fields)."""
-    if "%" not in text and FIELD not in text:
+    if not may_be_in(text):
         return Found((), text)
     marked = "&" + text  # every field begins with the same character then
     tokens: list[str] = []

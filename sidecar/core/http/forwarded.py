@@ -32,7 +32,9 @@ class ForwardedFields:
         if inbound and self._trusted:
             return self._continued(inbound, host)
         if host != self._host:
-            self._block = self._made(self._certificate, self._peer, self._proto, host.encode("latin-1"))
+            self._block = b"".join(
+                (self._certificate, b"X-Forwarded-For: ", self._peer, self._proto, host.encode("latin-1"), b"\r\n")
+            )
             self._host = host
         return self._block
 
@@ -48,13 +50,8 @@ class ForwardedFields:
                 name = name or value
             elif lowered != b"x-forwarded-client-cert" or not self._certificate:
                 extra += b"%b: %b\r\n" % (field, value)
-        return self._made(
-            extra + self._certificate, chain + self._peer, proto or self._proto, name or host.encode("latin-1")
-        )
-
-    @staticmethod
-    def _made(extra: bytes, chain: bytes, proto: bytes, host: bytes) -> bytes:
-        return b"".join((extra, b"X-Forwarded-For: ", chain, proto, host, b"\r\n"))
+        proto, name = proto or self._proto, name or host.encode("latin-1")
+        return b"".join((extra, self._certificate, b"X-Forwarded-For: ", chain, self._peer, proto, name, b"\r\n"))
 
 
 def client_address(inbound: Iterable[tuple[bytes, bytes]], *, peer: str, trusts: Callable[[str], bool]) -> str:
