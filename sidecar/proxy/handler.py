@@ -137,8 +137,9 @@ class AuthenticatingHandler:
             self._forward(exchange, target, query, headers, verified)
 
     def _admit(self, exchange: Exchange, rules: RequestRules, route: Route, token: str | None) -> VerifiedToken | None:
-        """The claims of a token that may be used for the route. `None` when the request was answered, because the token can
-        never be used. Raises `Refused` for any other that may not be used."""
+        """The claims of a token that may be used for the route. `None` when the request was answered, because the token may
+        not be used. Raises `Refused` for a request without a token, and for a token that is read for the first time and is no
+        valid one."""
         if token is None:
             raise Refused(Reason.MISSING_TOKEN)
         known = rules.cache.get(token)
@@ -157,7 +158,8 @@ class AuthenticatingHandler:
             detail = None
             if reason is Reason.INSUFFICIENT_SCOPE:
                 detail = f"This route needs the scope {' '.join(sorted(route.scope))}."
-            raise refused_token(reason, verified.token, detail)
+            refuse(exchange, refused_token(reason, verified.token, detail))
+            return None
         return verified
 
     def _verify(self, token: str, rules: RequestRules) -> VerifiedToken:
