@@ -22,7 +22,7 @@ from sidecar.config.sections.tls import Tls
 from sidecar.config.sections.tokens import Tokens
 from sidecar.config.sections.upstream import Upstream
 from sidecar.config.sections.users import User
-from sidecar.config.values import Address, Network, ProxyHeader
+from sidecar.config.values import Address, Network, PositiveDuration, ProxyHeader
 
 __all__ = [
     "Address",
@@ -52,6 +52,7 @@ class Settings(Model):
 
     listen: Annotated[Listen, BeforeValidator(read_listen)] = Listen()
     workers: Annotated[int, Field(ge=1, le=256)] = 1
+    workers_timeout: Annotated[PositiveDuration, Field(ge=1)] = 10.0
     admin: Admin = Admin()
     upstream: Upstream
     store: Store = Store()

@@ -187,13 +187,19 @@ class Accumulator:
     def add(self, snapshot: Snapshot | None) -> None:
         """Keep the counters of an ended worker's last snapshot, if there is one. Its gauges are dropped."""
         if snapshot is not None:
-            past = {**snapshot, **_counted(snapshot["gauges"])}
-            del past["gauges"]
+            past = without_gauges(snapshot)
             self._sum = past if self._sum is None else _merge(self._sum, past)
 
     def snapshots(self) -> list[Snapshot]:
         """The snapshot of all ended workers together; empty when there is none."""
         return [] if self._sum is None else [self._sum]
+
+
+def without_gauges(snapshot: Snapshot) -> Snapshot:
+    """The counters of a snapshot: what a worker that does not answer any more has counted remains true."""
+    counted = {**snapshot, **_counted(snapshot["gauges"])}
+    del counted["gauges"]
+    return counted
 
 
 def _counted(gauges: Mapping[str, Any]) -> Snapshot:
@@ -204,16 +210,20 @@ def _counted(gauges: Mapping[str, Any]) -> Snapshot:
     }
 
 
-def render(snapshots: Iterable[Snapshot], *, log_lines_dropped: int = 0) -> bytes:
-    """The exposition of several workers together (text format 0.0.4). `log_lines_dropped` is the count of their parent."""
+def render(
+    snapshots: Iterable[Snapshot], *, log_lines_dropped: int = 0, replaced: Mapping[str, int] | None = None
+) -> bytes:
+    """The exposition of several workers together (text format 0.0.4). `log_lines_dropped` is the count of their parent, and
+    `replaced` its count of workers that it replaced, by cause."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Exposition(list(snapshots), log_lines_dropped))
+    registry.register(_Exposition(list(snapshots), log_lines_dropped, replaced or {}))
     return generate_latest(registry)
 
 
 class _Exposition(Collector):
-    def __init__(self, snapshots: list[Snapshot], log_lines_dropped: int) -> None:
+    def __init__(self, snapshots: list[Snapshot], log_lines_dropped: int, replaced: Mapping[str, int]) -> None:
         self._log_lines_dropped = log_lines_dropped
+        self._replaced = replaced
         self._gauges = [snapshot["gauges"] for snapshot in snapshots if "gauges" in snapshot]
         self._sum: Snapshot = {}
         for snapshot in snapshots:
@@ -229,6 +239,13 @@ class _Exposition(Collector):
         if self._gauges:
             yield from self._state()
         yield GaugeMetricFamily("sidecar_workers", "Workers that answered.", len(self._gauges))
+        if self._replaced:
+            family = CounterMetricFamily(
+                "sidecar_workers_replaced_total", "Workers that ended and were replaced.", labels=["cause"]
+            )
+            for cause, count in sorted(self._replaced.items()):
+                family.add_metric([cause], count)
+            yield family
         build = GaugeMetricFamily("sidecar_build_info", "The running version.", labels=["version", "python"])
         build.add_metric([__version__, platform.python_version()], 1)
         yield build

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     """What a message is about."""
 
     SNAPSHOT = "snapshot"  # the worker's counters: an `ops.metrics.Snapshot`
+    ALIVE = "alive"  # `true`: the worker's event loop runs
     READY = "ready"  # the worker's checks: each name with `None`, or with what is wrong
     FAULT = "fault"  # a sentence that says why the worker cannot start
 
@@ -86,6 +87,7 @@ def _is_checks(body: object) -> bool:
 
 _BODIES: Final[Mapping[str, Callable[[object], bool]]] = {
     Kind.SNAPSHOT: is_snapshot,
+    Kind.ALIVE: lambda body: body is True,
     Kind.READY: _is_checks,
     Kind.FAULT: lambda body: isinstance(body, str),
 }

@@ -6,6 +6,8 @@ public socket and answers the parent's questions over a socket pair (`control`).
 ends.
 
 Rules:
+- A worker that does not answer for `workers_timeout` hangs: its clients wait, and the system still gives it new ones. The
+  parent kills and replaces it.
 - When the parent cannot start a worker, it continues with the workers that it has and tries again, with growing pauses.
 - On SIGTERM the parent first stops the socket from listening, while its workers still accept from it, and then tells them to
   stop. It kills a worker that has not ended in time, and ends in time itself (`ending`).
@@ -28,7 +30,7 @@ from sidecar.assembly.app import App, log_failure
 from sidecar.config.settings import Settings
 from sidecar.ops.admin import serve_admin
 from sidecar.ops.logs import lines_dropped
-from sidecar.ops.metrics import Accumulator, Snapshot, render
+from sidecar.ops.metrics import Accumulator, Snapshot, render, without_gauges
 from sidecar.runtime import signals
 from sidecar.runtime.control import Answer, Conversation, Framing, Garbled, Kind, Message, Question, encode
 from sidecar.runtime.descriptors import raise_descriptor_limit
@@ -50,6 +52,9 @@ _BACKOFF: Final = (0.2, 10.0)  # seconds before a dead worker is replaced: at fi
 _STABLE: Final = 30.0  # seconds; a worker that lived this long did start
 _REMINDED: Final = 30.0  # seconds between two log lines that no worker runs
 _ENDED_WITHIN: Final = GRACE + 2.0  # seconds besides the drain, before a worker is killed
+_STARTED_WITHIN: Final = 60.0  # seconds for a worker's first answer
+_ASKED_EVERY: Final = 1.0  # seconds, at most
+_DIED, _HUNG, _NOT_STARTED = "died", "hung", "cannot_start"
 
 
 def serve(settings: Settings) -> None:
@@ -65,10 +70,12 @@ async def _supervise(settings: Settings, public: socket.socket, admin: socket.so
 
 
 class Life(NamedTuple):
-    """How a worker ended: its exit code, if the process started at all, and why the worker could not start, if known."""
+    """How a worker ended: its exit code, if the process started at all, why the worker could not start, if known, and whether
+    it was killed because it did not answer."""
 
     exit_code: int | None
     fault: str | None
+    hung: bool = False
 
 
 class Supervisor:
@@ -85,6 +92,7 @@ class Supervisor:
         self._past = Accumulator()
         self._fault: str | None = None  # why the worker that ended last could not start
         self._told: dict[str, float] = {}  # faults of workers that could not start, and when each was logged
+        self._replaced = dict.fromkeys((_DIED, _HUNG, _NOT_STARTED), 0)
         self._failed = False
 
     async def run(self, admin: socket.socket) -> None:
@@ -143,7 +151,7 @@ class Supervisor:
         self._children[slot] = child
         try:
             await child.started()
-            return Life(await self._watch(slot, child), child.fault)
+            return await self._watch(slot, child)
         finally:
             self._past.add(child.last_snapshot)
             del self._children[slot]
@@ -152,6 +160,7 @@ class Supervisor:
         """Log the end of a worker. A fault that keeps workers from starting is logged once until a worker has started, and
         again from time to time while none runs."""
         self._fault = life.fault
+        self._replaced[_HUNG if life.hung else _DIED if life.fault is None else _NOT_STARTED] += 1
         if life.fault is None:
             self._told.clear()
             log.error("worker_died", extra={"slot": slot, "exit_code": life.exit_code, "replaced_in": delay})
@@ -162,13 +171,22 @@ class Supervisor:
             figures = {"running": running, "tried_again_in": delay}
             log.error("worker_cannot_start", extra={"slot": slot, "detail": life.fault, **figures})
 
-    async def _watch(self, slot: int, child: "Child") -> int | None:
-        """Wait for the child's end. When the supervisor stops, tell the child to stop, and kill it if it does not."""
+    async def _watch(self, slot: int, child: "Child") -> Life:
+        """Wait for the child's end. A child that hangs is killed. When the supervisor stops, the child is told to stop, and
+        killed if it does not."""
         ended = self._loop.create_task(child.ended())
         leave = self._loop.create_task(self._leave.wait())
-        await asyncio.wait([ended, leave], return_when=asyncio.FIRST_COMPLETED)
+        hanging = self._loop.create_task(child.hanging(self._settings.workers_timeout))
+        await asyncio.wait([ended, leave, hanging], return_when=asyncio.FIRST_COMPLETED)
+        hung = not (ended.done() or leave.done())
         leave.cancel()
-        if not ended.done():
+        hanging.cancel()
+        if hung:
+            within = self._settings.workers_timeout
+            detail = f"it did not answer for {within:g} s, is killed and will be replaced"
+            log.error("worker_hung", extra={"slot": slot, "pid": child.pid, "detail": detail})
+            child.signal(signal.SIGKILL)
+        elif not ended.done():
             child.signal(signal.SIGTERM)
             within = self._settings.timeouts.drain + _ENDED_WITHIN
             _, late = await asyncio.wait([ended], timeout=within)
@@ -177,12 +195,15 @@ class Supervisor:
                     "worker_killed", extra={"slot": slot, "detail": f"it had not ended {within:g} s after SIGTERM"}
                 )
                 child.signal(signal.SIGKILL)
-        return await ended
+        return Life(await ended, child.fault, hung)
 
     async def _metrics(self) -> bytes:
-        await asyncio.gather(*(child.snapshot() for child in self._children.values()))
-        snapshots = [child.last_snapshot for child in self._children.values() if child.last_snapshot]
-        return render([*snapshots, *self._past.snapshots()], log_lines_dropped=lines_dropped())
+        snapshots = await asyncio.gather(*(child.snapshot() for child in self._children.values()))
+        return render(
+            [*filter(None, snapshots), *self._past.snapshots()],
+            log_lines_dropped=lines_dropped(),
+            replaced=self._replaced,
+        )
 
     async def _ready(self) -> Mapping[str, str | None]:
         answers = await asyncio.gather(*(child.ready() for child in self._children.values()))
@@ -224,11 +245,33 @@ class Child:
         """Connect to the child's end of the pair."""
         await asyncio.get_running_loop().create_connection(lambda: self._conversation, sock=self._socket)
 
-    async def snapshot(self) -> None:
-        """Ask for a new `last_snapshot`. The old one stays when the worker does not answer in time."""
-        snapshot = await self._conversation.ask(Kind.SNAPSHOT, _ANSWER_DEADLINE)
+    @property
+    def pid(self) -> int | None:
+        """The process id."""
+        return self._process.pid
+
+    async def snapshot(self) -> Snapshot | None:
+        """The worker's snapshot, which is kept as `last_snapshot`. When the worker does not answer in time, the counters of the
+        last one: its gauges may have changed since."""
+        snapshot: Snapshot | None = await self._conversation.ask(Kind.SNAPSHOT, _ANSWER_DEADLINE)
         if snapshot is not None:
             self.last_snapshot = snapshot
+            return snapshot
+        return without_gauges(self.last_snapshot) if self.last_snapshot else None
+
+    async def hanging(self, within: float) -> None:
+        """Return once the worker has not answered for `within` seconds. While it starts, it has more time."""
+        patience = max(within, _STARTED_WITHIN)
+        while True:
+            if await self._conversation.ask(Kind.ALIVE, patience):
+                patience = within
+                await asyncio.sleep(min(_ASKED_EVERY, within / 4))
+            elif self._conversation.over.is_set():
+                await asyncio.sleep(within)  # the worker is about to end, as a rule
+                return
+            # Both processes may have been stopped meanwhile, such as by a debugger, and continued: then it answers now.
+            elif not await self._conversation.ask(Kind.ALIVE, min(within, _ANSWER_DEADLINE)):
+                return
 
     async def ready(self) -> dict[str, str | None] | None:
         """The worker's checks, or `None` when it does not answer in time."""
@@ -319,8 +362,13 @@ async def _answer_to(message: Message, app: App) -> bytes:
     if not isinstance(message, Question):
         raise Garbled("the parent answers")
     try:
-        body = app.metrics.snapshot() if message.kind is Kind.SNAPSHOT else dict(await app.readiness())
-        return encode(Answer(message.kind, message.number, body))
+        return encode(Answer(message.kind, message.number, await _body(message.kind, app)))
     except Exception as exc:  # noqa: BLE001  a defect here must not end the worker, and the socket with it
         log_failure(message.kind, exc)
         return b""
+
+
+async def _body(kind: Kind, app: App) -> object:
+    if kind is Kind.ALIVE:
+        return True
+    return app.metrics.snapshot() if kind is Kind.SNAPSHOT else dict(await app.readiness())

@@ -1,9 +1,11 @@
 """Workers that cannot be started, and processes that are left behind: the sidecar goes on with what it has."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from itertools import filterfalse
 from pathlib import Path
@@ -59,6 +61,21 @@ async def readiness(self):
         pass
 
 App.readiness = readiness
+"""
+# The worker whose process id is in the file never comes back from a check.
+LOOPING: Final = """
+import os, pathlib
+from sidecar.ops.key_watch import KeyWatch
+
+check = KeyWatch.check
+
+def loop(self, *arguments):
+    mark = pathlib.Path(__file__).with_name("loop")
+    while mark.exists() and mark.read_text() == str(os.getpid()):
+        pass
+    return check(self, *arguments)
+
+KeyWatch.check = loop
 """
 # Workers answer with a snapshot that lacks every counter.
 GARBAGE: Final = """
@@ -184,7 +201,7 @@ def test_workers_that_answer_garbage_go_on_serving_and_are_not_ready(
     tmp_path: Path, upstream: Upstream, redis: RedisServer
 ) -> None:
     """The conversation with them ends, and neither they nor their parent."""
-    with with_defect(tmp_path, upstream, GARBAGE, **two(redis)) as sidecar:
+    with with_defect(tmp_path, upstream, GARBAGE, **two(redis, workers_timeout="60s")) as sidecar:
         wait_until(lambda: len(sidecar.workers()) == 2 and exchange(sidecar.address, REQUEST).status == 200)
         workers = sidecar.workers()
         assert get(f"{sidecar.admin}/metrics")[0] == 200
@@ -197,6 +214,54 @@ def test_workers_that_answer_garbage_go_on_serving_and_are_not_ready(
         wait_until(lambda: len(set(sidecar.workers()) - {workers[0]}) == 2)
         assert workers[1] in sidecar.workers()
         sidecar.stop()
+
+
+def replaced(sidecar: Sidecar) -> dict[str, int]:
+    """The counter of replaced workers, by cause."""
+    text = get(f"{sidecar.admin}/metrics")[1]
+    return {
+        cause: int(float(count))
+        for cause, count in re.findall(r'sidecar_workers_replaced_total\{cause="(\w+)"\} (\S+)', text)
+    }
+
+
+@pytest.mark.parametrize("state", ["stopped", "busy"])
+def test_a_worker_that_hangs_is_replaced(tmp_path: Path, upstream: Upstream, redis: RedisServer, state: str) -> None:
+    """Whether the system gives it no time, or it gives none to its event loop."""
+    with with_defect(tmp_path, upstream, LOOPING, **two(redis, workers_timeout="3s")) as sidecar:
+        sidecar.ready()
+        first, second = sidecar.workers()
+        assert replaced(sidecar) == {"died": 0, "hung": 0, "cannot_start": 0}
+        if state == "stopped":
+            os.kill(first, signal.SIGSTOP)
+        else:
+            (tmp_path / "loop").write_text(str(first))
+        record = sidecar.record("worker_hung", level="error", within=20)
+        assert (record["pid"], record["detail"]) == (first, "it did not answer for 3 s, is killed and will be replaced")
+        sidecar.ready(within=30)
+        assert second in sidecar.workers()
+        assert gone(first)
+        assert replaced(sidecar) == {"died": 0, "hung": 1, "cannot_start": 0}
+        assert [exchange(sidecar.address, REQUEST).status for _ in range(10)] == [200] * 10
+        os.kill(second, signal.SIGKILL)
+        wait_until(lambda: replaced(sidecar)["died"] == 1)
+        sidecar.ready(within=30)
+
+
+def test_a_parent_that_was_stopped_with_its_workers_kills_none(
+    tmp_path: Path, upstream: Upstream, redis: RedisServer
+) -> None:
+    with running(tmp_path, upstream.url, **two(redis, workers_timeout="2s")) as sidecar:
+        workers = sidecar.workers()
+        for _ in range(3):
+            for pid in (sidecar.process.pid, *workers):
+                os.kill(pid, signal.SIGSTOP)
+            time.sleep(3)  # longer than the limit
+            for pid in (sidecar.process.pid, *workers):
+                os.kill(pid, signal.SIGCONT)
+            sidecar.ready()
+        assert sidecar.workers() == workers
+        assert not sidecar.records("worker_hung")
 
 
 def test_a_start_waits_for_those_who_were_left_behind(tmp_path: Path, upstream: Upstream, redis: RedisServer) -> None:

@@ -19,7 +19,7 @@ from sidecar.core.events import (
     UserLoggedOut,
 )
 from sidecar.core.reasons import Plane, Reason
-from sidecar.ops.metrics import Accumulator, Gauges, Metrics, Snapshot, render
+from sidecar.ops.metrics import Accumulator, Gauges, Metrics, Snapshot, render, without_gauges
 
 ALONE = {
     "sidecar_bad_requests_total": Plane.REQUEST,
@@ -236,6 +236,25 @@ def test_what_dead_workers_counted_stays_counted_and_their_gauges_go() -> None:
     assert found["sidecar_token_cache_hits_total", ()] == 9
     assert found["sidecar_in_flight_requests", ()] == 1
     assert found["sidecar_workers", ()] == 1
+
+
+def test_a_worker_that_does_not_answer_adds_its_counters_and_no_gauge() -> None:
+    here, silent = metrics(in_flight=1, cache_hits=3), metrics(in_flight=5, cache_hits=4)
+    for each in (here, silent):
+        each.on_event(TokenIssued("client_credentials", "app", "j"))
+    found = samples(here.snapshot(), without_gauges(silent.snapshot()))
+    assert found["sidecar_in_flight_requests", ()] == 1
+    assert found["sidecar_workers", ()] == 1
+    assert found["sidecar_token_cache_hits_total", ()] == 7
+    assert found["sidecar_tokens_issued_total", ("client_credentials",)] == 2
+
+
+def test_replaced_workers_are_counted_by_cause_where_there_is_a_parent() -> None:
+    text = render([], replaced={"hung": 1, "died": 2}).decode()
+    assert (
+        'sidecar_workers_replaced_total{cause="died"} 2.0\nsidecar_workers_replaced_total{cause="hung"} 1.0\n' in text
+    )
+    assert "replaced" not in render([metrics().snapshot()]).decode()
 
 
 def test_without_any_worker_there_is_still_an_exposition() -> None:

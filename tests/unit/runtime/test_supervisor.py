@@ -72,3 +72,20 @@ def test_neither_garbage_nor_a_defect_ends_a_worker_whose_parent_is_there(caplog
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
     assert [vars(record)["where"] for record in caplog.records] == ["ready", "control"]
+
+
+def test_a_worker_says_that_it_is_alive_whatever_its_parts_do() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        worker: Any = Asked()
+        worker.app = None
+        task = loop.create_task(_answer(worker, theirs))
+        await loop.sock_sendall(ours, encode(Question(Kind.ALIVE, 1)))
+        assert decode(await loop.sock_recv(ours, 10_000)) == Answer(Kind.ALIVE, 1, True)
+        ours.close()
+        await asyncio.wait([task], timeout=10)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
