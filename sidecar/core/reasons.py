@@ -25,6 +25,10 @@ class Reason(Enum):
     The sentence never reveals what an attacker could probe: it is the same for an unknown client and a wrong secret.
     """
 
+    __hash__ = (
+        object.__hash__
+    )  # the hash of an enumeration is a Python function, and each refusal looks up its reason often
+
     # Protected requests: the client's credential.
     MISSING_TOKEN = (Plane.PROTECTED, "missing_token", 401, "invalid_token", "No access token was sent.")
     MALFORMED_TOKEN = (Plane.PROTECTED, "malformed_token", 401, "invalid_token", "The access token is malformed.")

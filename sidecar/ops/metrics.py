@@ -239,13 +239,12 @@ class _Exposition(Collector):
         if self._gauges:
             yield from self._state()
         yield GaugeMetricFamily("sidecar_workers", "Workers that answered.", len(self._gauges))
-        if self._replaced:
-            family = CounterMetricFamily(
-                "sidecar_workers_replaced_total", "Workers that ended and were replaced.", labels=["cause"]
-            )
-            for cause, count in sorted(self._replaced.items()):
-                family.add_metric([cause], count)
-            yield family
+        replaced = CounterMetricFamily(
+            "sidecar_workers_replaced_total", "Workers that ended and were replaced.", labels=["cause"]
+        )
+        for cause in ("cannot_start", "died", "hung"):
+            replaced.add_metric([cause], self._replaced.get(cause, 0))
+        yield replaced
         build = GaugeMetricFamily("sidecar_build_info", "The running version.", labels=["version", "python"])
         build.add_metric([__version__, platform.python_version()], 1)
         yield build
