@@ -14,8 +14,8 @@ from benchmarks.tokens import token
 ABOUT = (
     "GET through ours, {connections} keep-alive connections, with the heads of the workloads `ingress` (each is another) and"
     " `repeat` (the same but for its path). A refused one is answered 401 with a reason, counted and logged, and never reaches"
-    " the API. What a head was refused for is remembered as long as the connection repeats it, as it is for an admitted one;"
-    " the last row is a storm of a thousand bad tokens in turn, each of which is verified every time."
+    " the API. The last 512 tokens that can never be used are remembered, as good ones are; the last row is a storm of a"
+    " thousand bad tokens in turn, each of which is verified every time."
 )
 HEAD = ("heads", "request", "µs CPU per request", "÷ admitted", "requests/s")
 WARM_UP = 1  # seconds

@@ -14,9 +14,8 @@ from sidecar.core.reasons import Reason
 class Decision(StrEnum):
     """The decision about a request on the public listener."""
 
-    __hash__ = (
-        str.__hash__
-    )  # the hash of an enumeration is a Python function: too slow for a key of each request's counter
+    # That of an enumeration is a Python function: too slow for a key of each request's counter.
+    __hash__ = str.__hash__
 
     ADMITTED = "admitted"
     PUBLIC = "public"

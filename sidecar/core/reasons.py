@@ -25,9 +25,8 @@ class Reason(Enum):
     The sentence never reveals what an attacker could probe: it is the same for an unknown client and a wrong secret.
     """
 
-    __hash__ = (
-        object.__hash__
-    )  # the hash of an enumeration is a Python function, and each refusal looks up its reason often
+    # That of an enumeration is a Python function, and each refusal looks up its reason several times.
+    __hash__ = object.__hash__
 
     # Protected requests: the client's credential.
     MISSING_TOKEN = (Plane.PROTECTED, "missing_token", 401, "invalid_token", "No access token was sent.")

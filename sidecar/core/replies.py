@@ -40,7 +40,7 @@ class EndpointRequest(NamedTuple):
 
     def header_values(self, name: str) -> list[str]:
         """Every value of the header `name` (given in lower case), in order."""
-        return [value for key, value in self.headers if key.lower() == name]
+        return values_of(self.headers, name)
 
 
 def values_of(headers: Sequence[tuple[str, str]], name: str) -> list[str]:
@@ -111,8 +111,6 @@ def with_retry_after(reply: Reply, seconds: int | None) -> Reply:
 
 def with_fields(reply: Reply, fields: tuple[tuple[str, str], ...]) -> Reply:
     """`reply` with those of `fields` added that it does not have."""
-    if not fields:
-        return reply  # the usual case
     missing = [field for field in fields if field not in reply.headers]
     return reply._replace(headers=(*reply.headers, *missing)) if missing else reply
 

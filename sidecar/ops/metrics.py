@@ -12,7 +12,7 @@ import platform
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeGuard
+from typing import Any, Final, Literal, NamedTuple, TypeGuard, get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -36,6 +36,8 @@ from sidecar.core.oauth.grants import GRANT_TYPES
 from sidecar.core.reasons import Plane, Reason
 
 Snapshot = dict[str, Any]
+Replaced = Literal["cannot_start", "died", "hung"]
+"""Why a worker was replaced."""
 
 _BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _STATUSES: Final = frozenset(range(100, 600))
@@ -92,6 +94,10 @@ class _Histogram:
         self.counts = [0] * (len(_BOUNDS) + 1)
         self.total = 0.0
 
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(_BOUNDS, seconds)] += 1
+        self.total += seconds
+
 
 class Metrics:
     """Counts the events of one worker."""
@@ -131,13 +137,9 @@ class Metrics:
     def count(self, decision: Decision, status: int, seconds: float, upstream_seconds: float | None) -> None:
         """Count a finished request, as `on_event` does for `RequestDone` without a reason."""
         self._requests[decision, status] += 1
-        histogram = self._request_duration
-        histogram.counts[bisect_left(_BOUNDS, seconds)] += 1
-        histogram.total += seconds
+        self._request_duration.observe(seconds)
         if upstream_seconds is not None:
-            histogram = self._upstream_duration
-            histogram.counts[bisect_left(_BOUNDS, upstream_seconds)] += 1
-            histogram.total += upstream_seconds
+            self._upstream_duration.observe(upstream_seconds)
 
     def snapshot(self) -> Snapshot:
         """All counts and gauges, as values of JSON."""
@@ -211,7 +213,7 @@ def _counted(gauges: Mapping[str, Any]) -> Snapshot:
 
 
 def render(
-    snapshots: Iterable[Snapshot], *, log_lines_dropped: int = 0, replaced: Mapping[str, int] | None = None
+    snapshots: Iterable[Snapshot], *, log_lines_dropped: int = 0, replaced: Mapping[Replaced, int] | None = None
 ) -> bytes:
     """The exposition of several workers together (text format 0.0.4). `log_lines_dropped` is the count of their parent, and
     `replaced` its count of workers that it replaced, by cause."""
@@ -221,7 +223,7 @@ def render(
 
 
 class _Exposition(Collector):
-    def __init__(self, snapshots: list[Snapshot], log_lines_dropped: int, replaced: Mapping[str, int]) -> None:
+    def __init__(self, snapshots: list[Snapshot], log_lines_dropped: int, replaced: Mapping[Replaced, int]) -> None:
         self._log_lines_dropped = log_lines_dropped
         self._replaced = replaced
         self._gauges = [snapshot["gauges"] for snapshot in snapshots if "gauges" in snapshot]
@@ -242,7 +244,7 @@ class _Exposition(Collector):
         replaced = CounterMetricFamily(
             "sidecar_workers_replaced_total", "Workers that ended and were replaced.", labels=["cause"]
         )
-        for cause in ("cannot_start", "died", "hung"):
+        for cause in get_args(Replaced):
             replaced.add_metric([cause], self._replaced.get(cause, 0))
         yield replaced
         build = GaugeMetricFamily("sidecar_build_info", "The running version.", labels=["version", "python"])

@@ -22,6 +22,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
 from typing import Final, NamedTuple
@@ -30,7 +31,7 @@ from sidecar.assembly.app import App, log_failure
 from sidecar.config.settings import Settings
 from sidecar.ops.admin import serve_admin
 from sidecar.ops.logs import lines_dropped
-from sidecar.ops.metrics import Accumulator, Snapshot, render, without_gauges
+from sidecar.ops.metrics import Accumulator, Replaced, Snapshot, render, without_gauges
 from sidecar.runtime import signals
 from sidecar.runtime.control import Answer, Conversation, Framing, Garbled, Kind, Message, Question, encode
 from sidecar.runtime.descriptors import raise_descriptor_limit
@@ -54,7 +55,6 @@ _REMINDED: Final = 30.0  # seconds between two log lines that no worker runs
 _ENDED_WITHIN: Final = GRACE + 2.0  # seconds besides the drain, before a worker is killed
 _STARTED_WITHIN: Final = 60.0  # seconds for a worker's first answer
 _ASKED_EVERY: Final = 1.0  # seconds, at most
-_DIED, _HUNG, _NOT_STARTED = "died", "hung", "cannot_start"
 
 
 def serve(settings: Settings) -> None:
@@ -92,7 +92,7 @@ class Supervisor:
         self._past = Accumulator()
         self._fault: str | None = None  # why the worker that ended last could not start
         self._told: dict[str, float] = {}  # faults of workers that could not start, and when each was logged
-        self._replaced = dict.fromkeys((_DIED, _HUNG, _NOT_STARTED), 0)
+        self._replaced: Counter[Replaced] = Counter()
         self._failed = False
 
     async def run(self, admin: socket.socket) -> None:
@@ -160,7 +160,7 @@ class Supervisor:
         """Log the end of a worker. A fault that keeps workers from starting is logged once until a worker has started, and
         again from time to time while none runs."""
         self._fault = life.fault
-        self._replaced[_HUNG if life.hung else _DIED if life.fault is None else _NOT_STARTED] += 1
+        self._replaced["hung" if life.hung else "died" if life.fault is None else "cannot_start"] += 1
         if life.fault is None:
             self._told.clear()
             log.error("worker_died", extra={"slot": slot, "exit_code": life.exit_code, "replaced_in": delay})
@@ -198,9 +198,13 @@ class Supervisor:
         return Life(await ended, child.fault, hung)
 
     async def _metrics(self) -> bytes:
-        snapshots = await asyncio.gather(*(child.snapshot() for child in self._children.values()))
+        asked = list(self._children.values())
+        answers = await asyncio.gather(*(child.snapshot() for child in asked))
+        # A worker that has ended meanwhile is among the past ones, and would count twice.
+        present = set(self._children.values())
+        snapshots = [answer for child, answer in zip(asked, answers, strict=True) if answer and child in present]
         return render(
-            [*filter(None, snapshots), *self._past.snapshots()],
+            [*snapshots, *self._past.snapshots()],
             log_lines_dropped=lines_dropped(),
             replaced=self._replaced,
         )

@@ -62,7 +62,7 @@ _REQUEST_KINDS: Final = {
     b"cookie": Kind.COOKIE,
 }
 _OURS: Final = frozenset([b"x-auth-client-id", b"x-auth-subject", b"x-auth-scope", b"x-auth-roles"])
-CONTINUED: Final = frozenset([b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"])
+_CONTINUED: Final = frozenset([b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"])
 _FRAMING: Final = frozenset([b"content-length", b"transfer-encoding"])
 _RESPONSE_KINDS: Final = {
     b"connection": Kind.CONNECTION,
@@ -77,7 +77,7 @@ _RESPONSE_KINDS: Final = {
 _NEVER_NAMED: Final = frozenset(
     b"host content-length transfer-encoding content-type content-encoding content-range".split()
     + b"authorization cookie set-cookie access_token x-forwarded-client-cert".split()
-) | (_OURS | CONTINUED | PROXY_HEADERS)
+) | (_OURS | _CONTINUED | PROXY_HEADERS)
 PLAIN_OPTIONS: Final = frozenset([b"", b",keep-alive", b",Keep-Alive", b",close"])
 _MEMO_LIMIT: Final = 1024
 _FOLD: Final = bytes(byte if chr(byte).isascii() and chr(byte).isalnum() else ord("-") for byte in range(256))

@@ -18,7 +18,7 @@ class ForwardedFields:
 
     def __init__(self, peer: str, scheme: str = "http", *, trusted: bool = False, certificate: bytes = b"") -> None:
         self._peer = peer.encode("latin-1")
-        self._proto = b"\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: " % scheme.encode()
+        self._proto = _proto(scheme.encode())
         self._certificate = b"X-Forwarded-Client-Cert: %b\r\n" % certificate if certificate else b""
         self._trusted = trusted
         self._host = ""  # the one that `_block` is for, when no proxy said anything
@@ -39,19 +39,26 @@ class ForwardedFields:
         return self._block
 
     def _continued(self, inbound: Iterable[tuple[bytes, bytes]], host: str) -> bytes:
-        chain = proto = name = extra = b""
+        chain = extra = b""
+        proto, name = None, None  # of several, the first; it may be empty
         for field, value in inbound:
             lowered = field.lower()
             if lowered == b"x-forwarded-for":
                 chain += value + b", "
             elif lowered == b"x-forwarded-proto":
-                proto = proto or b"\r\nX-Forwarded-Proto: " + value + b"\r\nX-Forwarded-Host: "
+                proto = value if proto is None else proto
             elif lowered == b"x-forwarded-host":
-                name = name or value
+                name = value if name is None else name
             elif lowered != b"x-forwarded-client-cert" or not self._certificate:
                 extra += b"%b: %b\r\n" % (field, value)
-        proto, name = proto or self._proto, name or host.encode("latin-1")
-        return b"".join((extra, self._certificate, b"X-Forwarded-For: ", chain, self._peer, proto, name, b"\r\n"))
+        scheme = self._proto if proto is None else _proto(proto)
+        host_sent = host.encode("latin-1") if name is None else name
+        return b"".join((extra, self._certificate, b"X-Forwarded-For: ", chain, self._peer, scheme, host_sent, b"\r\n"))
+
+
+def _proto(scheme: bytes) -> bytes:
+    """What stands between the address and the host."""
+    return b"\r\nX-Forwarded-Proto: " + scheme + b"\r\nX-Forwarded-Host: "
 
 
 def client_address(inbound: Iterable[tuple[bytes, bytes]], *, peer: str, trusts: Callable[[str], bool]) -> str:
@@ -60,8 +67,6 @@ def client_address(inbound: Iterable[tuple[bytes, bytes]], *, peer: str, trusts:
     `X-Forwarded-For` is read from its end, where each trusted proxy appended the address of its peer. Entries further left may
     be forged. An entry that is not an address ends the search.
     """
-    if not trusts(peer):
-        return peer
     chain = b",".join(value for name, value in inbound if name.lower() == b"x-forwarded-for").decode("latin-1")
     found = peer
     for entry in reversed(chain.split(",")):

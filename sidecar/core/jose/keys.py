@@ -30,8 +30,7 @@ Both therefore run on the event loop. Handing work to a thread and waiting for i
 a time), as much as every verification but one. A verified token is cached (`proxy.token_cache`), so that its signature is
 checked once per worker. The longest pause of the event loop is one signature, or as many quick ones as a client pipelines
 requests (`KeyRing.quick`). It is bounded because RSA keys of more than 4096 bits are refused: one of 8192 bits would block all
-requests for about 8 ms. An operator who expects floods of invalid tokens
-should avoid ES384, at 320 µs each.
+requests for about 8 ms. An operator who expects floods of invalid tokens should avoid ES384, at 320 µs each.
 """
 
 import hmac

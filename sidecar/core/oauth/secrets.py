@@ -54,8 +54,6 @@ class SecretHash(NamedTuple):
         """Whether `secret` is the hashed one; compared in constant time."""
         if "\0" in secret:  # scrypt ignores trailing NULs (they pad an HMAC key), and RFC 6749 allows no NUL
             return False
-        if self.cost is None:
-            return hmac.compare_digest(_salted(self.salt)(secret.encode("utf-8", "surrogatepass")), self.digest)
         return hmac.compare_digest(_digest(secret, self.salt, self.cost, len(self.digest)), self.digest)
 
 

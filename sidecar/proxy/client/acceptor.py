@@ -44,8 +44,8 @@ class _Accepted(socket.socket):
 
     __slots__ = ()
 
-    family = _socket.socket.family  # type: ignore[assignment]
-    type = _socket.socket.type  # type: ignore[assignment]
+    family = _socket.socket.family  # type: ignore[assignment]  # a number, on purpose
+    type = _socket.socket.type  # type: ignore[assignment]  # likewise
 
 
 class Acceptor:

@@ -2,7 +2,7 @@
 
 Why not `aiohttp.web.RequestHandler`: it creates a task, a future and a response object per request, and has no limits for
 headers, bodies or idle time. The trusted parts of aiohttp are used unchanged: the parser, which gets security releases, and
-its flow control (`BaseProtocol`, `Body`).
+its flow control (`BaseProtocol`, `StreamReader`).
 
 `states` has the states of a connection, `deadlines` limits how long each may last, and `reader` produces the requests.
 

@@ -3,7 +3,7 @@
 import asyncio
 import ipaddress
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final, Generic
 
 from sidecar.core.capacity import refused_beyond
@@ -53,8 +53,8 @@ class ClientConnections(Generic[E]):
         self._new_exchange = new_exchange
         self._services = services
         self._trusted = trusted_proxies
-        self._trusts: dict[str, bool] = {}
-        self._described: dict[tuple[str, bytes | None], ForwardedFields] = {}
+        self._is_trusted = lru_cache(_MOST_PEERS)(self._look_up)
+        self._described = lru_cache(_MOST_PEERS)(self._describe)
         self._end_with_token = end_with_token
         self.log_failure = services.log_failure
 
@@ -88,36 +88,24 @@ class ClientConnections(Generic[E]):
         """Whether the peer's `X-Forwarded-*` fields are trusted. The peer of a Unix socket is anyone who may open it."""
         if not self._trusted:
             return False
-        known = self._trusts.get(peer)
-        if known is None:
-            if len(self._trusts) >= _MOST_PEERS:
-                self._trusts.clear()  # start again instead of growing
-            known = self._trusts[peer] = self._is_trusted(peer)
-        return known
+        return self._is_trusted(peer)
 
-    def describe(self, peer: str, certificate: bytes | None) -> ForwardedFields:
-        """The fields that describe a client to the API; `certificate` is `None` without TLS, and empty if it showed none.
-        Clients with the same description share it."""
-        key = (peer, certificate)
-        known = self._described.get(key)
-        if known is None:
-            if len(self._described) >= _MOST_PEERS:
-                self._described.clear()  # start again instead of growing
-            known = self._described[key] = ForwardedFields(
-                peer,
-                "http" if certificate is None else "https",
-                trusted=self.trusts(peer),
-                certificate=certificate or b"",
-            )
-        return known
-
-    def _is_trusted(self, peer: str) -> bool:
+    def _look_up(self, peer: str) -> bool:
         try:
             address = ipaddress.ip_address(peer)
         except ValueError:
             return False
         mapped = getattr(address, "ipv4_mapped", None) or address
         return any(mapped in network for network in self._trusted)
+
+    def describe(self, peer: str, certificate: bytes | None) -> ForwardedFields:
+        """The fields that describe a client to the API; `certificate` is `None` without TLS, and empty if it showed none.
+        Clients with the same description share it."""
+        return self._described(peer, certificate)
+
+    def _describe(self, peer: str, certificate: bytes | None) -> ForwardedFields:
+        scheme = "http" if certificate is None else "https"
+        return ForwardedFields(peer, scheme, trusted=self.trusts(peer), certificate=certificate or b"")
 
     @property
     def crowded(self) -> bool:

@@ -10,7 +10,7 @@ The parser is aiohttp's. This module adds what the parser does not check:
 
 Plain requests do not come here: `core.http.plain_heads` reads them. It may do so while the reader is `clean`, between two
 requests that each ended with their read. The reader takes only the rest of a small body of theirs (`begin`), and creates its
-parser for the first read that is not plain. `tests/unit/proxy/client/test_reader.py` compares the two ways.
+parser for the first read that is not plain. `tests/unit/proxy/test_two_ways.py` compares the two ways.
 """
 
 import asyncio

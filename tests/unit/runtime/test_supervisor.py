@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import uvloop
 
+from sidecar.config.settings import Settings
 from sidecar.ops.metrics import Gauges, Metrics
 from sidecar.runtime.control import Answer, Kind, Question, decode, encode
-from sidecar.runtime.supervisor import _answer
+from sidecar.runtime.supervisor import Supervisor, _answer
+from tests.support.process import configuration
 
 SNAPSHOT = Metrics(lambda: Gauges(1, 2, 3, 4, 5, store_up=True, staleness=0.5, revocations=6)).snapshot()
 
@@ -86,6 +88,28 @@ def test_a_worker_says_that_it_is_alive_whatever_its_parts_do() -> None:
         assert decode(await loop.sock_recv(ours, 10_000)) == Answer(Kind.ALIVE, 1, True)
         ours.close()
         await asyncio.wait([task], timeout=10)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+
+
+def test_a_worker_that_ends_during_a_scrape_counts_once() -> None:
+    """Its counters are among those of the past by then."""
+
+    async def main() -> None:
+        with socket.socket() as public:
+            supervisor = Supervisor(Settings.model_validate(configuration("http://127.0.0.1:1")), public)
+
+            class Ending:
+                async def snapshot(self) -> dict[str, Any]:
+                    supervisor._past.add(SNAPSHOT)
+                    supervisor._children.clear()
+                    return SNAPSHOT
+
+            supervisor._children[0] = Ending()  # type: ignore[assignment]
+            text = (await supervisor._metrics()).decode()
+            assert "\nsidecar_token_cache_hits_total 4.0\n" in text
+            assert "\nsidecar_workers 0.0\n" in text
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())

@@ -72,6 +72,17 @@ def test_the_first_of_several_says_the_scheme_and_the_host_and_chains_are_joined
     )
 
 
+def test_what_a_trusted_proxy_left_empty_stays_empty() -> None:
+    inbound = [
+        (name, value)
+        for value in (b"", b"2")
+        for name in (b"X-Forwarded-Host", b"X-Forwarded-Proto", b"X-Forwarded-For")
+    ]
+    assert ForwardedFields("p", trusted=True).block(inbound, "h") == (
+        b"X-Forwarded-For: , 2, p\r\nX-Forwarded-Proto: \r\nX-Forwarded-Host: \r\n"
+    )
+
+
 def test_identity() -> None:
     assert identity_block("c", "s", ["a", "b"], ["x", "y"]) == (
         b"X-Auth-Client-Id: c\r\nX-Auth-Subject: s\r\nX-Auth-Scope: a b\r\nX-Auth-Roles: x,y\r\n"

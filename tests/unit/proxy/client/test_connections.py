@@ -235,8 +235,8 @@ async def test_clients_are_described_once_each_with_its_own_certificate() -> Non
     for number in range(3000):
         describe(f"10.{number >> 8}.{number & 255}.1", None)
         clients.connections.trusts(f"10.{number >> 8}.{number & 255}.1")
-    assert len(clients.connections._described) <= 1024
-    assert len(clients.connections._trusts) <= 1024
+    assert clients.connections._described.cache_info().currsize <= 1024
+    assert clients.connections._is_trusted.cache_info().currsize <= 1024
     assert clients.connections.trusts("10.200.0.1")
     assert not clients.connections.trusts("11.0.0.1")
     assert not clients.connections.trusts("unix")

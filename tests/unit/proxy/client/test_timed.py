@@ -31,6 +31,14 @@ def know(clients: Clients, *names: bytes) -> None:
         clients.handler.heads.learn([(name, b"") for name in names])
 
 
+def posting(*, plain: bool) -> tuple[Clients, ClientConnection, Pipe]:
+    """A client that has sent a head, and the beginning of its body."""
+    clients = Clients()
+    if plain:
+        know(clients, b"Host", b"Content-Length")
+    return clients, *connect(clients, POST + b"12")
+
+
 async def test_a_client_that_sends_nothing_is_left_and_one_with_half_a_head_is_told() -> None:
     clients = Clients()
     _, idle = connect(clients)
@@ -59,10 +67,7 @@ async def test_a_connection_may_be_idle_after_a_request(plain: bool) -> None:
 
 @pytest.mark.parametrize("plain", [True, False])
 async def test_a_body_that_stalls_is_given_up(plain: bool) -> None:
-    clients = Clients()
-    if plain:
-        know(clients, b"Host", b"Content-Length")
-    connection, _ = connect(clients, POST + b"12")
+    clients, connection, _ = posting(plain=plain)
     (request,) = clients.handler.requests
     cancelled: list[Reason] = []
     request.cancel = cancelled.append  # type: ignore[attr-defined]
@@ -77,10 +82,7 @@ async def test_a_body_that_stalls_is_given_up(plain: bool) -> None:
 
 @pytest.mark.parametrize("plain", [True, False])
 async def test_the_rest_of_an_unneeded_body_is_awaited_for_a_while(plain: bool) -> None:
-    clients = Clients()
-    if plain:
-        know(clients, b"Host", b"Content-Length")
-    connection, pipe = connect(clients, POST + b"12")
+    clients, connection, pipe = posting(plain=plain)
     clients.handler.requests[0].answer(refusal(Reason.MISSING_TOKEN), clients.now)
     assert connection.state is State.EMPTYING
     clients.connections.check(110.0)
