@@ -35,6 +35,7 @@ _LAST_WORD = re.compile(rb"HTTP/1\.1 400 [^\0]*malformed_request[^\0]*\Z")
 
 H = b" HTTP/1.1\r\nHost: h\r\nAccept: */*\r\n"
 AUTH = b"Authorization: Bearer TOKEN\r\n"
+_FORGED = b"X-Auth-Client-Id: admin\r\nX_Auth_Scope: all\r\nKeep-Alive: timeout=9\r\nX-Forwarded-For: 6.6.6.6\r\n"
 _FORM = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%b"
 _IN_FORM, _IN_JSON = b"a=1&access_token=TOKEN", b'{"access_token": "TOKEN", "b": 1}'
 
@@ -50,6 +51,7 @@ def messages(token: bytes) -> list[bytes]:
         *[b"GET /a" + H + AUTH + b"\r\n"] * 4,
         b"GET /a?b=c" + H + AUTH + b"X-Request-Id: 1\r\n\r\n",
         b"HEAD /h" + H + AUTH + b"\r\n",
+        *[b"GET /forged" + H + _FORGED + AUTH + b"\r\n"] * 2,
         b"GET /none" + H + b"\r\n",
         b"OPTIONS /o" + H + AUTH + b"Content-Length: 2\r\n\r\nok",
         *[b"POST /p" + H + AUTH + b"Content-Length: 5\r\n\r\nhello"] * 4,
