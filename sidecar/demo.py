@@ -22,7 +22,8 @@ from sidecar.config.settings import Address, Settings
 from sidecar.demo_api import orders_api
 from sidecar.runtime import signals
 from sidecar.runtime.ending import EndedBadly
-from sidecar.runtime.sockets import bind, url_of
+from sidecar.runtime.reloading import Reloader
+from sidecar.runtime.sockets import Listener, bind, url_of
 from sidecar.runtime.worker import Worker, assert_c_parser, run, start_own_admin
 
 CLIENT_ID: Final = "demo"
@@ -195,9 +196,9 @@ async def _demo(outcome: list[int], *, check: bool, store: str, port: int, admin
         await upstream.setup()
         stack.push_async_callback(upstream.cleanup)
         await web.SockSite(upstream, api).start()
-        worker = Worker(settings, public)
+        worker = Worker(settings, Listener(public))
         signals.heed(worker.stop)
-        runner = await start_own_admin(worker.app, admin)
+        runner = await start_own_admin(worker, Listener(admin), Reloader(settings, worker.apply))
         stack.push_async_callback(runner.cleanup)
         tour = steps(url_of(public), url_of(admin), secret)
 

@@ -58,6 +58,8 @@ def upstream_context(ca: Path | None, certificate: Path | None, key: Path | None
 class CertificateWatch:
     """Creates a new context for new connections when a file changes. Existing connections are unaffected.
 
+    `create` is `server_context` or `upstream_context`, and `files` are its arguments.
+
     The watch compares the content of the files, not their times, because Kubernetes changes files by moving a symlink.
 
     It creates a new context instead of loading new content into the current one. A CA could never be removed from the
@@ -66,14 +68,14 @@ class CertificateWatch:
 
     def __init__(
         self,
-        certificate: Path,
-        key: Path,
-        client_ca: Path | None,
+        create: Callable[..., ssl.SSLContext],
+        files: tuple[Path | None, ...],
         *,
         apply: Callable[[ssl.SSLContext], None],
         report: Callable[[str | None], None],
     ) -> None:
-        self._files = (certificate, key, client_ca)
+        self._create = create
+        self._files = files
         self._apply = apply
         self._report = report
         self._seen = self._contents()
@@ -105,7 +107,7 @@ class CertificateWatch:
 
     def _change(self) -> None:
         try:
-            context = server_context(*self._files)
+            context = self._create(*self._files)
         except InvalidTls as exc:
             self._report(str(exc))
             if self._contents() != self._seen:

@@ -7,7 +7,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from sidecar.assembly.living import living
 from sidecar.assembly.snapshot import request_rules
@@ -18,7 +18,7 @@ from sidecar.core.ports import Store
 from sidecar.core.revocations import RevocationView
 from sidecar.ops.admin import WRITES
 from sidecar.ops.key_watch import KeyWatch
-from sidecar.ops.logs import AccessLog, RequestLines, json_stream, lines_dropped
+from sidecar.ops.logs import AccessLog, lines_dropped, request_lines
 from sidecar.ops.metrics import Gauges, Metrics
 from sidecar.proxy.answering import Answering, Services
 from sidecar.proxy.client.acceptor import Acceptor
@@ -26,20 +26,30 @@ from sidecar.proxy.client.connections import ClientConnections
 from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.forwarding import Upgrades
 from sidecar.proxy.handler import AuthenticatingHandler
-from sidecar.proxy.limits import ClientLimits, ClientTimeouts, PoolLimits, UpstreamTimeouts
+from sidecar.proxy.limits import ClientLimits, ClientRules, ClientTimeouts, PoolLimits, UpstreamTimeouts
+from sidecar.proxy.rules import RequestRules
 from sidecar.proxy.tunnel import Tunnel
 from sidecar.proxy.upstream.pool import UpstreamPool, UpstreamTls
 from sidecar.stores import open_store
-from sidecar.tls import upstream_context
+from sidecar.tls import server_context, upstream_context
 
 log: Final = logging.getLogger("sidecar")
 
 _PAUSES_LOGGED_EVERY: Final = 60.0  # seconds
 
 
+class Prepared(NamedTuple):
+    """Settings and all that depends on them, built before any of it is used. `tls` is for the public listener."""
+
+    settings: config.Settings
+    rules: RequestRules
+    pool: UpstreamPool
+    tls: ssl.SSLContext | None
+
+
 class App:
     """The parts of one worker. `runtime.worker` and tests use `store`, `connections`, `pool` and `metrics`. `now` gives epoch
-    seconds, `monotonic` monotonic seconds."""
+    seconds, `monotonic` monotonic seconds. Raises `InvalidTls`."""
 
     def __init__(
         self,
@@ -49,12 +59,12 @@ class App:
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.settings = settings
         self.now = now
         self.monotonic = monotonic
+        self._loop = loop
         self.store_up = False
+        self.store_known = asyncio.Event()  # set once the revocations are loaded, or the store is known to be down
         self._quiet_until = 0.0  # monotonic
-        self._handlers: list[Callable[[Event], None]] = []
         self.view = RevocationView(settings.store.max_staleness)
         self.store: Store = open_store(
             settings.store.url.get_secret_value(),
@@ -64,76 +74,109 @@ class App:
             clock=now,
             monotonic=monotonic,
             emit=self.emit,
-            renewed=partial(current_store_url, settings),
-        )
-        times = settings.timeouts
-        upstream = settings.upstream
-        self.pool = UpstreamPool(
-            upstream.url,
-            loop=loop,
-            timeouts=UpstreamTimeouts(times.connect, times.response, times.stream),
-            limits=PoolLimits(upstream.max_connections, upstream.idle, upstream.max_age),
-            monotonic=monotonic,
-            on_unasked=log_unasked,
-            tls=UpstreamTls(
-                upstream_context(upstream.tls.ca, upstream.tls.certificate, upstream.tls.key), upstream.tls.server_name
-            ),
-            each_its_host=upstream.host == "upstream",
+            renewed=lambda: current_store_url(self.settings),
         )
         self.tunnels: set[Tunnel] = set()
-        switching: set[Answering] = set()
+        self._switching: set[Answering] = set()
+        self._upgrades = Upgrades(self._switching, settings.limits.tunnels)
         self.living = living(self.store, self.view, emit=self.emit, clock=now, monotonic=monotonic)
         self.metrics = Metrics(self.gauges)
-        stream = json_stream()
-        lines = RequestLines(stream, call_later=loop.call_later, clock=now) if stream is not None else None
-        self.access_log = AccessLog(logging.getLogger("sidecar.access"), settings.logging.admitted, lines)
-        self._handlers += [self._note_store, self.metrics.on_event, self.access_log.on_event]
-        self.rules = request_rules(settings, self.living, 0)
+        self._lines = request_lines(call_later=loop.call_later, clock=now)
+        self._retired: list[UpstreamPool] = []  # pools that were replaced, and still carry exchanges
+        self.settings, self.rules, self.pool, self.tls = self._prepare(settings, 0, None)
+        self.access_log = self._access_log()
+        self._handlers: list[Callable[[Event], None]] = self._listeners()
         self.key_watch = KeyWatch(log, lambda: self.rules.tokens.ring, now)
         self.handler = AuthenticatingHandler(
             self.rules,
             view=self.view,
-            upgrades=Upgrades(switching, settings.limits.tunnels),
+            upgrades=self._upgrades,
             now=now,
             monotonic=monotonic,
             log_failure=log_failure,
         )
-        limits = settings.limits
-        count = None if self.access_log.admitted_shown else self.metrics.count
-        services = Services(
+        services = self._services()
+        self.connections = ClientConnections(
+            self.handler, partial(Exchange, services), services, loop=loop, rules=_client_rules(settings)
+        )
+
+    def prepare(self, settings: config.Settings) -> Prepared:
+        """Build everything that `use` needs. This changes no part that serves requests, and may run in another thread. When
+        the settings cannot be used, the exception of their check passes through, such as `InvalidTls`."""
+        return self._prepare(settings, self.rules.generation + 1, self)
+
+    def _prepare(self, settings: config.Settings, generation: int, before: "App | None") -> Prepared:
+        tls = settings.tls
+        return Prepared(
+            settings,
+            request_rules(settings, self.living, generation),
+            before.pool if before is not None and _same_api(before.settings, settings) else self._new_pool(settings),
+            server_context(tls.certificate, tls.key, tls.client_ca) if tls else None,
+        )
+
+    def use(self, prepared: Prepared) -> None:
+        """Apply other settings from now on, in one step of the event loop. A request that has begun keeps the old rules and
+        its connection to the API; a stream that the new rules would not admit ends."""
+        self.settings, self.rules, pool, self.tls = prepared
+        self._use_pool(pool)
+        log.setLevel(self.settings.logging.level.upper())
+        self.access_log.close()
+        self.access_log = self._access_log()
+        self._handlers = self._listeners()
+        self.handler.use(self.rules)
+        self._upgrades.most = self.settings.limits.tunnels
+        self._use_services()
+        self.connections.use(_client_rules(self.settings))
+
+    def use_upstream_tls(self, context: ssl.SSLContext) -> None:
+        """Use another TLS context for new connections to the API."""
+        self._use_pool(self._new_pool(self.settings, context))
+        self._use_services()
+
+    def _use_pool(self, pool: UpstreamPool) -> None:
+        if pool is not self.pool:
+            self.pool.retire()
+            self._retired.append(self.pool)
+            self.pool = pool
+
+    def _use_services(self) -> None:
+        services = self._services()
+        self.connections.use_services(partial(Exchange, services), services)
+
+    def _new_pool(self, settings: config.Settings, context: ssl.SSLContext | None = None) -> UpstreamPool:
+        times, upstream = settings.timeouts, settings.upstream
+        files = upstream.tls
+        return UpstreamPool(
+            upstream.url,
+            loop=self._loop,
+            timeouts=UpstreamTimeouts(times.connect, times.response, times.stream),
+            limits=PoolLimits(upstream.max_connections, upstream.idle, upstream.max_age),
+            monotonic=self.monotonic,
+            on_unasked=log_unasked,
+            tls=UpstreamTls(context or upstream_context(files.ca, files.certificate, files.key), files.server_name),
+            each_its_host=upstream.host == "upstream",
+        )
+
+    def _services(self) -> Services:
+        settings = self.settings
+        return Services(
             self.pool,
             self.emit,
-            count,
-            monotonic,
+            None if self.access_log.admitted_shown else self.metrics.count,
+            self.monotonic,
             self.tunnels,
-            switching,
-            times.stream,
-            limits.body,
+            self._switching,
+            settings.timeouts.stream,
+            settings.limits.body,
             settings.compat == "tapdata",
             log_failure,
         )
-        self.connections = ClientConnections(
-            self.handler,
-            partial(Exchange, services),
-            services,
-            loop=loop,
-            timeouts=ClientTimeouts(times.request_header, times.idle),
-            limits=ClientLimits(
-                limits.connections, limits.in_flight, limits.request_line, limits.headers, limits.header_count
-            ),
-            trusted_proxies=settings.trusted_proxies,
-            end_with_token=settings.streams.end_with_token,
-        )
 
-    def use(self, settings: config.Settings) -> None:
-        """Apply other settings from now on. All new rules are built first, and then take effect in one step of the event loop.
-        A request that has begun keeps the old rules; a stream that the new rules would not admit ends.
+    def _access_log(self) -> AccessLog:
+        return AccessLog(logging.getLogger("sidecar.access"), self.settings.logging.admitted, self._lines)
 
-        When the settings are invalid, the exception of their check passes through, and nothing has changed.
-        """
-        rules = request_rules(settings, self.living, self.rules.generation + 1)
-        self.settings, self.rules = settings, rules
-        self.handler.use(rules)
+    def _listeners(self) -> list[Callable[[Event], None]]:
+        return [self._note_store, self.metrics.on_event, self.access_log.on_event]
 
     def emit(self, event: Event) -> None:
         """Pass an event to every handler."""
@@ -143,6 +186,7 @@ class App:
     def _note_store(self, event: Event) -> None:
         if isinstance(event, StoreChanged):
             self.store_up = event.up
+            self.store_known.set()
 
     def gauges(self) -> Gauges:
         """The current values of the parts, for the metrics."""
@@ -162,12 +206,18 @@ class App:
             unreadable=condition.unreadable,
         )
 
-    def acceptor(self, sock: socket.socket, tls: ssl.SSLContext | None) -> Acceptor:
+    def check_upstreams(self, now: float) -> None:
+        """Check for slow upstreams, also of the settings before. To be called about once a second."""
+        self._retired = [pool for pool in self._retired if pool.occupied]
+        for pool in (self.pool, *self._retired):
+            pool.check(now)
+
+    def acceptor(self, sock: socket.socket) -> Acceptor:
         """The acceptor that hands the connections of a listening socket to the connection manager. The caller starts it."""
         return Acceptor(
             self.connections,
             sock,
-            tls=tls,
+            tls=self.tls,
             handshake=self.settings.timeouts.request_header,  # the handshake precedes the request head
             introduced=self.settings.listen.proxy_protocol,
             on_pause=self._accept_paused,
@@ -183,7 +233,7 @@ class App:
     async def readiness(self) -> Mapping[str, str | None]:
         """Each check with `None`, or with what is wrong. A store that takes no writes does not make the worker unready."""
         usable = self.view.usable(self.monotonic())
-        causes = "; ".join(cause.sentence for cause in await self.pool.probe())
+        causes = "; ".join(f"{fault.upstream}: {fault.detail}" for fault in await self.pool.probe())
         return {
             "store": None if usable else "the revocation view is stale",
             WRITES: f"nothing can be revoked: {fault}" if (fault := self.store.condition().fault_of_writes) else None,
@@ -195,8 +245,26 @@ class App:
         """Close the parts and release what they hold."""
         self.living.close()
         self.access_log.close()
-        await self.pool.close()
+        for pool in (self.pool, *self._retired):
+            await pool.close()
         await self.store.close()
+
+
+def _same_api(old: config.Settings, new: config.Settings) -> bool:
+    """Whether the connections to the API can stay."""
+    names = ("connect", "response", "stream")
+    times = all(getattr(old.timeouts, name) == getattr(new.timeouts, name) for name in names)
+    return times and old.upstream == new.upstream
+
+
+def _client_rules(settings: config.Settings) -> ClientRules:
+    times, limits = settings.timeouts, settings.limits
+    return ClientRules(
+        ClientTimeouts(times.request_header, times.idle),
+        ClientLimits(limits.connections, limits.in_flight, limits.request_line, limits.headers, limits.header_count),
+        settings.trusted_proxies,
+        settings.streams.end_with_token,
+    )
 
 
 def log_unasked(upstream: str) -> None:

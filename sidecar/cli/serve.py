@@ -23,8 +23,10 @@ def serve(config: Path) -> None:
     """Run the sidecar until SIGTERM or Ctrl-C.
 
     Logs go to stderr, one JSON object a line. Exit code 2: the configuration has faults. Exit code 1: the sidecar cannot start,
-    cannot continue, or did not end in order. SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are logged and ignored: a new configuration
-    needs a restart.
+    cannot continue, or did not end in order.
+
+    SIGHUP reads the file again; so does a change of it. SIGUSR2 begins the soft drain (see drain). SIGQUIT and SIGUSR1 are
+    logged and ignored.
     """
     signals.begin()
     settings = load_settings(config, now=time.time())

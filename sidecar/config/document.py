@@ -17,6 +17,11 @@ from typing import Any
 
 import yaml
 
+try:
+    from yaml import CSafeLoader as SafeLoader  # takes a third of the time
+except ImportError:  # a wheel for an unusual platform may lack it
+    from yaml import SafeLoader  # type: ignore[assignment]
+
 from sidecar.config.faults import Fault
 
 _MOST_VALUES = 200_000
@@ -29,7 +34,7 @@ class _Tagged:
     """A value with an unknown tag, such as the `!env X` of other programs."""
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(SafeLoader):
     """A `SafeLoader` that does not parse timestamps and refuses duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  PyYAML's signature
@@ -86,6 +91,18 @@ def entries(document: dict[str, Any], where: str) -> list[Any]:
     for key in where.split("."):
         value = value.get(key) if isinstance(value, dict) else None
     return value if isinstance(value, list) else []
+
+
+def watched_files(path: Path, templates: Path | None) -> list[Path]:
+    """Return the document, the files that it refers to with `${file:…}`, and the files in the folder `templates`. A document
+    that cannot be read or parsed is watched as well, with whatever it seems to refer to."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    except OSError:
+        return [path]
+    files = {path.parent / match[2]: None for match in _REFERENCE.finditer(text) if match[1] == "file"}
+    pages = sorted(templates.iterdir()) if templates is not None and templates.is_dir() else []
+    return [path, *files, *pages]
 
 
 def secret_files(path: Path) -> list[Path]:

@@ -5,6 +5,7 @@ any value may be a secret. There is one exception: a fault shows the corrected p
 out the routes.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sidecar.config.checks import cross_faults, signing_faults
 from sidecar.config.descriptions import describe
 from sidecar.config.document import entries, read_document
 from sidecar.config.faults import NAMED, Fault, with_name
+from sidecar.config.former_names import with_current_names
 from sidecar.config.references import placeholder_faults
 from sidecar.config.settings import Settings, Store
 
@@ -34,6 +36,8 @@ def load(path: Path, *, now: float | None = None) -> Settings:
     document, faults = read_document(path)
     if document is None:
         raise SettingsError(faults)
+    document, twice = with_current_names(document)
+    faults += twice
     faults += _unless_known(placeholder_faults(document), {fault.path for fault in faults})
     settings, more = _validated(document, path)
     # Unresolved references and placeholders were already reported, with a better reason.
@@ -66,8 +70,9 @@ def current_store_url(settings: Settings) -> str:
 
 
 def _validated(document: dict[str, Any], path: Path) -> tuple[Settings | None, list[Fault]]:
+    digest = int.from_bytes(hashlib.sha256(repr(document).encode("utf-8", "surrogatepass")).digest()[:6])
     try:
-        return Settings.model_validate(document, context={"file": path}), []
+        return Settings.model_validate(document, context={"file": path, "digest": digest}), []
     except ValidationError as exc:
         return None, [describe(error, Settings) for error in exc.errors(include_url=False, include_input=False)]
 

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr
 
 from sidecar.config.sections.clients import Client
 from sidecar.config.sections.credentials import Credentials
+from sidecar.config.sections.drain import Drain
 from sidecar.config.sections.limits import Limits
 from sidecar.config.sections.listen import Admin, Listen, read_listen
 from sidecar.config.sections.logging import Logging
@@ -29,6 +30,7 @@ __all__ = [
     "Admin",
     "Client",
     "Credentials",
+    "Drain",
     "Limits",
     "Listen",
     "Logging",
@@ -66,18 +68,27 @@ class Settings(Model):
     proxy_headers: Annotated[tuple[ProxyHeader, ...], Field(strict=False)] = ()
     credentials: Credentials = Credentials()
     timeouts: Timeouts = Timeouts()
+    drain: Drain = Drain()
     limits: Limits = Limits()
     throttling: Throttling = Throttling()
     streams: Streams = Streams()
     tls: Tls | None = None
     logging: Logging = Logging()
     _path: Path | None = PrivateAttr(None)
+    _digest: int = PrivateAttr(0)
 
     def model_post_init(self, context: Any, /) -> None:
-        """Remember the file that the settings were read from. Pydantic calls this method with the context of the validation."""
+        """Remember what the settings were read from. Pydantic calls this method with the context of the validation."""
         self._path = (context or {}).get("file")
+        self._digest = (context or {}).get("digest", 0)
 
     @property
     def path(self) -> Path | None:
         """The file that the settings were read from, or `None` when they did not come from a file."""
         return self._path
+
+    @property
+    def digest(self) -> int:
+        """48 bits that differ between documents with different values; 0 when the settings did not come from a file. They
+        include the signing keys, so nobody without these keys can find out another value from them."""
+        return self._digest

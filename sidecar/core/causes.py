@@ -107,10 +107,12 @@ class Cause(Enum):
 
 
 class Fault(NamedTuple):
-    """A cause with a note: the name of a header, or the message of a parser or of the system, never a value."""
+    """A cause with a note: the name of a header, or the message of a parser or of the system, never a value. `upstream` is the
+    address of the API server concerned, as configured."""
 
     cause: Cause
     note: str = ""
+    upstream: str = ""
 
     @property
     def reason(self) -> Reason:

@@ -19,6 +19,7 @@ Rules:
 import re
 from collections.abc import Callable, Iterable, Iterator, Set
 from enum import StrEnum
+from functools import lru_cache
 from itertools import takewhile
 from typing import Final, NamedTuple
 
@@ -30,6 +31,7 @@ from sidecar.core.reasons import Reason, Refused
 # Characters that no reading of a path contains, or that should not decide.
 _NEVER: Final = re.compile(r"[\x00-\x20\x7f?#%\\;]")
 _MEMO_LIMIT: Final = 2048
+_MOST_PATTERNS: Final = 4096
 _LONGEST_MEMO: Final = 256
 
 
@@ -88,6 +90,7 @@ def _fault(path: str) -> str | None:
     return None
 
 
+@lru_cache(_MOST_PATTERNS)  # a change of the configuration keeps most patterns
 def _compiled(path: str) -> re.Pattern[str]:
     if path == "*":
         return re.compile(r"\*")
@@ -115,10 +118,11 @@ class _Rules:
         for route, path in zip(routes, written, strict=True):
             rules.append((_first_segment(path), (route, route.methods, _compiled(path).fullmatch)))
         self._any: tuple[_Rule, ...] = tuple(rule for segment, rule in rules if segment is None)
-        self._by_segment: dict[str, tuple[_Rule, ...]] = {
-            name: tuple(rule for segment, rule in rules if segment in (None, name))
-            for name in {segment for segment, _ in rules if segment is not None}
-        }
+        by_segment: dict[str, list[_Rule]] = {segment: [] for segment, _ in rules if segment is not None}
+        for segment, rule in rules:
+            for found in by_segment.values() if segment is None else (by_segment[segment],):
+                found.append(rule)
+        self._by_segment = {name: tuple(found) for name, found in by_segment.items()}
 
     def first(self, method: str, path: str) -> Route:
         """The route that decides."""

@@ -1,10 +1,13 @@
-"""The admin listener and its endpoints: `/metrics`, `/healthz`, `/readyz`. The caller passes in what they answer."""
+"""The admin listener and its endpoints: `/metrics`, `/healthz`, `/readyz`, and what the operator can ask for. The caller
+passes in what they do."""
 
+import ipaddress
 import socket
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST
 
 WRITES: Final = "store_writes"
@@ -15,43 +18,124 @@ Exposition = Callable[[], Awaitable[bytes]]
 Readiness = Callable[[], Awaitable[Mapping[str, str | None]]]
 
 
-def admin_app(*, metrics: Exposition, ready: Readiness) -> web.Application:
-    """`metrics` gives the exposition; `ready` gives each check by name, with `None` or with what is wrong.
+class Reload(Protocol):
+    """The result of a reload: faults, or else what differs from the configuration before."""
 
-    `/healthz` answers 200 as long as the process can answer at all: a restart would help neither Redis nor the upstream.
+    @property
+    def faults(self) -> Sequence[str]:
+        """Why nothing was changed."""
+
+    @property
+    def applied(self) -> Sequence[str]:
+        """What is in force now."""
+
+    @property
+    def at_restart(self) -> Sequence[str]:
+        """What needs a restart."""
+
+
+class Impossible(Exception):
+    """The sidecar cannot do that now. The message says why, and what to do instead."""
+
+
+class Operations(NamedTuple):
+    """What the endpoints do. `metrics` gives the exposition; `ready` gives each check by name, with `None` or with what is
+    wrong; `drain` gives the seconds for which new connections are still served; `roll` gives a line for each worker that was
+    replaced. `reload`, `drain` and `roll` may raise `Impossible`."""
+
+    metrics: Exposition
+    ready: Readiness
+    reload: Callable[[], Awaitable[Reload]]
+    drain: Callable[[], Awaitable[float]]
+    roll: Callable[[], Awaitable[Sequence[str]]]
+
+
+def admin_app(operations: Operations) -> web.Application:
+    """`/healthz` answers 200 as long as the process can answer at all: a restart would help neither Redis nor the upstream.
     `/readyz` answers 503 and names the check when one fails. It answers 200, and shows the fault, when only an advisory check
-    fails.
+    fails. `POST /reload`, `/drain` and `/roll` change the process; only this machine may ask for that.
     """
 
     async def serve_metrics(_: web.Request) -> web.Response:
-        return web.Response(body=await metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=await operations.metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def serve_health(_: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
     async def serve_readiness(_: web.Request) -> web.Response:
-        checks = await ready()
+        checks = await operations.ready()
         good = not any(fault for name, fault in checks.items() if name not in _ADVISORY)
         shown = {name: fault or "ok" for name, fault in checks.items()}
         return web.json_response(
             {"status": "ok" if good else "unavailable", "checks": shown}, status=200 if good else 503
         )
 
-    app = web.Application()
+    async def reload(_: web.Request) -> web.Response:
+        result = await operations.reload()
+        if result.faults:
+            return web.json_response({"status": "rejected", "faults": list(result.faults)}, status=422)
+        differs = result.applied or result.at_restart
+        return web.json_response(
+            {
+                "status": "reloaded" if differs else "unchanged",
+                "changed": list(result.applied),
+                "needs_restart": list(result.at_restart),
+            }
+        )
+
+    async def drain(_: web.Request) -> web.Response:
+        return web.json_response({"status": "draining", "delay": await operations.drain()}, status=202)
+
+    async def roll(_: web.Request) -> web.Response:
+        return web.json_response({"status": "rolled", "workers": list(await operations.roll())})
+
+    app = web.Application(middlewares=[_only_from_here])
     app.add_routes(
         [
             web.get("/metrics", serve_metrics),
             web.get("/healthz", serve_health),
             web.get("/readyz", serve_readiness),
+            web.post("/reload", reload),
+            web.post("/drain", drain),
+            web.post("/roll", roll),
         ]
     )
     return app
 
 
-async def serve_admin(sock: socket.socket, *, metrics: Exposition, ready: Readiness) -> web.AppRunner:
+@web.middleware
+async def _only_from_here(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse a POST from another machine, and one that a browser sends for a page: any page could send it."""
+    if request.method == "POST":
+        if not _is_local(request):
+            text = "only this machine may ask for that: run the command where the sidecar runs"
+            return web.json_response({"error": text}, status=403)
+        if "Origin" in request.headers or "Sec-Fetch-Site" in request.headers:
+            return web.json_response({"error": "a page in a browser may not ask for that"}, status=403)
+    try:
+        return await handler(request)
+    except Impossible as exc:
+        return web.json_response({"error": str(exc)}, status=409)
+
+
+def _is_local(request: web.Request) -> bool:
+    """Whether the request comes from this machine: from loopback, or from the address that it was sent to."""
+    transport = request.transport
+    if transport is None:
+        return False
+    peer, own = (transport.get_extra_info(name) for name in ("peername", "sockname"))
+    try:
+        address = ipaddress.ip_address(peer[0])
+    except (ValueError, TypeError, LookupError):
+        return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or bool(peer[0] == own[0])
+
+
+async def serve_admin(sock: socket.socket, operations: Operations) -> web.AppRunner:
     """Serve the endpoints of `admin_app` on a socket that listens already, until the runner's `cleanup` is called."""
     runner = web.AppRunner(
-        admin_app(metrics=metrics, ready=ready),
+        admin_app(operations),
         access_log=None,
         handle_signals=False,
         keepalive_timeout=75,

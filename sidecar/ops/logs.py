@@ -11,12 +11,14 @@ import atexit
 import contextlib
 import json
 import logging
+import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Final, Literal, TextIO, TypeGuard
 
 from sidecar.core.causes import Fault
 from sidecar.core.events import (
@@ -113,24 +115,23 @@ def last_words() -> None:
 
 
 class JsonFormatter(logging.Formatter):
-    """`{"time", "level", "event", …}`: the message of a record is the name of the event, and its `extra` are the fields."""
+    """`{"time", "pid", "level", "event", …}`: the message of a record is the name of the event; its `extra` are the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line of JSON, in ASCII."""
-        return json.dumps(
-            {"time": _time(record), "level": record.levelname.lower(), **_fields(self, record)}, default=str
-        )
+        head = {"time": _time(record), "pid": record.process, "level": record.levelname.lower()}
+        return json.dumps({**head, **_fields(self, record)}, default=str)
 
 
 class TextFormatter(logging.Formatter):
-    """`12:00:00 info event key=value …`."""
+    """`12:00:00 [pid] info event key=value …`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, followed by the traceback if there is one."""
         fields = _fields(self, record)
         event, trace = fields.pop("event"), fields.pop("exception", "")
         rest = "".join(f" {name}={_quoted(value)}" for name, value in fields.items())
-        line = f"{_time(record)[11:19]} {record.levelname.lower():7} {_quoted(event)}{rest}"
+        line = f"{_time(record)[11:19]} [{record.process}] {record.levelname.lower():7} {_quoted(event)}{rest}"
         return f"{line}\n{trace}" if trace else line
 
 
@@ -177,6 +178,7 @@ class RequestLines:
         self._clock = clock
         self._lines: list[str] = []
         self._second = (-1, "")
+        self._pid = os.getpid()
 
     def __repr__(self) -> str:
         return f"<RequestLines {len(self._lines)} waiting>"
@@ -186,7 +188,7 @@ class RequestLines:
         decision, status, seconds, _, reason, method, path, client_id, peer, fault, user, _ = event
         who = _named("client_id", client_id) + _named("user", user)
         self._take(
-            f'{{"time": "{self._time()}", {_outcome(level, decision, reason, status)}, '
+            f"{{{self._head()}, {_outcome(level, decision, reason, status)}, "
             f'"method": {_escaped(_shown(method))}, "path": {_escaped(_shown(path))}, '
             f'"peer": {_escaped(peer)}{who}, "milliseconds": {seconds * 1000:.1f}{_because(fault)}}}\n'
         )
@@ -195,13 +197,13 @@ class RequestLines:
         """Add the line of an issued token. It is written as soon."""
         grant_type, client_id, jti, user = event
         before, after = _around_id(grant_type, client_id, user)
-        self._take(f'{{"time": "{self._time()}", {before}{_escaped(jti)}{after}}}\n')
+        self._take(f"{{{self._head()}, {before}{_escaped(jti)}{after}}}\n")
 
     def add_fields(self, level: int, name: str, fields: Mapping[str, str]) -> None:
         """Add the line of any other event, with its fields."""
         rest = "".join(_named(*field) for field in fields.items())
         shown = logging.getLevelName(level).lower()
-        self._take(f'{{"time": "{self._time()}", "level": "{shown}", "event": "{name}"{rest}}}\n')
+        self._take(f'{{{self._head()}, "level": "{shown}", "event": "{name}"{rest}}}\n')
 
     def _take(self, line: str) -> None:
         lines = self._lines
@@ -210,6 +212,10 @@ class RequestLines:
         lines.append(line)
         if len(lines) >= _MOST_LINES:
             self.flush()
+
+    def _head(self) -> str:
+        """The members that every line has."""
+        return f'"time": "{self._time()}", "pid": {self._pid}'
 
     def _time(self) -> str:
         now = self._clock()
@@ -232,13 +238,27 @@ def _named(name: str, value: str | None) -> str:
     return "" if value is None else f', "{name}": {_escaped(_shown(value))}'
 
 
-def json_stream() -> TextIO | None:
-    """The stream that log records go to as JSON, after `configure`; `None` when they are not written as JSON."""
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.StreamHandler) and isinstance(handler.formatter, JsonFormatter):
-            stream: TextIO = handler.stream
-            return stream
-    return None
+def request_lines(
+    *, call_later: Callable[[float, Callable[[], None]], object], clock: Callable[[], float]
+) -> RequestLines | None:
+    """The lines beside the log records, after `configure`; `None` when records are not written as JSON. A record of this thread
+    is written after the lines that wait, so that a process writes its lines in their order."""
+    handler = next(filter(_writes_json, logging.getLogger().handlers), None)
+    if handler is None:
+        return None
+    lines, own = RequestLines(handler.stream, call_later=call_later, clock=clock), threading.get_ident()
+
+    def flush_first(record: logging.LogRecord) -> bool:
+        if record.thread == own:
+            lines.flush()
+        return True
+
+    handler.addFilter(flush_first)
+    return lines
+
+
+def _writes_json(handler: logging.Handler) -> "TypeGuard[logging.StreamHandler[TextIO]]":
+    return isinstance(handler, logging.StreamHandler) and isinstance(handler.formatter, JsonFormatter)
 
 
 @lru_cache(512)
@@ -260,7 +280,9 @@ def _because(fault: Fault | None) -> str:
     """The members that name the cause of a failure."""
     if fault is None:
         return ""
-    return f', "cause": {_escaped(fault.cause.word)}, "detail": {_escaped(_shown(fault.detail))}'
+    return f', "cause": {_escaped(fault.cause.word)}, "detail": {_escaped(_shown(fault.detail))}' + _named(
+        "upstream", fault.upstream or None
+    )
 
 
 def _level(reason: Reason) -> int:
@@ -368,6 +390,7 @@ class AccessLog:
             fields = {"reason": event.reason.word, "plane": event.reason.plane.value, **fields}
         if event.fault is not None:
             fields |= {"cause": event.fault.cause.word, "detail": event.fault.detail}
+            fields["upstream"] = event.fault.upstream or None
         self._logger.log(
             level,
             _event_name(event.decision, event.reason),

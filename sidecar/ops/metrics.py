@@ -1,24 +1,18 @@
-"""Counts events, and writes them in the exposition format of Prometheus.
+"""Counts events.
 
 Events are counted in plain integers: that costs a microsecond, while a labelled child of prometheus-client costs several, and
-its multi-process mode cannot take histograms that other processes made. The library writes the exposition on request, from
-*snapshots*: plain dictionaries, which a worker can send to its parent, and which can be added up.
+its multi-process mode cannot take histograms that other processes made. The library writes the exposition on request
+(`exposition`), from *snapshots*: plain dictionaries, which a worker can send to its parent, and which can be added up.
 
 Labels are bounded: decisions, reasons and grant types are closed lists, a status is from 100 to 599 or `other`, and a client is
 a configured one that has authenticated with its secret.
 """
 
-import platform
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple, TypeGuard, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, NamedTuple, TypeGuard
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
-
-from sidecar import __version__
 from sidecar.core.events import (
     Decision,
     Event,
@@ -32,38 +26,16 @@ from sidecar.core.events import (
     UserLoggedIn,
     UserLoggedOut,
 )
-from sidecar.core.oauth.grants import GRANT_TYPES
-from sidecar.core.reasons import Plane, Reason
+from sidecar.core.reasons import Reason
 
 Snapshot = dict[str, Any]
 Replaced = Literal["cannot_start", "died", "hung"]
 """Why a worker was replaced."""
 
-_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _STATUSES: Final = frozenset(range(100, 600))
 _KEYED: Final = ("requests", "failures", "issued", "logins", "logouts")
-# One counter for each responsible party, so that an alert reaches those who can act on it.
-_FAILURES: Final = {
-    "sidecar_auth_failures_total": (
-        "Refused requests, by plane and reason: the caller's credential or rights are at fault.",
-        (Plane.PROTECTED, Plane.TOKEN),
-    ),
-    "sidecar_bad_requests_total": (
-        "Requests that were malformed, too large or too slow: the caller's software or network is at fault.",
-        (Plane.REQUEST,),
-    ),
-    "sidecar_upstream_failures_total": ("Requests that the API did not answer properly.", (Plane.UPSTREAM,)),
-    "sidecar_own_failures_total": (
-        "Requests that the sidecar failed: it had too many, did not reach its store, or has a defect.",
-        (Plane.SIDECAR,),
-    ),
-}
-_SUCCESS: Final = "success"
-_RESULTS: Final = {
-    "logins": (_SUCCESS, "bad_credentials", "stale_form", "store_unavailable", "throttled"),
-    "logouts": (_SUCCESS, "invalid_request", "stale_form", "store_unavailable"),
-}
-"""The results of logins and logouts whose counters exist from the start."""
+SUCCESS: Final = "success"
 _HISTOGRAMS: Final = ("request_duration", "upstream_duration")
 
 
@@ -91,11 +63,11 @@ class _Histogram:
     __slots__ = ("counts", "total")
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(_BOUNDS) + 1)
+        self.counts = [0] * (len(BOUNDS) + 1)
         self.total = 0.0
 
     def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(_BOUNDS, seconds)] += 1
+        self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.total += seconds
 
 
@@ -148,7 +120,7 @@ class Metrics:
             requests[f"{decision} {status if status in _STATUSES else 'other'}"] += count
         return {
             "requests": dict(requests),
-            "failures": {_key(reason): count for reason, count in self._failures.items()},
+            "failures": {key_of(reason): count for reason, count in self._failures.items()},
             "issued": dict(self._issued),
             "revoked": self._revoked,
             "logins": dict(self._logins),
@@ -177,7 +149,7 @@ def _numbers(value: object, *types: type) -> TypeGuard[dict[str, Any]]:
 
 def _durations(value: object) -> bool:
     """Whether a value is a list of the count of each bucket, and the sum."""
-    return isinstance(value, list) and len(value) == len(_BOUNDS) + 2 and all(isinstance(x, int | float) for x in value)
+    return isinstance(value, list) and len(value) == len(BOUNDS) + 2 and all(isinstance(x, int | float) for x in value)
 
 
 class Accumulator:
@@ -190,7 +162,7 @@ class Accumulator:
         """Keep the counters of an ended worker's last snapshot, if there is one. Its gauges are dropped."""
         if snapshot is not None:
             past = without_gauges(snapshot)
-            self._sum = past if self._sum is None else _merge(self._sum, past)
+            self._sum = past if self._sum is None else merge(self._sum, past)
 
     def snapshots(self) -> list[Snapshot]:
         """The snapshot of all ended workers together; empty when there is none."""
@@ -199,12 +171,12 @@ class Accumulator:
 
 def without_gauges(snapshot: Snapshot) -> Snapshot:
     """The counters of a snapshot: what a worker that does not answer any more has counted remains true."""
-    counted = {**snapshot, **_counted(snapshot["gauges"])}
+    counted = {**snapshot, **counters_of(snapshot["gauges"])}
     del counted["gauges"]
     return counted
 
 
-def _counted(gauges: Mapping[str, Any]) -> Snapshot:
+def counters_of(gauges: Mapping[str, Any]) -> Snapshot:
     """The counters among the gauges, which other parts count."""
     return {
         "cache": [gauges["cache_hits"], gauges["cache_misses"]],
@@ -212,160 +184,15 @@ def _counted(gauges: Mapping[str, Any]) -> Snapshot:
     }
 
 
-def render(
-    snapshots: Iterable[Snapshot], *, log_lines_dropped: int = 0, replaced: Mapping[Replaced, int] | None = None
-) -> bytes:
-    """The exposition of several workers together (text format 0.0.4). `log_lines_dropped` is the count of their parent, and
-    `replaced` its count of workers that it replaced, by cause."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Exposition(list(snapshots), log_lines_dropped, replaced or {}))
-    return generate_latest(registry)
-
-
-class _Exposition(Collector):
-    def __init__(self, snapshots: list[Snapshot], log_lines_dropped: int, replaced: Mapping[Replaced, int]) -> None:
-        self._log_lines_dropped = log_lines_dropped
-        self._replaced = replaced
-        self._gauges = [snapshot["gauges"] for snapshot in snapshots if "gauges" in snapshot]
-        self._sum: Snapshot = {}
-        for snapshot in snapshots:
-            counted = {name: value for name, value in snapshot.items() if name != "gauges"}
-            if "gauges" in snapshot:
-                counted |= _counted(snapshot["gauges"])
-            self._sum = _merge(self._sum, counted) if self._sum else counted
-
-    def collect(self) -> Iterator[Metric]:
-        if self._sum:
-            yield from self._counters()
-            yield from self._durations()
-        if self._gauges:
-            yield from self._state()
-        yield GaugeMetricFamily("sidecar_workers", "Workers that answered.", len(self._gauges))
-        replaced = CounterMetricFamily(
-            "sidecar_workers_replaced_total", "Workers that ended and were replaced.", labels=["cause"]
-        )
-        for cause in get_args(Replaced):
-            replaced.add_metric([cause], self._replaced.get(cause, 0))
-        yield replaced
-        build = GaugeMetricFamily("sidecar_build_info", "The running version.", labels=["version", "python"])
-        build.add_metric([__version__, platform.python_version()], 1)
-        yield build
-
-    def _counters(self) -> Iterator[Metric]:
-        total = self._sum
-        requests = CounterMetricFamily(
-            "sidecar_requests_total",
-            "Requests on the public listener, by decision and status.",
-            labels=["decision", "code"],
-        )
-        for key, count in sorted(total["requests"].items()):
-            requests.add_metric(key.split(" "), count)
-        yield requests
-        for name, (text, planes) in _FAILURES.items():
-            yield _failures(name, text, planes, total["failures"])
-        issued = CounterMetricFamily("sidecar_tokens_issued_total", "Access tokens issued.", labels=["grant_type"])
-        for grant_type in sorted(GRANT_TYPES | total["issued"].keys()):
-            issued.add_metric([grant_type], total["issued"].get(grant_type, 0))
-        yield issued
-        yield CounterMetricFamily("sidecar_tokens_revoked_total", "Access tokens revoked here.", total["revoked"])
-        yield _results("sidecar_logins_total", "Forms of the login page, by what came of them.", "logins", total)
-        yield _results("sidecar_logouts_total", "Users who wanted to log out, by what came of it.", "logouts", total)
-        yield _secrets(total["secrets"])
-        hits, misses = total["cache"]
-        yield CounterMetricFamily("sidecar_token_cache_hits_total", "Tokens that were verified before.", hits)
-        yield CounterMetricFamily("sidecar_token_cache_misses_total", "Tokens whose signature was checked.", misses)
-        dropped = total["log_lines_dropped"] + self._log_lines_dropped
-        yield CounterMetricFamily("sidecar_log_lines_dropped_total", "Log lines that nobody took in time.", dropped)
-
-    def _durations(self) -> Iterator[Metric]:
-        for name, text in (
-            ("request", "Seconds from the head of a request to the end of its response."),
-            ("upstream", "Seconds from sending a request to the upstream to the end of its response."),
-        ):
-            *counts, seconds = self._sum[f"{name}_duration"]
-            family = HistogramMetricFamily(f"sidecar_{name}_duration_seconds", text)
-            family.add_metric([], _buckets(counts), seconds)
-            yield family
-
-    def _state(self) -> Iterator[Metric]:
-        gauges = self._gauges
-        for name, text, value in (
-            ("in_flight_requests", "Requests being answered.", sum(g["in_flight"] for g in gauges)),
-            ("connections", "Open client connections.", sum(g["connections"] for g in gauges)),
-            ("tunnels", "Upgraded connections, such as WebSocket.", sum(g["tunnels"] for g in gauges)),
-            ("store_up", "1 when every worker's store answers.", min(int(g["store_up"]) for g in gauges)),
-            (
-                "revocation_feed_staleness_seconds",
-                "Age of the oldest worker's view of revocations.",
-                max(g["staleness"] for g in gauges),
-            ),
-            ("revocations", "Revocations that a worker remembers.", max(g["revocations"] for g in gauges)),
-            (
-                "store_writable",
-                "1 when every worker's store takes writes.",
-                min(int(g["store_writable"]) for g in gauges),
-            ),
-            (
-                "store_clock_skew_seconds",
-                "By how much the store's clock is ahead of a worker's, where they differ most.",
-                max((g["clock_skew"] for g in gauges), key=abs),
-            ),
-            (
-                "store_unreadable_entries",
-                "Entries of the store that a worker could not read; what they name is refused.",
-                max(g["unreadable"] for g in gauges),
-            ),
-        ):
-            yield GaugeMetricFamily(f"sidecar_{name}", text, value)
-
-
-def _key(reason: Reason) -> str:
+def key_of(reason: Reason) -> str:
     return f"{reason.plane} {reason.word}"
 
 
-def _failures(name: str, text: str, planes: Sequence[Plane], counted: Mapping[str, int]) -> Metric:
-    """The counter for all reasons of these planes, including those with a count of 0. The plane is a label when there are
-    several."""
-    labels = ["plane", "reason"][len(planes) == 1 :]
-    family = CounterMetricFamily(name, text, labels=labels)
-    for reason in Reason:
-        if reason.plane in planes:
-            family.add_metric([reason.plane, reason.word][-len(labels) :], counted.get(_key(reason), 0))
-    return family
-
-
 def _result(event: PersonEvent) -> str:
-    return event.reason.word if isinstance(event, LoginFailed | LogoutFailed) else _SUCCESS
+    return event.reason.word if isinstance(event, LoginFailed | LogoutFailed) else SUCCESS
 
 
-def _results(name: str, text: str, kind: str, total: Snapshot) -> Metric:
-    family = CounterMetricFamily(name, text, labels=["result"])
-    for result in sorted({*_RESULTS[kind], *total[kind]}):
-        family.add_metric([result], total[kind].get(result, 0))
-    return family
-
-
-def _secrets(used: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(
-        "sidecar_client_secret_last_used_timestamp_seconds",
-        "When a client was last let in by its first or its second secret.",
-        labels=["client_id", "secret"],
-    )
-    for key, at in sorted(used.items()):
-        number, _, client_id = key.partition(" ")
-        family.add_metric([client_id, number], at)
-    return family
-
-
-def _buckets(counts: list[int]) -> list[tuple[str, float]]:
-    buckets, cumulated = [], 0
-    for bound, count in zip([*map(str, _BOUNDS), "+Inf"], counts, strict=True):
-        cumulated += count
-        buckets.append((bound, float(cumulated)))
-    return buckets
-
-
-def _merge(left: Snapshot, right: Snapshot) -> Snapshot:
+def merge(left: Snapshot, right: Snapshot) -> Snapshot:
     """The sums of the counters of two snapshots, and the later of their times."""
     merged: Snapshot = {name: _add(left[name], right[name]) for name in _KEYED}
     for name in (*_HISTOGRAMS, "cache"):

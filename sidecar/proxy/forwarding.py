@@ -17,7 +17,7 @@ class Upgrades:
 
     def __init__(self, switching: set[Answering], most: int) -> None:
         self._switching = switching
-        self._most = most
+        self.most = most
 
     def ask(self, exchange: Exchange, headers: RequestHeaders) -> bytes:
         """The fields that ask the upstream to switch protocols, if the request allows it; only without a body is it certain
@@ -26,7 +26,7 @@ class Upgrades:
         plain = message.upgrade and message.version == (1, 1) and not headers.framing and not headers.expects_continue
         if not plain or exchange.connection.spoke_early:
             return b""
-        if len(self._switching) >= self._most:
+        if len(self._switching) >= self.most:
             raise Refused(Reason.OVERLOADED, "There are too many tunnels; try again.")
         exchange.upgrade = headers.upgrade
         self._switching.add(exchange)  # from now on: any number of 101 responses may arrive at the same time

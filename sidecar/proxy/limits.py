@@ -1,6 +1,10 @@
 """Sizes, counts and times for both sides, set by the operator."""
 
+import ipaddress
+from collections.abc import Sequence
 from typing import NamedTuple
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class ClientTimeouts(NamedTuple):
@@ -18,6 +22,15 @@ class ClientLimits(NamedTuple):
     request_line: int
     headers: int
     header_count: int
+
+
+class ClientRules(NamedTuple):
+    """What applies to the connections of clients. `end_with_token`: streams end together with their token."""
+
+    timeouts: ClientTimeouts
+    limits: ClientLimits
+    trusted_proxies: Sequence[Network] = ()
+    end_with_token: bool = True
 
 
 class PoolLimits(NamedTuple):

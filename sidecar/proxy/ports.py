@@ -371,7 +371,7 @@ class ConnectionPool(Protocol[C_contra]):
     timeouts: UpstreamTimeouts
     monotonic: Callable[[], float]
     limits: PoolLimits
-    hosts: Sequence[bytes]  # by address: replaces `UPSTREAM_HOST` in a request, or empty
+    hosts: Sequence[tuple[bytes, str]]  # by address: what replaces `UPSTREAM_HOST` in a request, or empty; the URL
 
     @property
     def shapes(self) -> KnownHeads:

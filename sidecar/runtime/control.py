@@ -1,11 +1,12 @@
 """The control protocol: what the supervisor and a worker send each other over their socket pair.
 
-The supervisor asks, and the worker answers. A worker that cannot start sends its fault without being asked. A message is one
-line of JSON::
+The supervisor asks, and the worker answers. Without being asked, a worker says that it accepts connections, why it cannot
+start, and at its end what it has counted. A message is one line of JSON::
 
     {"kind": "ready", "number": 7}                  a question
+    {"kind": "prepare", "number": 8, "with": "…"}   a question with what it is about
     {"kind": "ready", "number": 7, "body": {…}}     its answer
-    {"kind": "fault", "number": 0, "body": "…"}     why the worker cannot start
+    {"kind": "fault", "number": 0, "body": "…"}     said without a question
 
 - Questions are numbered from 1, and an answer repeats the number of its question. The supervisor drops an answer that arrives
   too late, so it never takes it for the answer to a later question.
@@ -19,9 +20,11 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, cast
 
-from sidecar.ops.metrics import is_snapshot
+from sidecar.ops.metrics import Snapshot, is_snapshot
 
-_LONGEST: Final = 16 * 1024 * 1024  # bytes of a line; a snapshot has about 60 for each client secret that was used
+_LONGEST: Final = (
+    64 * 1024 * 1024
+)  # bytes of a line: a snapshot has about 60 for each client secret, settings about 300
 
 
 class Kind(StrEnum):
@@ -30,18 +33,24 @@ class Kind(StrEnum):
     SNAPSHOT = "snapshot"  # the worker's counters: an `ops.metrics.Snapshot`
     ALIVE = "alive"  # `true`: the worker's event loop runs
     READY = "ready"  # the worker's checks: each name with `None`, or with what is wrong
-    FAULT = "fault"  # a sentence that says why the worker cannot start
+    PREPARE = "prepare"  # with settings: why the worker cannot apply them, empty when it can
+    USE = "use"  # `true`: the worker has applied what it prepared last
+    DRAIN = "drain"  # `true`: the worker has begun the soft drain
+    LEAVE = "leave"  # `true`: the worker stops, and leaves waiting connections to the others
+    OPEN = "open"  # not asked: `true`, the worker accepts connections
+    FAULT = "fault"  # not asked: a sentence that says why the worker cannot start
 
 
 class Question(NamedTuple):
-    """A message of the supervisor. `number` is at least 1."""
+    """A message of the supervisor. `number` is at least 1. `text` belongs to a `PREPARE`; it is empty otherwise."""
 
     kind: Kind
     number: int
+    text: str = ""
 
 
 class Answer(NamedTuple):
-    """A message of a worker. `number` is that of the question, or 0 for a fault, which answers no question."""
+    """A message of a worker. `number` is that of the question, or 0 for what it says without being asked."""
 
     kind: Kind
     number: int
@@ -57,7 +66,11 @@ class Garbled(Exception):
 
 def encode(message: Message) -> bytes:
     """The line of a message. The body of an answer must be JSON."""
-    return json.dumps(message._asdict()).encode() + b"\n"
+    fields = message._asdict()
+    if isinstance(message, Question):
+        text = fields.pop("text")
+        fields |= {"with": text} if text else {}
+    return json.dumps(fields).encode() + b"\n"
 
 
 def decode(line: bytes) -> Message:
@@ -69,12 +82,14 @@ def decode(line: bytes) -> Message:
     match fields:
         case {"kind": str(name), "number": int(number), **rest} if name in _BODIES and not isinstance(number, bool):
             kind = Kind(name)
-            asked = number >= 1 and kind is not Kind.FAULT
-            if not rest and asked:
-                return Question(kind, number)
+            asked = number >= 1 and kind not in (Kind.FAULT, Kind.OPEN)
+            if asked and (rest.keys() == {"with"} if kind is Kind.PREPARE else not rest):
+                text = rest.get("with", "")
+                if isinstance(text, str):
+                    return Question(kind, number, text)
             if (
                 rest.keys() == {"body"}
-                and (asked or (number == 0 and kind is Kind.FAULT))
+                and (asked or (number == 0 and kind in _UNASKED))
                 and _BODIES[kind](rest["body"])
             ):
                 return Answer(kind, number, rest["body"])
@@ -89,8 +104,13 @@ _BODIES: Final[Mapping[str, Callable[[object], bool]]] = {
     Kind.SNAPSHOT: is_snapshot,
     Kind.ALIVE: lambda body: body is True,
     Kind.READY: _is_checks,
+    Kind.PREPARE: lambda body: isinstance(body, str),
+    **dict.fromkeys((Kind.USE, Kind.DRAIN, Kind.LEAVE, Kind.OPEN), lambda body: body is True),
     Kind.FAULT: lambda body: isinstance(body, str),
 }
+
+
+_UNASKED: Final = frozenset([Kind.FAULT, Kind.OPEN, Kind.SNAPSHOT])
 
 
 class Framing:
@@ -120,11 +140,14 @@ class _Waiting(NamedTuple):
 
 
 class Conversation(asyncio.Protocol):
-    """The supervisor's end of a socket pair. `fault` is why the worker cannot start, once it has said so. `over` is set when
-    the worker has closed its end, or has sent something that is not a message; in that case `on_garbled` is called."""
+    """The supervisor's end of a socket pair. `fault` is why the worker cannot start, once it has said so, and `last_counts` its
+    last snapshot. `open` is set once the worker accepts connections. `over` is set when the worker has closed its end, or has
+    sent something that is not a message; in that case `on_garbled` is called."""
 
     def __init__(self, on_garbled: Callable[[Garbled], None]) -> None:
         self.fault: str | None = None
+        self.last_counts: Snapshot | None = None
+        self.open = asyncio.Event()
         self.over = asyncio.Event()
         self._on_garbled = on_garbled
         self._framing = Framing()
@@ -153,8 +176,8 @@ class Conversation(asyncio.Protocol):
     def _take(self, message: Message) -> None:
         if isinstance(message, Question):
             raise Garbled("a worker asks")
-        if message.kind is Kind.FAULT:
-            self.fault = message.body
+        if message.number == 0:
+            self._told(message)
             return
         waiting = self._waiting.get(message.number)
         if waiting is None:
@@ -163,6 +186,14 @@ class Conversation(asyncio.Protocol):
             raise Garbled("an answer is to another question than its number says")
         if not waiting.answer.done():
             waiting.answer.set_result(message.body)
+
+    def _told(self, message: Answer) -> None:
+        if message.kind is Kind.FAULT:
+            self.fault = message.body
+        elif message.kind is Kind.OPEN:
+            self.open.set()
+        else:
+            self.last_counts = message.body
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
         """The worker has closed its end."""
@@ -174,7 +205,7 @@ class Conversation(asyncio.Protocol):
             if not waiting.answer.done():
                 waiting.answer.set_result(None)
 
-    async def ask(self, kind: Kind, within: float) -> Any | None:
+    async def ask(self, kind: Kind, within: float, text: str = "") -> Any | None:
         """The body of the worker's answer, or `None` when the worker does not answer within this many seconds."""
         if self._transport is None or self.over.is_set():
             return None
@@ -182,7 +213,7 @@ class Conversation(asyncio.Protocol):
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[number] = _Waiting(kind, answer)
         try:
-            self._transport.write(encode(Question(kind, number)))
+            self._transport.write(encode(Question(kind, number, text)))
             async with asyncio.timeout(within):
                 return await answer
         except (TimeoutError, OSError, RuntimeError):  # the last is uvloop's, when the worker is gone

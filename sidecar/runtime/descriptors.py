@@ -33,17 +33,27 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def within_descriptors(settings: Settings) -> Settings:
-    """The settings, with no more connections than there are descriptors for; a log line tells the operator when they are fewer
-    than configured. Clients cannot use up the descriptors of the admin listener, Redis and the certificate files."""
-    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limits = settings.limits
-    if most == resource.RLIM_INFINITY:
-        return settings
-    free = most - sum(1 for _ in Path("/dev/fd").iterdir()) - _KEPT
-    connections = affordable(limits.connections, settings.upstream.max_connections, free)
-    if connections == limits.connections:
-        return settings
-    figures = {"wanted": limits.connections, "limit": connections, "open_files": most}
-    log.warning("connections_limited", extra={"detail": "raise the limit of open files", **figures})
-    return settings.model_copy(update={"limits": limits.model_copy(update={"connections": connections})})
+class Descriptors:
+    """The descriptors that this process can use for connections, as counted when it starts."""
+
+    def __init__(self) -> None:
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most = most
+        used = sum(1 for _ in Path("/dev/fd").iterdir())
+        self._free = None if most == resource.RLIM_INFINITY else most - used - _KEPT
+        self._told = 0
+
+    def within(self, settings: Settings) -> Settings:
+        """The settings, with no more connections than there are descriptors for; a log line tells the operator when they are
+        fewer than configured. Clients cannot use up the descriptors of the admin listener, Redis and the certificate files."""
+        limits = settings.limits
+        if self._free is None:
+            return settings
+        connections = affordable(limits.connections, settings.upstream.max_connections, self._free)
+        if connections == limits.connections:
+            return settings
+        if connections != self._told:
+            self._told = connections
+            figures = {"wanted": limits.connections, "limit": connections, "open_files": self._most}
+            log.warning("connections_limited", extra={"detail": "raise the limit of open files", **figures})
+        return settings.model_copy(update={"limits": limits.model_copy(update={"connections": connections})})

@@ -8,124 +8,155 @@ ends.
 Rules:
 - A worker that does not answer for `workers_timeout` hangs: its clients wait, and the system still gives it new ones. The
   parent kills and replaces it.
-- When the parent cannot start a worker, it continues with the workers that it has and tries again, with growing pauses.
+- When the parent cannot start a worker, it continues with the workers that it has and tries again, with growing pauses. When
+  all workers end again and again soon after their start, the parent ends with the cause: its own parent should know.
+- Other settings are used by all workers or by none: each one prepares them, and then each one uses them.
+- To *roll* the workers means to replace each one, while its successor already accepts connections.
 - On SIGTERM the parent first stops the socket from listening, while its workers still accept from it, and then tells them to
-  stop. It kills a worker that has not ended in time, and ends in time itself (`ending`).
-- When the parent is gone, a worker drains. A separate thread watches the parent, so that even a worker that hangs ends.
+  stop. It kills a worker that hangs or has not ended in time, and ends in time itself (`ending`).
+- When the parent is gone, a worker drains (`worker_process`).
 """
 
 import asyncio
 import contextlib
 import logging
-import multiprocessing
+import math
 import signal
 import socket
-import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
-from multiprocessing.process import BaseProcess
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
-from sidecar.assembly.app import App, log_failure
 from sidecar.config.settings import Settings
-from sidecar.ops.admin import serve_admin
+from sidecar.ops.admin import Impossible, Operations, serve_admin
+from sidecar.ops.exposition import render
 from sidecar.ops.logs import lines_dropped
-from sidecar.ops.metrics import Accumulator, Replaced, Snapshot, render, without_gauges
+from sidecar.ops.metrics import Accumulator, Replaced
 from sidecar.runtime import signals
-from sidecar.runtime.control import Answer, Conversation, Framing, Garbled, Kind, Message, Question, encode
+from sidecar.runtime.child import Child, Life
 from sidecar.runtime.descriptors import raise_descriptor_limit
-from sidecar.runtime.ending import GRACE, EndedBadly, Ending, in_background
-from sidecar.runtime.sockets import StartError, claim, stop_listening
-from sidecar.runtime.worker import (
-    Worker,
-    assert_c_parser,
-    log_ready,
-    run,
-    start_logging,
-)
+from sidecar.runtime.ending import GRACE, EndedBadly, Ending
+from sidecar.runtime.reloading import NotApplied, Reloader
+from sidecar.runtime.sockets import Listener
+from sidecar.runtime.worker import assert_c_parser, claim_both, log_ready, log_starting, run
 
 log: Final = logging.getLogger("sidecar")
 
-_ANSWER_DEADLINE: Final = 2.0
-_AT_A_TIME: Final = 64 * 1024  # bytes that a worker reads at a time
 _BACKOFF: Final = (0.2, 10.0)  # seconds before a dead worker is replaced: at first, at most
 _STABLE: Final = 30.0  # seconds; a worker that lived this long did start
+_MOST_CRASHES: Final = 6  # of each worker in a row, before the parent ends
 _REMINDED: Final = 30.0  # seconds between two log lines that no worker runs
 _ENDED_WITHIN: Final = GRACE + 2.0  # seconds besides the drain, before a worker is killed
-_STARTED_WITHIN: Final = 60.0  # seconds for a worker's first answer
-_ASKED_EVERY: Final = 1.0  # seconds, at most
+_OPENED_WITHIN: Final = 90.0  # seconds for a new worker to accept connections
 
 
 def serve(settings: Settings) -> None:
     """Run `settings.workers` workers until SIGTERM or SIGINT. Raises `StartError` and `EndedBadly`."""
     assert_c_parser()
     raise_descriptor_limit()
-    admin, public = claim(settings.admin.listen), claim(settings.listen.address)
+    admin, public = claim_both(settings)
     run(_supervise(settings, public, admin))
 
 
-async def _supervise(settings: Settings, public: socket.socket, admin: socket.socket) -> None:
+async def _supervise(settings: Settings, public: Listener, admin: Listener) -> None:
     await Supervisor(settings, public).run(admin)
-
-
-class Life(NamedTuple):
-    """How a worker ended: its exit code, if the process started at all, why the worker could not start, if known, and whether
-    it was killed because it did not answer."""
-
-    exit_code: int | None
-    fault: str | None
-    hung: bool = False
 
 
 class Supervisor:
     """Keeps the workers running, and answers for them on the admin listener. Create it in the event loop."""
 
-    def __init__(self, settings: Settings, public: socket.socket) -> None:
+    def __init__(self, settings: Settings, public: Listener) -> None:
+        self._reloader = Reloader(settings, self._apply)
         self._settings = settings
         self._public = public
         self._loop = asyncio.get_running_loop()
         self._ending = Ending()
         self._stopping = asyncio.Event()
         self._leave = asyncio.Event()  # tells the workers to stop, once no client can connect any more
+        self._soft_until = -math.inf  # monotonic seconds: the end of `drain.delay`, once the soft drain has begun
+        self._hand_over: list[Listener] = [public]
         self._children: dict[int, Child] = {}
+        self._leaving: dict[Child, asyncio.Task[None]] = {}  # workers that others have replaced, while they drain
+        self._rolling = asyncio.Lock()
         self._past = Accumulator()
+        self._crashes = 0
         self._fault: str | None = None  # why the worker that ended last could not start
         self._told: dict[str, float] = {}  # faults of workers that could not start, and when each was logged
         self._replaced: Counter[Replaced] = Counter()
         self._failed = False
 
-    async def run(self, admin: socket.socket) -> None:
+    async def run(self, admin: Listener) -> None:
         """Serve until a signal, then let every worker drain. Raises `EndedBadly` when a worker did not end properly."""
         settings = self._settings
-        signals.heed(self._stop)
-        runner = await serve_admin(admin, metrics=self._metrics, ready=self._ready)
-        log_ready(settings, self._public, admin)
+        self._hand_over.append(admin)
+        signals.heed(self._stop, reload=self._reloader.soon, drain=self._drain_softly)
+        log_starting(settings, self._public.sock, admin.sock)
+        admin.open()
+        operations = Operations(self._metrics, self._ready, self._reloader.reload, self._drain, self._roll)
+        runner = await serve_admin(admin.sock, operations)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._stop_listening())
-                for slot in range(settings.workers):
-                    group.create_task(self._keep_alive(slot), name=f"worker {slot}")
+                serving = [
+                    group.create_task(self._keep_alive(slot), name=f"worker {slot}") for slot in range(settings.workers)
+                ]
+                beside = [
+                    group.create_task(self._reloader.watch(), name="configuration"),
+                    group.create_task(self._say_listening(admin.sock), name="listening"),
+                ]
+                await asyncio.wait(serving)
+                for task in beside:
+                    task.cancel()
+                await asyncio.gather(*self._leaving.values())
             self._ending.code = int(self._failed)
         finally:
             self._ending.doing = "ending the process"
             self._ending.within(GRACE)
             self._public.close()
+            admin.hand_over()
             await runner.cleanup()
         if self._failed:
             raise EndedBadly
 
+    async def _say_listening(self, admin: socket.socket) -> None:
+        """Tell the operator once the public port is open."""
+        while not any(child.is_open for child in self._children.values()):  # noqa: ASYNC110  the workers come and go
+            await asyncio.sleep(0.02)
+        log_ready(self._settings, self._public.sock, admin)
+
+    # Leaving.
+
     def _stop(self) -> None:
-        self._ending.within(self._settings.timeouts.drain + _ENDED_WITHIN + GRACE)
+        left = max(0.0, self._soft_until - time.monotonic())
+        self._ending.within(left + self._settings.drain.timeout + _ENDED_WITHIN + GRACE)
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stopping.set)
 
     async def _stop_listening(self) -> None:
         await self._stopping.wait()
-        await stop_listening(self._public)
+        await asyncio.sleep(max(0.0, self._soft_until - time.monotonic()))
+        await self._public.stop()
         self._public.close()
         self._ending.doing = "letting the workers finish"
         self._leave.set()
+
+    def _drain_softly(self) -> None:
+        if self._soft_until == -math.inf:
+            delay = self._settings.drain.delay
+            self._soft_until = time.monotonic() + delay
+            for listener in self._hand_over:
+                listener.hand_over()
+            log.info("drain_begun", extra={"delay": delay})
+            for child in self._children.values():
+                self._loop.create_task(child.drain())
+
+    async def _drain(self) -> float:
+        self._drain_softly()
+        await asyncio.gather(*(child.drain() for child in self._children.values()))
+        return self._settings.drain.delay
+
+    # Keeping the workers alive.
 
     async def _keep_alive(self, slot: int) -> None:
         delay = _BACKOFF[0]
@@ -136,25 +167,52 @@ class Supervisor:
                 # A worker that was still starting has no handler for SIGTERM yet.
                 self._failed |= life.exit_code not in (None, 0, -signal.SIGTERM)
                 return
-            delay = _BACKOFF[0] if time.monotonic() - born > _STABLE else min(2 * delay, _BACKOFF[1])
+            lasted = time.monotonic() - born
+            delay = _BACKOFF[0] if lasted > _STABLE else min(2 * delay, _BACKOFF[1])
             self._tell(slot, life, delay)
+            if self._crashes_all_the_time(lasted):
+                self._give_up(life)
+                return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(delay):
                     await self._stopping.wait()
 
     async def _live(self, slot: int) -> Life:
-        """Start a worker and wait for its end."""
+        """Start a worker, and wait until the one in this slot has ended."""
         try:
-            child = Child(self._settings, self._public)
+            child = await self._start()
         except (OSError, MemoryError) as exc:
-            return Life(None, f"no process can be started: {getattr(exc, 'strerror', None) or 'out of memory'}")
+            return _no_process(exc)
         self._children[slot] = child
-        try:
-            await child.started()
-            return await self._watch(slot, child)
-        finally:
-            self._past.add(child.last_snapshot)
-            del self._children[slot]
+        while (life := await self._watch(slot, child)) is None:
+            self._leaving[child] = self._loop.create_task(self._see_off(slot, child))
+            child = self._children[slot]
+        self._past.add(child.last_snapshot)
+        del self._children[slot]
+        return life
+
+    async def _start(self) -> Child:
+        """Start a worker. Raises `OSError` and `MemoryError`."""
+        child = Child(self._settings, self._public)
+        await child.started()
+        if self._soft_until != -math.inf:
+            self._loop.create_task(child.drain())
+        return child
+
+    def _crashes_all_the_time(self, lasted: float) -> bool:
+        now = time.monotonic()
+        if lasted > _STABLE or any(now - child.born > _STABLE for child in self._children.values()):
+            self._crashes = 0
+        else:
+            self._crashes += 1
+        return self._crashes >= _MOST_CRASHES * self._settings.workers
+
+    def _give_up(self, life: Life) -> None:
+        why = life.fault or f"a worker ended with exit code {life.exit_code}"
+        detail = f"no worker lived for {_STABLE:g} s, {self._crashes} times in a row; the sidecar ends"
+        log.error("workers_keep_failing", extra={"cause": why, "detail": detail})
+        self._failed = True
+        self._stop()
 
     def _tell(self, slot: int, life: Life, delay: float) -> None:
         """Log the end of a worker. A fault that keeps workers from starting is logged once until a worker has started, and
@@ -171,40 +229,123 @@ class Supervisor:
             figures = {"running": running, "tried_again_in": delay}
             log.error("worker_cannot_start", extra={"slot": slot, "detail": life.fault, **figures})
 
-    async def _watch(self, slot: int, child: "Child") -> Life:
-        """Wait for the child's end. A child that hangs is killed. When the supervisor stops, the child is told to stop, and
-        killed if it does not."""
+    async def _watch(self, slot: int, child: Child) -> Life | None:
+        """Wait for the child's end, or until another one has taken its place (`None`). A child that hangs is killed. When the
+        supervisor stops, the child is told to stop."""
         ended = self._loop.create_task(child.ended())
-        leave = self._loop.create_task(self._leave.wait())
+        others = [self._loop.create_task(each.wait()) for each in (self._leave, child.replaced)]
         hanging = self._loop.create_task(child.hanging(self._settings.workers_timeout))
-        await asyncio.wait([ended, leave, hanging], return_when=asyncio.FIRST_COMPLETED)
-        hung = not (ended.done() or leave.done())
-        leave.cancel()
+        await asyncio.wait([ended, hanging, *others], return_when=asyncio.FIRST_COMPLETED)
+        for task in (ended, hanging, *others):
+            task.cancel()
+        if ended.done() and not ended.cancelled():
+            return Life(ended.result(), child.fault)
+        if hanging.done() and not hanging.cancelled():
+            return await self._kill(slot, child, ", is killed and will be replaced")
+        if child.replaced.is_set():
+            return None
+        child.signal(signal.SIGTERM)
+        return await self._end_of(slot, child)
+
+    async def _end_of(self, slot: int, child: Child) -> Life:
+        """Wait for the end of a child that was told to stop. One that hangs, or takes too long, is killed."""
+        ended = self._loop.create_task(child.ended())
+        hanging = self._loop.create_task(child.hanging(self._settings.workers_timeout))
+        within = self._settings.drain.timeout + _ENDED_WITHIN
+        await asyncio.wait([ended, hanging], timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        hung = hanging.done()
         hanging.cancel()
+        if ended.done():
+            return Life(ended.result(), child.fault)
+        ended.cancel()
         if hung:
-            within = self._settings.workers_timeout
-            detail = f"it did not answer for {within:g} s, is killed and will be replaced"
-            log.error("worker_hung", extra={"slot": slot, "pid": child.pid, "detail": detail})
+            return await self._kill(slot, child, " and is killed")
+        detail = f"it had not ended {within:g} s after it was told to"
+        log.error("worker_killed", extra={"slot": slot, "worker": child.pid, "detail": detail})
+        child.signal(signal.SIGKILL)
+        return Life(await child.ended(), child.fault)
+
+    async def _kill(self, slot: int, child: Child, then: str) -> Life:
+        """Kill a child that hangs. `then` says for the log what happens to it."""
+        detail = f"it did not answer for {self._settings.workers_timeout:g} s{then}"
+        log.error("worker_hung", extra={"slot": slot, "worker": child.pid, "detail": detail})
+        child.signal(signal.SIGKILL)
+        return Life(await child.ended(), child.fault, hung=True)
+
+    async def _see_off(self, slot: int, child: Child) -> None:
+        """Let a worker finish that another one has replaced."""
+        await child.leave()
+        life = await self._end_of(slot, child)
+        self._past.add(child.last_snapshot)
+        del self._leaving[child]
+        self._failed |= life.exit_code not in (None, 0)
+
+    # What the operator asks for.
+
+    async def _roll(self) -> Sequence[str]:
+        """Replace each worker by a new one. Raises `Impossible` when a new one does not start; the others go on."""
+        if self._rolling.locked():
+            raise Impossible("the workers are being rolled")
+        done = []
+        async with self._rolling:
+            for slot in range(self._settings.workers):
+                if self._stopping.is_set():
+                    raise Impossible("the process is going away")
+                done.append(await self._replace(slot))
+        return done
+
+    async def _replace(self, slot: int) -> str:
+        old = self._children.get(slot)
+        if old is None:
+            return f"worker {slot} is being started anyway"
+        try:
+            new = await self._start()
+        except (OSError, MemoryError) as exc:
+            raise Impossible(str(_no_process(exc).fault)) from None
+        opened = await new.opened(_OPENED_WITHIN)
+        if not opened or self._children.get(slot) is not old:
+            new.signal(signal.SIGTERM)
+            self._leaving[new] = self._loop.create_task(self._see_off(slot, new))
+            raise Impossible(f"the new worker {slot} did not start: {new.fault or 'see the log'}; the old one stays")
+        self._children[slot] = new
+        old.replaced.set()
+        log.info("worker_rolled", extra={"slot": slot, "before": old.pid, "worker": new.pid})
+        return f"worker {slot}: {old.pid} was replaced by {new.pid}"
+
+    async def _apply(self, settings: Settings) -> None:
+        """Have all workers use other settings, or none. Raises `NotApplied`."""
+        async with self._rolling:
+            children = list(self._children.values())
+            faults = await asyncio.gather(*(child.prepare(settings) for child in children))
+            fault = next(filter(None, faults), None)
+            if fault is not None:
+                raise NotApplied(fault)
+            self._settings = settings
+            log.setLevel(settings.logging.level.upper())
+            able = [child for child, fault in zip(children, faults, strict=True) if fault is not None]
+            await asyncio.gather(*(child.use(settings) for child in able))
+            # One that began meanwhile, or did not answer, has the settings before.
+            late = [child for child in self._children.values() if child.settings is not settings]
+            await asyncio.gather(*(self._follow(child, settings) for child in late))
+
+    async def _follow(self, child: Child, settings: Settings) -> None:
+        if await child.prepare(settings) != "" or not await child.use(settings):
+            log.error("worker_not_reloaded", extra={"worker": child.pid, "detail": "it is replaced"})
             child.signal(signal.SIGKILL)
-        elif not ended.done():
-            child.signal(signal.SIGTERM)
-            within = self._settings.timeouts.drain + _ENDED_WITHIN
-            _, late = await asyncio.wait([ended], timeout=within)
-            if late:
-                log.error(
-                    "worker_killed", extra={"slot": slot, "detail": f"it had not ended {within:g} s after SIGTERM"}
-                )
-                child.signal(signal.SIGKILL)
-        return Life(await ended, child.fault, hung)
+
+    def _all(self) -> Iterator[Child]:
+        yield from self._children.values()
+        yield from self._leaving
 
     async def _metrics(self) -> bytes:
-        asked = list(self._children.values())
+        asked = list(self._all())
         answers = await asyncio.gather(*(child.snapshot() for child in asked))
         # A worker that has ended meanwhile is among the past ones, and would count twice.
-        present = set(self._children.values())
+        present = set(self._all())
         snapshots = [answer for child, answer in zip(asked, answers, strict=True) if answer and child in present]
         return render(
             [*snapshots, *self._past.snapshots()],
+            self._reloader.configuration,
             log_lines_dropped=lines_dropped(),
             replaced=self._replaced,
         )
@@ -218,161 +359,10 @@ class Supervisor:
         for answer in answers:
             for name, fault in (answer or {}).items():
                 checks[name] = checks.get(name) or fault
-        if self._stopping.is_set():
+        if self._stopping.is_set() or self._soft_until != -math.inf:
             checks["draining"] = "the process is going away"
         return checks
 
 
-class Child:
-    """A worker process, as its parent sees it. Raises `OSError` and `MemoryError` when no process can be started."""
-
-    def __init__(self, settings: Settings, public: socket.socket) -> None:
-        ours, theirs = socket.socketpair()
-        context = multiprocessing.get_context("spawn")
-        self._process: BaseProcess = context.Process(target=work, args=(settings, public, theirs), daemon=False)
-        try:
-            with theirs, signals.withheld():
-                self._process.start()
-        except BaseException:
-            ours.close()
-            raise
-        self._socket = ours
-        self._conversation = Conversation(lambda garbled: log_failure("control", garbled))
-        self.last_snapshot: Snapshot | None = None
-
-    @property
-    def fault(self) -> str | None:
-        """Why the worker could not start, once it has said so."""
-        return self._conversation.fault
-
-    async def started(self) -> None:
-        """Connect to the child's end of the pair."""
-        await asyncio.get_running_loop().create_connection(lambda: self._conversation, sock=self._socket)
-
-    @property
-    def pid(self) -> int | None:
-        """The process id."""
-        return self._process.pid
-
-    async def snapshot(self) -> Snapshot | None:
-        """The worker's snapshot, which is kept as `last_snapshot`. When the worker does not answer in time, the counters of the
-        last one: its gauges may have changed since."""
-        snapshot: Snapshot | None = await self._conversation.ask(Kind.SNAPSHOT, _ANSWER_DEADLINE)
-        if snapshot is not None:
-            self.last_snapshot = snapshot
-            return snapshot
-        return without_gauges(self.last_snapshot) if self.last_snapshot else None
-
-    async def hanging(self, within: float) -> None:
-        """Return once the worker has not answered for `within` seconds. While it starts, it has more time."""
-        patience = max(within, _STARTED_WITHIN)
-        while True:
-            if await self._conversation.ask(Kind.ALIVE, patience):
-                patience = within
-                await asyncio.sleep(min(_ASKED_EVERY, within / 4))
-            elif self._conversation.over.is_set():
-                await asyncio.sleep(within)  # the worker is about to end, as a rule
-                return
-            # Both processes may have been stopped meanwhile, such as by a debugger, and continued: then it answers now.
-            elif not await self._conversation.ask(Kind.ALIVE, min(within, _ANSWER_DEADLINE)):
-                return
-
-    async def ready(self) -> dict[str, str | None] | None:
-        """The worker's checks, or `None` when it does not answer in time."""
-        checks: dict[str, str | None] | None = await self._conversation.ask(Kind.READY, _ANSWER_DEADLINE)
-        return checks
-
-    async def ended(self) -> int | None:
-        """Wait for the process to end. Returns its exit code."""
-        loop = asyncio.get_running_loop()
-        gone = loop.create_future()
-        loop.add_reader(self._process.sentinel, lambda: None if gone.done() else gone.set_result(None))
-        try:
-            await gone
-        finally:
-            loop.remove_reader(self._process.sentinel)
-        self._process.join()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_ANSWER_DEADLINE):
-                await self._conversation.over.wait()  # a fault may still be on its way
-        self._conversation.close()
-        return self._process.exitcode
-
-    def signal(self, number: int) -> None:
-        """Send SIGKILL or SIGTERM, unless the process is gone."""
-        if self._process.is_alive() and self._process.pid is not None:
-            (self._process.kill if number == signal.SIGKILL else self._process.terminate)()
-
-
-def work(settings: Settings, public: socket.socket, control: socket.socket) -> None:
-    """The main function of a worker process. Exit code 1: it could not start, or it failed later."""
-    try:
-        start_logging(settings, alone=False)
-        run(_work(settings, public, control))
-    except StartError as exc:
-        with contextlib.suppress(OSError):
-            control.sendall(encode(Answer(Kind.FAULT, 0, str(exc))))
-        sys.exit(1)
-    except EndedBadly:
-        sys.exit(1)
-
-
-async def _work(settings: Settings, public: socket.socket, control: socket.socket) -> None:
-    public.setblocking(False)  # noqa: FBT003  the signature of the standard library
-    worker = Worker(settings, public, shared=True)
-    signals.heed(worker.stop)
-    in_background(lambda: _leave_with_parent(worker), "parent")
-    answering = asyncio.get_running_loop().create_task(_answer(worker, control))
-    try:
-        await worker.run()
-    finally:
-        answering.cancel()
-
-
-def _leave_with_parent(worker: Worker) -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None  # noqa: S101  a worker has one
-    parent.join()
-    _abandoned(worker)
-
-
-def _abandoned(worker: Worker) -> None:
-    """Stop a worker that has no parent any more. The worker must end the socket, because no other process will."""
-    worker.shared = False
-    worker.stop()
-
-
-async def _answer(worker: Worker, control: socket.socket) -> None:
-    """Answer the parent's questions until it is gone."""
-    reader, writer = await asyncio.open_connection(sock=control)
-    framing = Framing()
-    try:
-        while data := await reader.read(_AT_A_TIME):
-            for message in framing.feed(data):
-                writer.write(await _answer_to(message, worker.app))
-                await writer.drain()
-    except Garbled as exc:
-        log_failure("control", exc)
-        return  # the parent still exists: the worker continues
-    except OSError:
-        pass  # the parent went away before it had read an answer
-    finally:
-        writer.close()
-    _abandoned(worker)
-
-
-async def _answer_to(message: Message, app: App) -> bytes:
-    """The line of the answer; empty when a defect prevents one. Raises `Garbled` when the message is no question."""
-    if not isinstance(message, Question):
-        raise Garbled("the parent answers")
-    try:
-        return encode(Answer(message.kind, message.number, await _body(message.kind, app)))
-    except Exception as exc:  # noqa: BLE001  a defect here must not end the worker, and the socket with it
-        log_failure(message.kind, exc)
-        return b""
-
-
-async def _body(kind: Kind, app: App) -> object:
-    if kind is Kind.ALIVE:
-        return True
-    return app.metrics.snapshot() if kind is Kind.SNAPSHOT else dict(await app.readiness())
+def _no_process(exc: BaseException) -> Life:
+    return Life(None, f"no process can be started: {getattr(exc, 'strerror', None) or 'out of memory'}")

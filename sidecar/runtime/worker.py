@@ -1,10 +1,13 @@
 """One worker: its listeners, its background tasks, and how it ends.
 
-A worker begins to accept connections after all its parts are connected. On SIGTERM it stops accepting, lets requests finish
-within `timeouts.drain`, and closes the rest. A single worker owns the listening socket and ends it (`runtime.sockets`); one of
-several continues to accept until its parent has ended the socket.
+A worker opens the public port once it knows the revocations, or knows that the store is down. It leaves in two steps. In the
+*soft* drain it serves new connections as before, but is not ready, and each response ends its connection; a balancer that
+notices sends nothing more. On SIGTERM it stops accepting, lets requests finish within `drain.timeout`, and closes the rest. A
+single worker owns the listening socket and ends it (`runtime.sockets`); one of several continues to accept until its parent
+has ended the socket.
 
-The steps after SIGTERM may take `timeouts.drain` and a few seconds. Then the process ends, whatever hangs (`runtime.ending`).
+The steps after SIGTERM may take the rest of `drain.delay`, `drain.timeout` and a few seconds. Then the process ends, whatever
+hangs (`runtime.ending`).
 
 A background task (the revocation feed, the clock) is restarted when it fails. While the feed does not run the view grows stale,
 so requests get 503. When a task keeps failing (`core.restarts`) the worker ends as on SIGTERM, but with a failure.
@@ -14,31 +17,36 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 import random
 import socket
 import ssl
+import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 import uvloop
 from aiohttp import http_parser, web
 
-from sidecar.assembly.app import App, log_failure
+from sidecar.assembly.app import App, Prepared, log_failure
 from sidecar.config.settings import Settings
 from sidecar.core.restarts import Restarts
-from sidecar.ops.admin import serve_admin
+from sidecar.ops.admin import Impossible, Operations, serve_admin
+from sidecar.ops.exposition import render
 from sidecar.ops.logs import configure
-from sidecar.ops.metrics import render
 from sidecar.runtime import signals
-from sidecar.runtime.descriptors import raise_descriptor_limit, within_descriptors
+from sidecar.runtime.descriptors import Descriptors, raise_descriptor_limit
 from sidecar.runtime.ending import GRACE, NO_THREAD, EndedBadly, Ending
-from sidecar.runtime.sockets import StartError, claim, stop_listening, url_of
-from sidecar.tls import CertificateWatch, InvalidTls, server_context
+from sidecar.runtime.reloading import NotApplied, Reloader
+from sidecar.runtime.sockets import Listener, StartError, claim, url_of
+from sidecar.tls import CertificateWatch, InvalidTls, server_context, upstream_context
 
 log: Final = logging.getLogger("sidecar")
 
 _OWNER_WITHIN: Final = 1.0  # seconds for the owner of a shared socket to end it, if it was told to stop as well
 _STEP: Final = 1.0  # seconds for each step of closing
+_LOADED_WITHIN: Final = 60.0  # seconds; then the port opens, and the worker answers 503 until it knows the revocations
 _CERTIFICATE_INTERVAL: Final = 2.0  # seconds between two checks of the files
 
 
@@ -63,54 +71,104 @@ class Worker:
     def __init__(
         self,
         settings: Settings,
-        public: socket.socket,
+        public: Listener,
         *,
         shared: bool = False,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        settings = self._settings = within_descriptors(settings)
+        self._descriptors = Descriptors()
         self._public = public
         self.shared = shared
+        self.hands_over = [public]  # to the next process, when this one begins to leave
         self.ending = Ending()
         self._jitter = jitter
         self._failed = False
+        self._replaced = False  # a new worker has taken the place of this one, and accepts from the shared socket
+        self._soft_until = -math.inf  # monotonic seconds
         self._stop = asyncio.Event()
         loop = self._loop = asyncio.get_running_loop()
-        tls = settings.tls
         try:
-            self.app = App(settings, loop)
-            context = server_context(tls.certificate, tls.key, tls.client_ca) if tls else None
+            self.app = App(self._descriptors.within(settings), loop)
         except InvalidTls as exc:
             raise StartError(f"TLS: {exc}") from None
-        self._acceptor = self.app.acceptor(public, context)
-        self._certificates = (
-            CertificateWatch(tls.certificate, tls.key, tls.client_ca, apply=self._use_tls, report=log_certificate)
-            if tls
-            else None
-        )
+        self._acceptor = self.app.acceptor(public.sock)
+        self._certificates = self._certificate_watches()
         self._look_again = 0.0
         self._background: list[asyncio.Task[None]] = []
 
+    # Another configuration.
+
+    def prepare(self, settings: Settings) -> Prepared:
+        """Build what `use` needs; see `App.prepare`. Raises `NotApplied`."""
+        try:
+            return self.app.prepare(self._descriptors.within(settings))
+        except InvalidTls as exc:
+            raise NotApplied(f"TLS: {exc}") from None
+
+    def use(self, prepared: Prepared) -> None:
+        """Apply other settings from now on."""
+        before = self.app.settings
+        self.app.use(prepared)
+        self._acceptor.tls = self.app.tls
+        self._acceptor.handshake = prepared.settings.timeouts.request_header
+        if (before.tls, before.upstream) != (prepared.settings.tls, prepared.settings.upstream):
+            self._certificates = self._certificate_watches()
+
+    async def apply(self, settings: Settings) -> None:
+        """Prepare and use settings. Raises `NotApplied`."""
+        self.use(await asyncio.to_thread(self.prepare, settings))
+
+    # Leaving.
+
+    def drain(self) -> None:
+        """Begin the soft drain. A second call changes nothing."""
+        if self._soft_until == -math.inf:
+            self._soft_until = self.app.monotonic() + self.app.settings.drain.delay
+            self.app.connections.draining = True
+            if not self.shared:
+                for listener in self.hands_over:
+                    listener.hand_over()
+                log.info("drain_begun", extra={"delay": self.app.settings.drain.delay})
+
+    def leave(self) -> None:
+        """Begin to stop, because a new worker has taken the place of this one."""
+        self._replaced = True
+        self.stop()
+
     def stop(self) -> None:
         """Begin to stop. A second call changes nothing. Signal handlers and other threads may call this."""
-        self.ending.within(self._settings.timeouts.drain + GRACE)
+        soft = 0.0 if self.shared else max(0.0, self._soft_until - time.monotonic())
+        self.ending.within(soft + self.app.settings.drain.timeout + GRACE)
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop.set)
 
-    async def run(self, started: Callable[[], None] = lambda: None) -> None:
-        """Serve until `stop`, then drain. Calls `started` once the worker accepts connections. Raises `EndedBadly` at the end
-        when the worker stopped because a background task failed."""
+    @property
+    def stopping(self) -> bool:
+        """Whether the event loop has begun to stop."""
+        return self._stop.is_set()
+
+    def end_socket(self) -> None:
+        """Stop the public socket from listening at once. Other threads may call this."""
+        self._public.end_at_once()
+
+    async def run(self, opened: Callable[[], None] = lambda: None) -> None:
+        """Serve until `stop`, then drain. Calls `opened` once the public port is open. Raises `EndedBadly` at the end when the
+        worker stopped because a background task failed."""
         app = self.app
         self._keep("feed", lambda: app.store.follow(app.view))
         self._keep("clock", self._tick)
-        self._acceptor.start()
         # The objects that exist now live until the end: exclude them from every full collection.
         gc.collect()
         gc.freeze()
-        started()
         try:
+            if await self._loaded():
+                self._public.open()
+                self._acceptor.start()
+                opened()
             await self._stop.wait()
-            deadline = app.monotonic() + self._settings.timeouts.drain
+            if not self.shared:
+                await asyncio.sleep(max(0.0, self._soft_until - app.monotonic()))
+            deadline = app.monotonic() + app.settings.drain.timeout
             app.connections.draining = True
             await self._stop_accepting()
             log.info("draining", extra={"in_flight": app.connections.in_flight})
@@ -123,13 +181,24 @@ class Worker:
         if self._failed:
             raise EndedBadly
 
+    async def _loaded(self) -> bool:
+        """Wait until the worker knows the revocations, or that the store is down, but not for ever. Returns false when the
+        worker was told to stop before."""
+        known, stop = (self._loop.create_task(each.wait()) for each in (self.app.store_known, self._stop))
+        await asyncio.wait([known, stop], timeout=_LOADED_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+        known.cancel()
+        stop.cancel()
+        return not self._stop.is_set()
+
     async def _stop_accepting(self) -> None:
         if not self.shared:
-            await stop_listening(self._public)
-        elif not self._failed:
+            for listener in self.hands_over:
+                listener.hand_over()
+            await self._public.stop()
+        elif not (self._failed or self._replaced):
             await self._acceptor.ended(_OWNER_WITHIN)
-        # A failed worker of several leaves the waiting connections to the others.
-        self._acceptor.close(leave=self.shared and self._failed)
+        # A worker that others outlast leaves the waiting connections to them; so does a socket that was lent.
+        self._acceptor.close(leave=self._public.lent or (self.shared and (self._failed or self._replaced)))
 
     def _keep(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         task = self._loop.create_task(self._keep_running(name, work), name=name)
@@ -159,21 +228,36 @@ class Worker:
 
     async def _tick(self) -> None:
         """Check regularly for slow clients and a slow upstream, for lapsed keys and for changed certificates."""
-        app, times = self.app, self._settings.timeouts
-        interval = min(1.0, *(limit / 4 for limit in (times.request_header, times.idle, times.response, times.stream)))
+        app = self.app
         while True:
-            await asyncio.sleep(interval)
+            times = app.settings.timeouts
+            limits = (times.request_header, times.idle, times.response, times.stream)
+            await asyncio.sleep(min(1.0, *(limit / 4 for limit in limits)))
             now = app.monotonic()
-            for check in (app.connections.check, app.pool.check, app.key_watch.check, self._check_certificates):
+            for check in (app.connections.check, app.check_upstreams, app.key_watch.check, self._check_certificates):
                 try:
                     check(now)
                 except Exception as exc:  # noqa: BLE001  a defect in one check must not end the clock
                     log_failure("check", exc)
 
+    def _certificate_watches(self) -> list[CertificateWatch]:
+        settings, app = self.app.settings, self.app
+        listener, api = settings.tls, settings.upstream.tls
+        watches = []
+        if listener is not None:
+            files = (listener.certificate, listener.key, listener.client_ca)
+            watches.append(CertificateWatch(server_context, files, apply=self._use_tls, report=log_certificate))
+        if api.ca or api.certificate:
+            own = (api.ca, api.certificate, api.key)
+            report = partial(log_certificate, of="upstream")
+            watches.append(CertificateWatch(upstream_context, own, apply=app.use_upstream_tls, report=report))
+        return watches
+
     def _check_certificates(self, now: float) -> None:
-        if self._certificates is not None and now > self._look_again:
+        if now > self._look_again:
             self._look_again = now + _CERTIFICATE_INTERVAL
-            self._certificates.check()
+            for watch in self._certificates:
+                watch.check()
 
     def _use_tls(self, context: ssl.SSLContext) -> None:
         self._acceptor.tls = context
@@ -203,40 +287,62 @@ async def _outcome(work: Coroutine[Any, Any, None]) -> Exception | None:
     return None
 
 
-async def start_own_admin(app: App, sock: socket.socket) -> web.AppRunner:
-    """Serve the admin endpoints of a single worker on a socket that listens already."""
+async def start_own_admin(worker: Worker, admin: Listener, reloader: Reloader) -> web.AppRunner:
+    """Serve the admin endpoints of a single worker."""
+    app = worker.app
+    admin.open()
+    worker.hands_over.append(admin)
 
     async def metrics() -> bytes:
-        return render([app.metrics.snapshot()])
+        return render([app.metrics.snapshot()], reloader.configuration)
 
-    return await serve_admin(sock, metrics=metrics, ready=app.readiness)
+    async def drain() -> float:
+        worker.drain()
+        return app.settings.drain.delay
+
+    async def roll() -> list[str]:
+        raise Impossible("there is one worker: start a second sidecar at the same address, which takes over")
+
+    return await serve_admin(admin.sock, Operations(metrics, app.readiness, reloader.reload, drain, roll))
 
 
-async def _serve_one(settings: Settings, public: socket.socket, admin: socket.socket) -> None:
+async def _serve_one(settings: Settings, public: Listener, admin: Listener) -> None:
     worker = Worker(settings, public)
-    signals.heed(worker.stop)
-    runner = await start_own_admin(worker.app, admin)
+    reloader = Reloader(settings, worker.apply)
+    signals.heed(worker.stop, reload=reloader.soon, drain=worker.drain)
+    log_starting(settings, public.sock, admin.sock)
+    runner = await start_own_admin(worker, admin, reloader)
+    watching = asyncio.get_running_loop().create_task(reloader.watch(), name="configuration")
     try:
-        await worker.run(lambda: log_ready(settings, public, admin))
+        await worker.run(lambda: log_ready(settings, public.sock, admin.sock))
     finally:
+        watching.cancel()
         await runner.cleanup()
 
 
-def log_certificate(fault: str | None) -> None:
+def log_certificate(fault: str | None, of: str = "listener") -> None:
     """Tell the operator that certificate, key and CA were read again, or why they were not."""
     if fault is None:
-        log.info("certificate_changed")
+        log.info("certificate_changed", extra={"of": of})
     else:
-        log.error("certificate_unusable", extra={"detail": f"{fault}; the old one stays"})
+        log.error("certificate_unusable", extra={"of": of, "detail": f"{fault}; the old one stays"})
+
+
+def log_starting(settings: Settings, public: socket.socket, admin: socket.socket) -> None:
+    """Tell the operator that the admin listener is open, and that the public port will be."""
+    log.info("starting", extra=_places(settings, public, admin))
 
 
 def log_ready(settings: Settings, public: socket.socket, admin: socket.socket) -> None:
     """Tell the operator where the sidecar listens, so that an unintended port is noticed."""
-    where = {
+    log.info("listening", extra=_places(settings, public, admin))
+
+
+def _places(settings: Settings, public: socket.socket, admin: socket.socket) -> dict[str, str]:
+    return {
         "public": url_of(public, settings.listen.address.host, secure=settings.tls is not None),
         "admin": url_of(admin, settings.admin.listen.host),
     }
-    log.info("listening", extra=where)
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -252,5 +358,11 @@ def serve(settings: Settings) -> None:
     """Run one worker in this process until SIGTERM or SIGINT. Raises `StartError` and `EndedBadly`."""
     assert_c_parser()
     raise_descriptor_limit()
-    admin, public = claim(settings.admin.listen), claim(settings.listen.address)
+    admin, public = claim_both(settings)
     run(_serve_one(settings, public, admin))
+
+
+def claim_both(settings: Settings) -> tuple[Listener, Listener]:
+    """The listeners of the admin and the public address. Raises `StartError`."""
+    admin = claim(settings.admin.listen, name="admin", number=1)
+    return admin, claim(settings.listen.address, name="public", number=0)

@@ -15,7 +15,7 @@ from tests.support.walk import INSTALL, WALK, Place, Ran, place, steps_of
 
 REFERENCE = (ROOT / "docs/reference.md").read_text()
 STEPS = [step for name in WALK for step in steps_of(name)]
-LAST = "Keys"
+LAST = "Changing the configuration"
 
 
 class Reader:
@@ -186,6 +186,13 @@ def test_a_key_is_made_and_listed(reader: Reader) -> None:
     for each in reader.read("Keys"):
         assert each.output.splitlines() == list(each.step.shown)
     assert (reader.place.folder / "orders" / "2026-12.pem").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_configuration_changes_while_the_sidecar_runs(reader: Reader) -> None:
+    *_, reload = reader.read("Changing the configuration")
+    # It also notices the change by itself, within a second or so.
+    assert reload.output in (reload.step.shown[0] + "\n", "nothing has changed\n")
+    assert "sidecar_config_last_reload_successful 1.0" in get(f"{reader.place.admin}/metrics")[1]
 
 
 def test_every_metric_that_is_named_is_there(reader: Reader) -> None:

@@ -53,7 +53,7 @@ def lines(sidecar: Sidecar, **fields: object) -> list[dict[str, Any]]:
     """Every line of the log with these fields, without what is no news."""
     found = [json.loads(line) for line in sidecar.logs]
     return [
-        {name: value for name, value in each.items() if name not in ("time", "level")}
+        {name: value for name, value in each.items() if name not in ("time", "pid", "level")}
         for each in found
         if all(each.get(name) == value for name, value in fields.items())
     ]

@@ -139,7 +139,8 @@ def test_why_the_api_is_not_reached_is_in_the_log_and_in_readyz(tmp_path: Path, 
         assert status == 503
         assert told.startswith("the API server does not accept connections: ")
         assert TOLD[cause] in told
-        assert section["url"].partition("://")[2] not in told
+        assert section["url"] in told
+        assert record["upstream"] == section["url"]
         assert sidecar.metric("sidecar_upstream_failures_total", reason="upstream_unreachable") == 1
     assert CANARY not in "".join(sidecar.logs)
 
@@ -182,8 +183,8 @@ def test_an_api_that_wants_our_certificate_says_so(tmp_path: Path) -> None:
         assert sidecar.record("request_failed")["cause"] == "client_certificate_refused"
 
 
-def test_of_several_apis_each_cause_is_told_once(tmp_path: Path) -> None:
-    """And each worker asks; the log names that of the last one that was tried."""
+def test_of_several_apis_each_has_its_cause(tmp_path: Path) -> None:
+    """Once, though each worker asks; the log names that of the last one that was tried."""
     urls = [f"http://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}", f"unix://{tmp_path}/none.sock"]
     with RedisServer() as redis:
         config = configuration({"url": urls}, workers=2, store={"url": redis.url})
@@ -193,7 +194,8 @@ def test_of_several_apis_each_cause_is_told_once(tmp_path: Path) -> None:
             assert exchange(sidecar.address, head(sidecar.token())).status == 502
             assert sidecar.record("request_failed")["cause"] == "socket_missing"
             told = readiness(sidecar)[1]
-            assert told.count("refused") == told.count("does not exist") == 1
+            assert (told.count("refused"), told.count("does not exist")) == (2, 1)
+            assert all(told.count(f"{url}: ") == 1 for url in urls)
 
 
 # The answer.

@@ -90,7 +90,7 @@ class Pool:
     limits = PoolLimits(10, 4.0, 100.0)
 
     def __init__(self, host: bytes = b"", loop: Any = None) -> None:
-        self.hosts = (host,)
+        self.hosts = ((host, ""),)
         self.loop: Any = loop
         self.shapes = ResponseShapes(4.0)
         self.fate: list[str] = []

@@ -10,7 +10,7 @@ from sidecar.core.http.plain_heads import PlainHeads
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import Reply, refusal
 from sidecar.proxy.client.connections import ClientConnections
-from sidecar.proxy.limits import ClientLimits, ClientTimeouts
+from sidecar.proxy.limits import ClientLimits, ClientRules, ClientTimeouts
 from sidecar.proxy.wire import encode_reply
 
 
@@ -90,7 +90,5 @@ class Clients:
             Request,
             services,
             loop=asyncio.get_running_loop(),
-            timeouts=ClientTimeouts(10, 10),
-            limits=ClientLimits(connections, in_flight, 1024, 4096, 32),
-            **options,
+            rules=ClientRules(ClientTimeouts(10, 10), ClientLimits(connections, in_flight, 1024, 4096, 32), **options),
         )

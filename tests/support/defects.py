@@ -31,9 +31,11 @@ def command_with(folder: Path, defect: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def with_defect(folder: Path, upstream: Upstream, defect: str, **sections: Any) -> Iterator[Sidecar]:
-    """A sidecar that has begun to listen, with `configuration(upstream, **sections)`."""
+def with_defect(
+    folder: Path, upstream: Upstream, defect: str, *, once: str = "listening", **sections: Any
+) -> Iterator[Sidecar]:
+    """A sidecar with `configuration(upstream, **sections)`, which has come to the event `once`."""
     config = folder / "sidecar.yaml"
     config.write_text(yaml.safe_dump(configuration(upstream.url, **sections)))
-    with Sidecar(folder, config, command=command_with(folder, defect)) as sidecar:
+    with Sidecar(folder, config, command=command_with(folder, defect), once=once) as sidecar:
         yield sidecar

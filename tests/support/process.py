@@ -75,10 +75,18 @@ def configuration(upstream: str | Mapping[str, Any], **sections: Any) -> dict[st
 class Sidecar:
     """A running sidecar. `public` and `admin` are its URLs, `logs` every line that it wrote.
 
-    `config` is the path of a configuration file, or its content, which is written to `folder`.
+    `config` is the path of a configuration file, or its content, which is written to `folder`. `once` is the event to wait
+    for: `listening`, or `starting` for a sidecar whose public port does not open yet.
     """
 
-    def __init__(self, folder: Path, config: Path | Mapping[str, Any], command: Sequence[str] = COMMAND) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: Path | Mapping[str, Any],
+        command: Sequence[str] = COMMAND,
+        *,
+        once: str = "listening",
+    ) -> None:
         if isinstance(config, Path):
             path = config
         else:
@@ -86,6 +94,7 @@ class Sidecar:
             path.write_text(yaml.safe_dump(dict(config)))
         self.logs: list[str] = []
         self.expected_code = 0
+        self._once = once
         self._lines: queue.Queue[str | None] = queue.Queue()
         self.process = subprocess.Popen([*command, "serve", "--config", str(path)], stderr=subprocess.PIPE, text=True)
         self._pump = threading.Thread(target=self._read, daemon=True)
@@ -107,7 +116,7 @@ class Sidecar:
                 assert line is not None, "the sidecar ended: " + "".join(self.logs)
                 with contextlib.suppress(ValueError):
                     record = json.loads(line)
-                    if record.get("event") == "listening":
+                    if record.get("event") == self._once:
                         return record["public"], record["admin"]
         raise AssertionError("the sidecar did not start: " + "".join(self.logs))
 

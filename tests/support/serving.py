@@ -45,7 +45,7 @@ class Serving:
 
     def use(self, **sections: Any) -> None:
         """Decide by these sections from now on."""
-        self.app.use(self.app.settings.model_copy(update=sections))
+        self.app.use(self.app.prepare(self.app.settings.model_copy(update=sections)))
 
     def use_keys(self, *keys: dict[str, Any]) -> None:
         """Sign and verify by these keys from now on."""
@@ -63,7 +63,7 @@ async def serving(folder: Path, upstream: str, **sections: Any) -> AsyncIterator
     made = Serving(load(path))
     sock = bind(Address("127.0.0.1", 0))
     made.url = url_of(sock)
-    acceptor = made.app.acceptor(sock, None)
+    acceptor = made.app.acceptor(sock)
     acceptor.start()
     feed = asyncio.get_running_loop().create_task(made.app.store.follow(made.app.view))
     try:

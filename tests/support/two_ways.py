@@ -19,7 +19,7 @@ from sidecar.proxy.client.connections import ClientConnections
 from sidecar.proxy.exchange import Exchange
 from sidecar.proxy.forwarding import Upgrades
 from sidecar.proxy.handler import AuthenticatingHandler
-from sidecar.proxy.limits import ClientLimits, ClientTimeouts
+from sidecar.proxy.limits import ClientLimits, ClientRules, ClientTimeouts
 from sidecar.proxy.rules import HostRules, RequestRules
 from sidecar.proxy.token_cache import Lookups, TokenCache
 from tests.support.decided import NOW
@@ -135,9 +135,9 @@ class Side:
             partial(Exchange, services),  # type: ignore[arg-type]
             services,
             loop=loop,
-            timeouts=ClientTimeouts(IDLE, IDLE),
-            limits=ClientLimits(10, 10, 1024, 4096, 24),
-            trusted_proxies=[ipaddress.ip_network(PROXY)],
+            rules=ClientRules(
+                ClientTimeouts(IDLE, IDLE), ClientLimits(10, 10, 1024, 4096, 24), [ipaddress.ip_network(PROXY)]
+            ),
         )
 
     def _failed(self, part: str, exc: Exception) -> None:

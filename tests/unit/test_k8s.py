@@ -111,8 +111,8 @@ def test_its_configuration_is_accepted_and_its_secrets_are_those_of_the_readme(t
     listen = the("api")["command"][-1]
     assert settings.upstream.url == (f"http://{listen}",)
     grace = of("Deployment", plain())["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
-    assert grace > settings.timeouts.drain + the("api")["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert grace > settings.timeouts.drain + GRACE + the("api")["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert grace > settings.drain.timeout + the("api")["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert grace > settings.drain.timeout + GRACE + the("api")["lifecycle"]["preStop"]["sleep"]["seconds"]
 
 
 def test_the_api_is_reachable_through_the_sidecar_only() -> None:

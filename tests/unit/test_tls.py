@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sidecar import tls
-from sidecar.tls import CertificateWatch, InvalidTls
+from sidecar.tls import CertificateWatch, InvalidTls, server_context
 from tests.support.certificates import Authority, Pair
 
 
@@ -15,9 +15,8 @@ class Watched:
     def __init__(self, pair: Pair) -> None:
         self.reports: list[str | None] = []
         self.made = 0
-        self.watch = CertificateWatch(
-            pair.certificate, pair.key, None, apply=lambda _: self._made(), report=self.reports.append
-        )
+        files = (pair.certificate, pair.key, None)
+        self.watch = CertificateWatch(server_context, files, apply=lambda _: self._made(), report=self.reports.append)
 
     def _made(self) -> None:
         self.made += 1
@@ -68,7 +67,7 @@ def test_files_that_vanish_while_they_are_read_are_read_again(
         pair.key.rename(aside)
         return load(*files)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(tls, "server_context", vanish)
+    monkeypatch.setattr(watched.watch, "_create", vanish)
     watched.watch.check()
     monkeypatch.undo()
     aside.rename(pair.key)

@@ -12,4 +12,3 @@ class Timeouts(Model):
     connect: PositiveDuration = 5.0
     response: PositiveDuration = 60.0
     stream: PositiveDuration = 300.0
-    drain: PositiveDuration = 25.0

@@ -51,7 +51,7 @@ class _Accepted(socket.socket):
 class Acceptor:
     """Passes the connections of a listening socket to a `ClientConnections`.
 
-    `tls` is used for each new connection and may be replaced at any time; `handshake` is in seconds. `on_pause` receives the
+    `tls` and `handshake` (seconds) are used for each new connection and may be replaced at any time. `on_pause` receives the
     system's error text when accepting fails. `introduced`: trusted proxies speak the PROXY protocol.
     """
 
@@ -71,7 +71,7 @@ class Acceptor:
         self._loop = manager.loop
         self._socket = sock
         self._family = int(sock.family)
-        self._handshake = handshake
+        self.handshake = handshake
         self._introduced = introduced
         self._on_pause = on_pause
         self._log_failure = log_failure
@@ -151,7 +151,7 @@ class Acceptor:
                 lambda: connection,
                 sock,
                 ssl=tls,
-                ssl_handshake_timeout=self._handshake if tls else None,
+                ssl_handshake_timeout=self.handshake if tls else None,
                 ssl_shutdown_timeout=_GOODBYE if tls else None,
             )
         except OSError:
@@ -169,7 +169,7 @@ class Acceptor:
             connection.peer = address_of(sock.getpeername())
             if not self._manager.trusts(connection.peer):
                 return True
-            async with asyncio.timeout(self._handshake):
+            async with asyncio.timeout(self.handshake):
                 while not preamble.done:
                     await self._readable(sock)
                     waiting = sock.recv(_LONGEST_LOOK, socket.MSG_PEEK)

@@ -85,11 +85,18 @@ class ClientConnection(TimedSide):
         self.manager.opened(self)
         self.active_at = self.manager.monotonic()
         self.peer = self.introduced or address_of(transport.get_extra_info("peername"))
-        tls = transport.get_extra_info("ssl_object")
-        shown = None if tls is None else forwarded_certificate(tls.getpeercert(binary_form=True))
-        self.forwarded = self.manager.describe(self.peer, shown)
+        self.describe()
         if self.manager.crowded:
             self._broken(Reason.OVERLOADED)
+
+    def describe(self) -> None:
+        """Describe the client to the API from now on as the current rules have it."""
+        if self.transport is None:
+            return
+        tls = self.transport.get_extra_info("ssl_object")
+        shown = None if tls is None else forwarded_certificate(tls.getpeercert(binary_form=True))
+        self.forwarded = self.manager.describe(self.peer, shown)
+        self.section = None  # its block contains the old description
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)

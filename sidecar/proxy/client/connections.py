@@ -2,7 +2,7 @@
 
 import asyncio
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Final, Generic
 
@@ -13,11 +13,10 @@ from sidecar.core.http.forwarded import ForwardedFields
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import Reply
 from sidecar.proxy.client.connection import ClientConnection
-from sidecar.proxy.limits import ClientLimits, ClientTimeouts
+from sidecar.proxy.limits import ClientRules
 from sidecar.proxy.ports import ClientLink, E, Reporting, RequestHandler, RequestInProgress, RequestToAnswer
 from sidecar.proxy.request import Body, Message
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _MOST_PEERS: Final = 1024
 
 ExchangeFactory = Callable[[ClientLink, Message, Body, float], E]
@@ -35,14 +34,11 @@ class ClientConnections(Generic[E]):
         services: Reporting,
         *,
         loop: asyncio.AbstractEventLoop,
-        timeouts: ClientTimeouts,
-        limits: ClientLimits,
-        trusted_proxies: Sequence[Network] = (),
-        end_with_token: bool = True,
+        rules: ClientRules,
     ) -> None:
         self.loop = loop
-        self.timeouts = timeouts
-        self.limits = limits
+        self.timeouts = rules.timeouts
+        self.limits = rules.limits
         self.monotonic: Callable[[], float] = services.monotonic
         self.draining = False
         self.in_flight = 0
@@ -50,16 +46,30 @@ class ClientConnections(Generic[E]):
         self.connections: set[ClientConnection] = set()
         self.arriving: set[ClientConnection] = set()
         self.handler = handler
-        self._new_exchange = new_exchange
-        self._services = services
-        self._trusted = trusted_proxies
+        self.log_failure = services.log_failure
+        self._rules = rules
         self._is_trusted = lru_cache(_MOST_PEERS)(self._look_up)
         self._described = lru_cache(_MOST_PEERS)(self._describe)
-        self._end_with_token = end_with_token
-        self.log_failure = services.log_failure
+        self.use_services(new_exchange, services)
 
     def __repr__(self) -> str:
         return f"<ClientConnections {len(self.connections)} connections, {self.in_flight} requests>"
+
+    def use_services(self, new_exchange: ExchangeFactory[E], services: Reporting) -> None:
+        """Create the next exchanges with `new_exchange`."""
+        self._new_exchange = new_exchange
+        self._services = services
+
+    def use(self, rules: ClientRules) -> None:
+        """Apply these rules from now on, to the present connections as well. A connection that is reading a head or a body
+        gets the new limits for its next request."""
+        before, self._rules = self._rules, rules
+        self.timeouts, self.limits = rules.timeouts, rules.limits
+        if rules.trusted_proxies != before.trusted_proxies:
+            self._is_trusted.cache_clear()
+            self._described.cache_clear()
+            for connection in list(self.connections):
+                self._guard(connection, ClientConnection.describe)
 
     def expect(self, *, secure: bool) -> ClientConnection | None:
         """The protocol object for an accepted connection; `None` when there is no room for it.
@@ -86,7 +96,7 @@ class ClientConnections(Generic[E]):
 
     def trusts(self, peer: str) -> bool:
         """Whether the peer's `X-Forwarded-*` fields are trusted. The peer of a Unix socket is anyone who may open it."""
-        if not self._trusted:
+        if not self._rules.trusted_proxies:
             return False
         return self._is_trusted(peer)
 
@@ -96,7 +106,7 @@ class ClientConnections(Generic[E]):
         except ValueError:
             return False
         mapped = getattr(address, "ipv4_mapped", None) or address
-        return any(mapped in network for network in self._trusted)
+        return any(mapped in network for network in self._rules.trusted_proxies)
 
     def describe(self, peer: str, certificate: bytes | None) -> ForwardedFields:
         """The fields that describe a client to the API; `certificate` is `None` without TLS, and empty if it showed none.
@@ -178,7 +188,7 @@ class ClientConnections(Generic[E]):
     def _check_one(self, connection: ClientConnection, *, now: float) -> None:
         connection.check(now)
         exchange = connection.exchange
-        if exchange is not None and exchange.verified is not None and exchange.streaming and self._end_with_token:
+        if exchange is not None and exchange.verified is not None and exchange.streaming and self._rules.end_with_token:
             reason = self.handler.recheck(exchange)
             if reason is not None:
                 exchange.end_early(reason)

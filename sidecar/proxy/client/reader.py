@@ -127,9 +127,7 @@ class RequestReader:
         self.clean = True  # the next byte is known to begin a request
         self._small: SmallBody | None = None  # the incomplete body of such a request
         # Upgrades.
-        self._upgrade_requested = (
-            False  # the last request asked for an upgrade: the bytes after it are not HTTP requests
-        )
+        self._upgrade_requested = False  # the last request asked for an upgrade: what follows is not HTTP
         self.spoke_early = False  # bytes arrived after such a request, before its response
         self._swallows = False  # the last upgrade was ignored: the parser drops what follows it in the same read
         # Trailers.
@@ -161,6 +159,11 @@ class RequestReader:
             auto_decompress=False,
             max_msg_queue_size=MAX_PIPELINED,
         )
+
+    def use(self, limits: ClientLimits) -> None:
+        """Apply other limits from the next request on, unless the parser may already have a part of that request."""
+        if limits is not self._limits and self.clean and self.body.is_eof() and not self.queue:
+            self._limits, self._parsing = limits, False
 
     # Results.
 

@@ -61,6 +61,7 @@ class TimedSide(SendingSide):
             self._undelivered, self._moved_at = unsent, now
         if self.section is not None and self.exchange is None and now - self.active_at > _FORGET:
             self.section = None  # thousands of connections may be idle
+        self.reader.use(self.manager.limits)
         verdict = judge(self._situation(), self.manager.timeouts, now)
         if verdict is not Verdict.NOTHING:
             self._act(verdict, transport, now)

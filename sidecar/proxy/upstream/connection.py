@@ -50,7 +50,7 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to the upstream. `address` is the index of the upstream in the pool."""
 
     __slots__ = (
-        "_active_at", "_drained", "_host", "_poll", "_pool", "_reader", "_reading_paused", "_tunnel", "_wrote_body",
+        "_active_at", "_drained", "_host", "_poll", "_pool", "_reader", "_reading_paused", "_tunnel", "_url", "_wrote_body",
         "address", "idle_for", "receiver", "request", "reused", "state", "too_old_at", "transport",
     )  # fmt: skip
 
@@ -64,7 +64,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.reused = False
         self.idle_for = pool.limits.idle  # seconds, as determined by the last response
         self.too_old_at = 0.0  # monotonic seconds
-        self._host = pool.hosts[address]
+        self._host, self._url = pool.hosts[address]
         self._drained: asyncio.Future[None] | None = None
         self._tunnel: TunnelEnd | None = None
         self._reading_paused = False
@@ -189,7 +189,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort()
             if verdict is Verdict.FAIL:
                 self._pool.failed(self)
-            receiver.on_failure(Fault(Cause.STALLED if situation.answering else Cause.NO_ANSWER))
+            receiver.on_failure(Fault(Cause.STALLED if situation.answering else Cause.NO_ANSWER, "", self._url))
 
     # Called by the event loop.
 
@@ -221,7 +221,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._pool.resend(receiver, self.request)
         else:
             self._pool.failed(self)
-            receiver.on_failure(lost(exc, begun=begun, kept=self.reused))
+            receiver.on_failure(lost(exc, begun=begun, kept=self.reused)._replace(upstream=self._url))
 
     def _read_last(self) -> None:
         """Read what arrived before the sidecar's write failed. Its end of stream means nothing: after an error the kernel
@@ -309,12 +309,12 @@ class UpstreamConnection(asyncio.Protocol):
         reader = self._reader
         bad_switch, fault = reader.bad_switch, reader.fault
         assert fault is not None  # noqa: S101  set by the reader
-        if reader.complete:
-            self._pool.unsolicited(self)  # more bytes arrived than the response has
+        if reader.complete:  # more bytes arrived than the response has
+            self._pool.unsolicited(self)
         self.abort()
         if not bad_switch:
             self._pool.failed(self)
-        receiver.on_failure(fault)
+        receiver.on_failure(fault._replace(upstream=self._url))
 
     def _start_tunnel(self, receiver: ResponseSink, now: float) -> None:
         reader = self._reader

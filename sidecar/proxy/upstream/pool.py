@@ -13,6 +13,7 @@ Rules:
 - Of several upstreams, the one with the fewest exchanges gets the next request. One that cannot be reached, or gave no proper
   response several times in a row, is skipped for a time that doubles. If none is left, all are tried.
 - A request whose connection could not be opened goes to the next upstream: nothing of it was sent.
+- A pool that was replaced (`retire`) keeps no idle connection. The exchanges that began with it end with it.
 - An upstream that sent unsolicited bytes may do so again, at a moment when they would be taken for the response to another
   client's request. For a time that doubles, each of its connections carries one request and is closed.
 """
@@ -91,7 +92,7 @@ class UpstreamPool:
         self.timeouts = timeouts
         self.monotonic = monotonic
         # With `each_its_host`, a request contains `UPSTREAM_HOST` where its connection inserts the name of its upstream.
-        self.hosts: Sequence[bytes] = [authority_of(url) if each_its_host else b"" for url in urls]
+        self.hosts: Sequence[tuple[bytes, str]] = [(authority_of(url) if each_its_host else b"", url) for url in urls]
         self.shapes = ResponseShapes(limits.idle)
         self.connections: set[UpstreamConnection] = set()  # those that carry an exchange, or can carry one
         self._closing: dict[UpstreamConnection, float] = {}  # each with the time since when, the oldest first
@@ -101,6 +102,7 @@ class UpstreamPool:
         self._upstreams = [_Upstream(_opener(url, loop, tls or UpstreamTls())) for url in urls]
         self._opening: set[asyncio.Task[None]] = set()
         self._expected = 0  # connections that are being opened and are not in `connections` yet
+        self._retired = False
 
     def __repr__(self) -> str:
         idle = sum(len(upstream.idle) for upstream in self._upstreams)
@@ -157,7 +159,7 @@ class UpstreamPool:
         upstream.pause = _PASSED_OVER[0]
         until = now + connection.idle_for
         until = min(until, connection.too_old_at)
-        if now < upstream.used_once_until or now > until:
+        if now < upstream.used_once_until or now > until or self._retired:
             connection.close()
         else:
             upstream.idle.append((connection, until))
@@ -281,21 +283,25 @@ class UpstreamPool:
                 return await self._upstreams[address].connect(self._factory(address))
         except (OSError, ValueError) as exc:  # ValueError for invalid names, such as a..b
             parts = urlsplit(self._urls[address])
-            return unreachable(exc, secure=parts.scheme == "https", by_file=parts.scheme == "unix")
+            fault = unreachable(exc, secure=parts.scheme == "https", by_file=parts.scheme == "unix")
+            return fault._replace(upstream=self._urls[address])
 
     def _use(self, connection: UpstreamConnection, receiver: ResponseSink, request: bytes) -> None:
         upstream = self._upstreams[connection.address]
         transport = connection.transport
         if transport is None or transport.is_closing():  # the connection was lost before this task continued
             upstream.exchanges -= 1
-            receiver.on_failure(Fault(Cause.CLOSED_WITHOUT_ANSWER))
+            receiver.on_failure(Fault(Cause.CLOSED_WITHOUT_ANSWER, "", self._urls[connection.address]))
             return
         self.connections.add(connection)
         if receiver.wanted:
             connection.send(receiver, request, self.monotonic())
         else:
             upstream.exchanges -= 1
-            upstream.idle.append((connection, self.monotonic() + self.limits.idle))
+            if self._retired:
+                connection.close()
+            else:
+                upstream.idle.append((connection, self.monotonic() + self.limits.idle))
 
     def _factory(self, address: int) -> Callable[[], UpstreamConnection]:
         return lambda: UpstreamConnection(self, address)
@@ -318,17 +324,29 @@ class UpstreamPool:
             if now - since > self.timeouts.stream:
                 connection.abort()
 
-    async def probe(self) -> Sequence[Cause]:
-        """For readiness: empty when an upstream accepts connections, otherwise why none does, each cause once."""
-        causes: dict[Cause, None] = {}
+    async def probe(self) -> Sequence[Fault]:
+        """For readiness: empty when an upstream accepts connections, otherwise why each of them does not."""
+        faults = []
         for address, upstream in enumerate(self._upstreams):
             outcome = None if upstream.idle else await self._connection_to(address)
             if not isinstance(outcome, Fault):
                 if outcome is not None:
                     outcome.close()
                 return ()
-            causes[outcome.cause] = None
-        return tuple(causes)
+            faults.append(outcome)
+        return faults
+
+    def retire(self) -> None:
+        """Another pool takes its place. Close the idle connections; the others carry their exchanges to the end."""
+        self._retired = True
+        for upstream in self._upstreams:
+            for connection, _ in list(upstream.idle):
+                connection.close()
+
+    @property
+    def occupied(self) -> bool:
+        """Whether there is any connection, or one is being opened."""
+        return bool(self.connections or self._closing or self._expected)
 
     async def close(self) -> None:
         """Close every connection, and wait until those being opened are given up."""

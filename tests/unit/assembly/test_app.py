@@ -39,7 +39,7 @@ async def test_events_reach_every_listener(app: App) -> None:
 
 async def test_settings_are_swapped_whole(app: App) -> None:
     before = app.rules
-    app.use(app.settings.model_copy(update={"routes": ()}))
+    app.use(app.prepare(app.settings.model_copy(update={"routes": ()})))
     assert (app.rules.generation, app.handler._rules) == (before.generation + 1, app.rules)
     assert app.settings.routes == ()
 

@@ -1,25 +1,51 @@
 """The admin endpoints say what they are given."""
 
 import socket
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
+import pytest
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestClient
 
-from sidecar.ops.admin import admin_app, serve_admin
+from sidecar.ops.admin import Impossible, Operations, _is_local, admin_app, serve_admin
 
 Client = Callable[..., Awaitable[TestClient[Any, Any]]]
 
 
-def app(checks: Mapping[str, str | None]) -> Any:
+class Reloaded(NamedTuple):
+    faults: Sequence[str] = ()
+    applied: Sequence[str] = ()
+    at_restart: Sequence[str] = ()
+
+
+NOTHING = Reloaded()
+
+
+def operations(
+    checks: Mapping[str, str | None], reloaded: Reloaded = NOTHING, text: bytes = b"a_metric 1\n"
+) -> Operations:
     async def metrics() -> bytes:
-        return b"a_metric 1\n"
+        return text
 
     async def ready() -> Mapping[str, str | None]:
         return checks
 
-    return admin_app(metrics=metrics, ready=ready)
+    async def reload() -> Reloaded:
+        return reloaded
+
+    async def drain() -> float:
+        return 2.5
+
+    async def roll() -> Sequence[str]:
+        raise Impossible("there is one worker")
+
+    return Operations(metrics, ready, reload, drain, roll)
+
+
+def app(checks: Mapping[str, str | None], reloaded: Reloaded = NOTHING) -> Any:
+    return admin_app(operations(checks, reloaded))
 
 
 async def test_metrics_come_in_the_text_format(aiohttp_client: Client) -> None:
@@ -52,16 +78,71 @@ async def test_there_is_nothing_else(aiohttp_client: Client) -> None:
     assert (await client.post("/metrics")).status == 405
 
 
+@pytest.mark.parametrize(
+    ("reloaded", "status", "answer"),
+    [
+        (Reloaded(), 200, {"status": "unchanged", "changed": [], "needs_restart": []}),
+        (
+            Reloaded(applied=["a"], at_restart=["b"]),
+            200,
+            {"status": "reloaded", "changed": ["a"], "needs_restart": ["b"]},
+        ),
+        (Reloaded(faults=["x: y"]), 422, {"status": "rejected", "faults": ["x: y"]}),
+    ],
+)
+async def test_a_reload_says_what_it_did(
+    aiohttp_client: Client, reloaded: Reloaded, status: int, answer: dict[str, Any]
+) -> None:
+    client = await aiohttp_client(app({}, reloaded))
+    response = await client.post("/reload")
+    assert (response.status, await response.json()) == (status, answer)
+    assert (await client.get("/reload")).status == 405
+
+
+async def test_a_drain_says_how_long_it_takes(aiohttp_client: Client) -> None:
+    client = await aiohttp_client(app({}))
+    response = await client.post("/drain")
+    assert (response.status, await response.json()) == (202, {"status": "draining", "delay": 2.5})
+
+
+async def test_what_is_impossible_is_a_conflict(aiohttp_client: Client) -> None:
+    client = await aiohttp_client(app({}))
+    response = await client.post("/roll")
+    assert (response.status, await response.json()) == (409, {"error": "there is one worker"})
+
+
+@pytest.mark.parametrize("header", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
+@pytest.mark.parametrize("path", ["/reload", "/drain", "/roll"])
+async def test_no_page_can_have_a_browser_ask(aiohttp_client: Client, path: str, header: dict[str, str]) -> None:
+    client = await aiohttp_client(app({}))
+    response = await client.post(path, headers=header)
+    assert (response.status, await response.json()) == (403, {"error": "a page in a browser may not ask for that"})
+
+
+@pytest.mark.parametrize(
+    ("peer", "own", "local"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.9", "127.0.0.1", True),
+        ("::1", "::1", True),
+        ("::ffff:127.0.0.1", "::ffff:127.0.0.1", True),
+        ("10.1.2.3", "10.1.2.3", True),
+        ("10.1.2.4", "10.1.2.3", False),
+        ("fe80::1%eth0", "fe80::2%eth0", False),
+        ("", "", False),
+    ],
+)
+def test_only_this_machine_may_ask(peer: str, own: str, local: bool) -> None:
+    places = {"peername": (peer, 1), "sockname": (own, 2)}
+    request: Any = SimpleNamespace(transport=SimpleNamespace(get_extra_info=places.get))
+    assert _is_local(request) is local
+    assert not _is_local(SimpleNamespace(transport=None))  # type: ignore[arg-type]
+
+
 async def test_the_endpoints_are_served_on_a_socket_that_listens_already() -> None:
-    async def metrics() -> bytes:
-        return b"a_metric 2\n"
-
-    async def ready() -> Mapping[str, str | None]:
-        return {}
-
     with socket.create_server(("127.0.0.1", 0)) as sock:
         sock.setblocking(False)
-        runner = await serve_admin(sock, metrics=metrics, ready=ready)
+        runner = await serve_admin(sock, operations({}, text=b"a_metric 2\n"))
         port = sock.getsockname()[1]
         async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as response:
             assert await response.read() == b"a_metric 2\n"

@@ -28,7 +28,16 @@ from sidecar.core.events import (
 )
 from sidecar.core.reasons import Reason
 from sidecar.ops.log_writer import LogWriter
-from sidecar.ops.logs import AccessLog, JsonFormatter, RequestLines, TextFormatter, configure, lines_dropped, redact
+from sidecar.ops.logs import (
+    AccessLog,
+    JsonFormatter,
+    RequestLines,
+    TextFormatter,
+    configure,
+    lines_dropped,
+    redact,
+    request_lines,
+)
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
 
@@ -289,7 +298,7 @@ def test_the_lines_of_logins_and_logouts_are_those_of_the_logger(
     expected = stream.getvalue()
     (record,) = records(stream)
     level = "warning" if "store_unavailable" in fields.values() else "info"
-    assert record == {"time": "2027-01-15T08:00:00.500Z", "level": level, **fields}
+    assert record == {"time": "2027-01-15T08:00:00.500Z", "pid": os.getpid(), "level": level, **fields}
     log = AccessLog(logger, "off", RequestLines(stream, call_later=lambda *_: None, clock=lambda: 1_800_000_000.5))
     log.on_event(event)
     log.close()
@@ -324,8 +333,8 @@ def test_no_more_lines_wait_than_are_worth_it_and_a_closed_stream_costs_nothing(
 @pytest.mark.parametrize(
     ("fmt", "line"),
     [
-        ("json", r'\{"time": "[^"]+Z", "level": "warning", "event": "log_lines_dropped", "lines": 3\}'),
-        ("text", r"[\d:]{8} warning log_lines_dropped lines=3"),
+        ("json", r'\{"time": "[^"]+Z", "pid": \d+, "level": "warning", "event": "log_lines_dropped", "lines": 3\}'),
+        ("text", r"[\d:]{8} \[\d+\] warning log_lines_dropped lines=3"),
     ],
 )
 def test_dropped_lines_are_told_in_the_format_of_the_others(
@@ -342,3 +351,16 @@ def test_dropped_lines_are_told_in_the_format_of_the_others(
     writer.dropped = 3
     assert lines_dropped() == 3
     os.close(descriptor)
+
+
+def test_lines_and_records_are_in_their_order(stream: io.StringIO) -> None:
+    configure("info", "json", stream)
+    lines = request_lines(call_later=lambda *_: None, clock=lambda: 1_800_000_000.5)
+    assert lines is not None
+    log = AccessLog(logging.getLogger("sidecar.access"), "off", lines)
+    log.on_event(done(Decision.REFUSED, Reason.REVOKED))
+    logging.getLogger("sidecar").info("later")
+    log.on_event(done(Decision.REFUSED, Reason.EXPIRED))
+    lines.flush()
+    assert [record.get("reason") or record["event"] for record in records(stream)] == ["revoked", "later", "expired"]
+    assert {record["pid"] for record in records(stream)} == {os.getpid()}

@@ -19,13 +19,16 @@ from sidecar.core.events import (
     UserLoggedOut,
 )
 from sidecar.core.reasons import Plane, Reason
-from sidecar.ops.metrics import Accumulator, Gauges, Metrics, Snapshot, render, without_gauges
+from sidecar.ops.exposition import Configuration, render
+from sidecar.ops.metrics import Accumulator, Gauges, Metrics, Snapshot, without_gauges
 
 ALONE = {
     "sidecar_bad_requests_total": Plane.REQUEST,
     "sidecar_upstream_failures_total": Plane.UPSTREAM,
     "sidecar_own_failures_total": Plane.SIDECAR,
 }
+
+CONFIGURATION = Configuration(successful=True, at=1.0, digest=7)
 
 
 def metrics(**gauges: Any) -> Metrics:
@@ -55,7 +58,7 @@ def done(
 def samples(*snapshots: Snapshot) -> dict[tuple[str, tuple[str, ...]], float]:
     """Every sample: its name and its labels' values in the order of their names."""
     through_json = [json.loads(json.dumps(snapshot)) for snapshot in snapshots]
-    text = render(through_json).decode()
+    text = render(through_json, CONFIGURATION).decode()
     found = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -250,7 +253,7 @@ def test_a_worker_that_does_not_answer_adds_its_counters_and_no_gauge() -> None:
 
 
 def test_replaced_workers_are_counted_by_cause() -> None:
-    text = render([], replaced={"hung": 1, "died": 2}).decode()
+    text = render([], CONFIGURATION, replaced={"hung": 1, "died": 2}).decode()
     assert (
         'sidecar_workers_replaced_total{cause="died"} 2.0\nsidecar_workers_replaced_total{cause="hung"} 1.0\n' in text
     )
@@ -260,6 +263,9 @@ def test_replaced_workers_are_counted_by_cause() -> None:
 def test_without_any_worker_there_is_still_an_exposition() -> None:
     assert {name for name, _ in samples()} == {
         "sidecar_build_info",
+        "sidecar_config_hash",
+        "sidecar_config_last_reload_success_timestamp_seconds",
+        "sidecar_config_last_reload_successful",
         "sidecar_workers",
         "sidecar_workers_replaced_total",
     }
@@ -267,8 +273,15 @@ def test_without_any_worker_there_is_still_an_exposition() -> None:
 
 
 def test_a_view_that_was_never_loaded_is_infinitely_stale() -> None:
-    text = render([metrics(staleness=float("inf")).snapshot()]).decode()
+    text = render([metrics(staleness=float("inf")).snapshot()], CONFIGURATION).decode()
     assert re.search(r"^sidecar_revocation_feed_staleness_seconds \+Inf$", text, re.MULTILINE)
+
+
+def test_the_configuration_in_force_is_shown() -> None:
+    text = render([], Configuration(successful=False, at=12.5, digest=2**48 - 1)).decode()
+    assert "\nsidecar_config_last_reload_successful 0.0\n" in text
+    assert "\nsidecar_config_last_reload_success_timestamp_seconds 12.5\n" in text
+    assert "\nsidecar_config_hash 2.81474976710655e+14\n" in text
 
 
 def test_the_representation_is_short() -> None:
@@ -282,6 +295,6 @@ def test_dropped_log_lines_of_all_workers_dead_ones_and_their_parent_add_up() ->
     for _ in range(2):
         past.add(metrics(log_lines_dropped=5).snapshot())
     alive = [metrics(log_lines_dropped=count).snapshot() for count in (1, 2)]
-    text = render([*alive, *past.snapshots()], log_lines_dropped=100).decode()
+    text = render([*alive, *past.snapshots()], CONFIGURATION, log_lines_dropped=100).decode()
     assert "\nsidecar_log_lines_dropped_total 113.0\n" in text
     assert samples(metrics().snapshot())["sidecar_log_lines_dropped_total", ()] == 0

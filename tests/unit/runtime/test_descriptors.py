@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from sidecar.config.settings import Settings
-from sidecar.runtime.descriptors import within_descriptors
+from sidecar.runtime.descriptors import Descriptors
 from tests.support.settings import changed
 
 CLOSED = """
@@ -48,7 +48,7 @@ def open_files(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 def connections(settings: Settings) -> int:
-    return within_descriptors(settings).limits.connections
+    return Descriptors().within(settings).limits.connections
 
 
 def test_connections_are_no_more_than_descriptors(
@@ -57,7 +57,7 @@ def test_connections_are_no_more_than_descriptors(
     settings = Settings.model_validate(changed(limits__connections=500, upstream__max_connections=100))
     for unlimited in (resource.RLIM_INFINITY, 10_000):
         open_files(unlimited)
-        assert within_descriptors(settings) is settings
+        assert Descriptors().within(settings) is settings
     assert not caplog.records
     open_files(400)
     fewer = connections(settings)
@@ -72,4 +72,4 @@ def test_nothing_else_changes_with_the_connections(open_files: Callable[[int], N
     settings = Settings.model_validate(changed(limits__connections=500))
     open_files(400)
     limits = settings.limits.model_copy(update={"connections": connections(settings)})
-    assert within_descriptors(settings) == settings.model_copy(update={"limits": limits})
+    assert Descriptors().within(settings) == settings.model_copy(update={"limits": limits})

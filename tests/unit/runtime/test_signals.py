@@ -51,7 +51,17 @@ async def test_what_would_kill_by_accident_is_logged_and_ignored(
     await eventually(lambda: bool(caplog.records))
     (record,) = caplog.records
     assert (record.msg, record.__dict__["signal"], stopped) == ("signal_ignored", number.name, [])
-    assert ("detail" in record.__dict__) is (number is signal.SIGHUP)
+    assert ("detail" in record.__dict__) is (number in (signal.SIGHUP, signal.SIGUSR2))
+
+
+async def test_what_a_process_has_a_use_for_is_passed_on(caplog: pytest.LogCaptureFixture) -> None:
+    asked: list[str] = []
+    signals.heed(lambda: None, reload=lambda: asked.append("reload"), drain=lambda: asked.append("drain"))
+    send(signal.SIGHUP)
+    send(signal.SIGUSR2)
+    await eventually(lambda: len(asked) == 2)
+    assert asked == ["reload", "drain"]
+    assert not caplog.records
 
 
 async def test_what_is_ignored_from_the_start_stays_so() -> None:

@@ -30,18 +30,18 @@ def test_an_address_in_use_is_named() -> None:
 @pytest.mark.parametrize("host", ["256.1.1.1", "no-such-host.invalid", "203.0.113.1"])
 def test_an_address_that_is_not_ours_is_named_at_once(host: str) -> None:
     with pytest.raises(StartError, match="cannot listen on"):
-        claim(Address(host, 0))
+        claim(Address(host, 0), name="public", number=0)
 
 
 async def test_an_address_that_is_left_in_time_is_claimed(caplog: pytest.LogCaptureFixture) -> None:
     first = bind(Address("127.0.0.1", 0))
     address = Address("127.0.0.1", first.getsockname()[1])
-    waiting = asyncio.get_running_loop().create_task(asyncio.to_thread(claim, address))
+    waiting = asyncio.get_running_loop().create_task(asyncio.to_thread(claim, address, name="public", number=0))
     await eventually(lambda: bool(caplog.records))
     assert caplog.records[0].msg == "address_in_use"
     first.close()
     second = await waiting
-    assert second.getsockname()[1] == address.port
+    assert second.sock.getsockname()[1] == address.port
     second.close()
 
 

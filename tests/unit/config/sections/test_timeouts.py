@@ -19,7 +19,7 @@ def test_a_fault_has_its_path_and_says_what_would_be_right(file: Path, case: str
     assert_refused(file, document, expected)
 
 
-@pytest.mark.parametrize("name", ["request_header", "idle", "connect", "response", "stream", "drain"])
+@pytest.mark.parametrize("name", ["request_header", "idle", "connect", "response", "stream"])
 def test_each_is_a_time_with_its_unit(file: Path, name: str) -> None:
     assert getattr(settings_of(file, changed(timeouts={name: "1.5m"})).timeouts, name) == 90
     assert_refused(file, changed(timeouts={name: "0s"}), f"timeouts.{name}: must be more than zero")

@@ -58,7 +58,7 @@ class Pool:
 
     timeouts = UpstreamTimeouts(1, 1, 1)
     limits = PoolLimits(10, 4.0, 100.0)
-    hosts = (b"",)
+    hosts = ((b"", ""),)
 
     def __init__(self, shapes: ResponseShapes) -> None:
         self.loop: Any = None

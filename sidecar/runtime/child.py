@@ -1,0 +1,170 @@
+"""A worker process, as its parent sees it."""
+
+import asyncio
+import contextlib
+import multiprocessing
+import signal
+import socket
+import time
+from collections.abc import Coroutine
+from multiprocessing.process import BaseProcess
+from typing import Any, Final, NamedTuple
+
+from sidecar.assembly.app import log_failure
+from sidecar.config.settings import Settings
+from sidecar.ops.metrics import Snapshot, without_gauges
+from sidecar.runtime import signals
+from sidecar.runtime.control import Conversation, Kind
+from sidecar.runtime.sockets import Listener
+from sidecar.runtime.worker_process import pack, work
+
+_ANSWER_DEADLINE: Final = 2.0
+_STARTED_WITHIN: Final = 60.0  # seconds for a worker's first answer
+_PREPARED_WITHIN: Final = 60.0  # seconds to build what other settings need
+_ASKED_EVERY: Final = 1.0  # seconds, at most
+
+
+class Life(NamedTuple):
+    """How a worker ended: its exit code, if the process started at all, why the worker could not start, if known, and whether
+    it was killed because it did not answer."""
+
+    exit_code: int | None
+    fault: str | None
+    hung: bool = False
+
+
+class Child:
+    """A worker process, as its parent sees it. `settings` are those that it uses. Raises `OSError` and `MemoryError` when no
+    process can be started."""
+
+    def __init__(self, settings: Settings, public: Listener) -> None:
+        self.settings = settings
+        self.born = time.monotonic()
+        self.replaced = asyncio.Event()  # another worker has taken its place
+        ours, theirs = socket.socketpair()
+        context = multiprocessing.get_context("spawn")
+        self._process: BaseProcess = context.Process(target=work, args=(settings, public, theirs), daemon=False)
+        try:
+            with theirs, signals.withheld():
+                self._process.start()
+        except BaseException:
+            ours.close()
+            raise
+        self._socket = ours
+        self._conversation = Conversation(lambda garbled: log_failure("control", garbled))
+        self._last_snapshot: Snapshot | None = None
+        self._answered = False
+
+    @property
+    def fault(self) -> str | None:
+        """Why the worker could not start, once it has said so."""
+        return self._conversation.fault
+
+    async def started(self) -> None:
+        """Connect to the child's end of the pair."""
+        loop = asyncio.get_running_loop()
+        self._end = loop.create_task(self._wait_for_end())
+        await loop.create_connection(lambda: self._conversation, sock=self._socket)
+
+    @property
+    def last_snapshot(self) -> Snapshot | None:
+        """What the worker has counted, as far as it has said so."""
+        return self._conversation.last_counts or self._last_snapshot
+
+    async def opened(self, within: float) -> bool:
+        """Wait until the worker accepts connections. Returns false when it does not, or ends, within so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await first_of(self._conversation.open.wait(), self._conversation.over.wait())
+        return self._conversation.open.is_set()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the worker has begun to accept connections."""
+        return self._conversation.open.is_set()
+
+    async def prepare(self, settings: Settings) -> str | None:
+        """Have the worker build what these settings need. Returns why it cannot use them, empty when it can, and `None` when
+        it does not answer."""
+        fault: str | None = await self._conversation.ask(Kind.PREPARE, _PREPARED_WITHIN, pack(settings))
+        return fault
+
+    async def use(self, settings: Settings) -> bool:
+        """Have the worker use the settings that it has prepared. Returns whether it has done so."""
+        self.settings = settings
+        return bool(await self._conversation.ask(Kind.USE, _ANSWER_DEADLINE))
+
+    async def drain(self) -> None:
+        """Have the worker begin the soft drain."""
+        await self._conversation.ask(Kind.DRAIN, _ANSWER_DEADLINE)
+
+    async def leave(self) -> None:
+        """Have the worker stop, because another one has taken its place."""
+        await self._conversation.ask(Kind.LEAVE, _ANSWER_DEADLINE)
+
+    @property
+    def pid(self) -> int | None:
+        """The process id."""
+        return self._process.pid
+
+    async def snapshot(self) -> Snapshot | None:
+        """The worker's snapshot, which is kept as `last_snapshot`. When the worker does not answer in time, the counters of the
+        last one: its gauges may have changed since."""
+        snapshot: Snapshot | None = await self._conversation.ask(Kind.SNAPSHOT, _ANSWER_DEADLINE)
+        if snapshot is not None:
+            self._last_snapshot = snapshot
+            return snapshot
+        return without_gauges(self.last_snapshot) if self.last_snapshot else None
+
+    async def hanging(self, within: float) -> None:
+        """Return once the worker has not answered for `within` seconds. While it starts, it has more time."""
+        while True:
+            patience = within if self._answered else max(within, _STARTED_WITHIN)
+            if await self._conversation.ask(Kind.ALIVE, patience):
+                self._answered = True
+                await asyncio.sleep(min(_ASKED_EVERY, within / 4))
+            elif self._conversation.over.is_set():
+                await asyncio.sleep(within)  # the worker is about to end, as a rule
+                return
+            # Both processes may have been stopped meanwhile, such as by a debugger, and continued: then it answers now.
+            elif not await self._conversation.ask(Kind.ALIVE, min(within, _ANSWER_DEADLINE)):
+                return
+
+    async def ready(self) -> dict[str, str | None] | None:
+        """The worker's checks, or `None` when it does not answer in time."""
+        checks: dict[str, str | None] | None = await self._conversation.ask(Kind.READY, _ANSWER_DEADLINE)
+        return checks
+
+    async def ended(self) -> int | None:
+        """Wait for the process to end. Returns its exit code."""
+        return await asyncio.shield(self._end)
+
+    async def _wait_for_end(self) -> int | None:
+        loop = asyncio.get_running_loop()
+        gone = loop.create_future()
+        loop.add_reader(self._process.sentinel, lambda: None if gone.done() else gone.set_result(None))
+        try:
+            await gone
+        finally:
+            loop.remove_reader(self._process.sentinel)
+        self._process.join()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ANSWER_DEADLINE):
+                await self._conversation.over.wait()  # a fault may still be on its way
+        self._conversation.close()
+        return self._process.exitcode
+
+    def signal(self, number: int) -> None:
+        """Send SIGKILL or SIGTERM, unless the process is gone."""
+        if self._process.is_alive() and self._process.pid is not None:
+            (self._process.kill if number == signal.SIGKILL else self._process.terminate)()
+
+
+async def first_of(*work: Coroutine[Any, Any, Any]) -> None:
+    """Wait until one of the coroutines is done, and cancel the others."""
+    tasks = [asyncio.get_running_loop().create_task(each) for each in work]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

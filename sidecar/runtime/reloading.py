@@ -1,0 +1,151 @@
+"""Takes a new configuration while the process serves.
+
+The file is read again on SIGHUP, on `POST /reload` of the admin listener, and when the file or a file that it refers to
+changes. It is read and checked as a whole first. A file with faults changes nothing: the process continues with the last good
+configuration. What is applied is applied in one step (`assembly.app.App.use`), in all workers or in none.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from sidecar.assembly.app import log_failure
+from sidecar.config.changes import compare
+from sidecar.config.document import watched_files
+from sidecar.config.load import SettingsError, load
+from sidecar.config.settings import Settings
+from sidecar.ops.exposition import Configuration
+
+log: Final = logging.getLogger("sidecar")
+
+_LOOK_EVERY: Final = 1.0  # seconds between two looks at the files
+_SETTLED_AFTER: Final = 0.2  # seconds without a change, after which a change counts as complete
+_MOST_LOOKS: Final = 25  # at files that change all the time
+
+Stamp = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+class NotApplied(Exception):
+    """The settings are valid, but cannot be applied here. The message says why. Nothing has changed."""
+
+
+class Reloaded(NamedTuple):
+    """What a reload did. `faults`: the reasons why it changed nothing. `applied` and `at_restart` name what differs from the
+    settings before: what is in force now, and what needs a restart."""
+
+    faults: tuple[str, ...] = ()
+    applied: tuple[str, ...] = ()
+    at_restart: tuple[str, ...] = ()
+
+
+class Reloader:
+    """Keeps the settings of a process as current as their file. `apply` applies settings, and raises `NotApplied` when it
+    cannot. `clock` gives epoch seconds. Create it in the event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        apply: Callable[[Settings], Awaitable[None]],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings
+        self.configuration = Configuration(successful=True, at=clock(), digest=settings.digest)
+        self._apply = apply
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._seen: Stamp | None = None
+        self._asked: set[asyncio.Task[Reloaded]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Reloader {self.configuration}>"
+
+    def soon(self) -> None:
+        """Reload, without waiting for the result. A signal handler may call this through the event loop."""
+        task = asyncio.get_running_loop().create_task(self.reload(), name="reload")
+        self._asked.add(task)
+        task.add_done_callback(self._asked.discard)
+
+    async def reload(self, *, quiet: bool = False) -> Reloaded:
+        """Read the file again and apply it. With `quiet`, a file without changes leaves no line in the log."""
+        async with self._turn:
+            try:
+                result = await self._reload()
+            except Exception as exc:  # noqa: BLE001  a defect must not end the process, which has a good configuration
+                log_failure("reload", exc)
+                result = Reloaded(("the sidecar failed to apply it: see internal_error in its log",))
+            self._note(result, quiet=quiet)
+            return result
+
+    async def _reload(self) -> Reloaded:
+        path = self.settings.path
+        if path is None:
+            return Reloaded(("the configuration did not come from a file",))
+        if path.exists() and not path.is_file():
+            return Reloaded((f"{path}: is a pipe or a device, which cannot be read again",))
+        self._seen = await asyncio.to_thread(self._look, path)  # first: a change during the reload leads to another one
+        try:
+            settings = await asyncio.to_thread(load, path, now=self._clock())
+        except SettingsError as exc:
+            return Reloaded(tuple(map(str, exc.faults)))
+        changes = compare(self.settings, settings)
+        if changes.applied:
+            try:
+                await self._apply(changes.settings)
+            except NotApplied as exc:
+                return Reloaded((str(exc),))
+        self.settings = changes.settings
+        return Reloaded((), changes.applied, changes.at_restart)
+
+    def _note(self, result: Reloaded, *, quiet: bool) -> None:
+        if result.faults:
+            self.configuration = self.configuration._replace(successful=False)
+            text = "the sidecar continues with the configuration that it has"
+            log.error("config_rejected", extra={"faults": list(result.faults), "detail": text})
+            return
+        self.configuration = Configuration(successful=True, at=self._clock(), digest=self.settings.digest)
+        if result.applied or result.at_restart:
+            fields = {"changed": list(result.applied), "needs_restart": list(result.at_restart)}
+            log.log(logging.WARNING if result.at_restart else logging.INFO, "config_reloaded", extra=fields)
+        elif not quiet:
+            log.info("config_unchanged")
+
+    async def watch(self) -> None:
+        """Reload whenever a file has changed. Runs until cancelled."""
+        path = self.settings.path
+        if path is None:
+            return
+        while True:
+            try:
+                await self._watch_once(path)
+            except Exception as exc:  # noqa: BLE001  as in `reload`
+                log_failure("config watch", exc)
+            await asyncio.sleep(_LOOK_EVERY)
+
+    async def _watch_once(self, path: Path) -> None:
+        stamp = await asyncio.to_thread(self._look, path)
+        if self._seen is None:
+            self._seen = stamp
+        if stamp == self._seen:
+            return
+        for _ in range(_MOST_LOOKS):  # an editor writes a file in several steps
+            await asyncio.sleep(_SETTLED_AFTER)
+            before, stamp = stamp, await asyncio.to_thread(self._look, path)
+            if stamp == before:
+                break
+        await self.reload(quiet=True)
+
+    def _look(self, path: Path) -> Stamp:
+        """The identity of each file, with links resolved: Kubernetes changes files by moving a symlink."""
+        return tuple((str(file), _identity(file)) for file in watched_files(path, self.settings.login.templates_dir))
+
+
+def _identity(file: Path) -> tuple[int, ...]:
+    try:
+        status = file.stat()
+    except (OSError, ValueError):  # ValueError for a name with a null character
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

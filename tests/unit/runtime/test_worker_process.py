@@ -1,0 +1,91 @@
+"""runtime.worker_process: what a worker says to its parent, also when one of them goes away."""
+
+import asyncio
+import contextlib
+import select
+import socket
+from typing import Any
+
+import pytest
+import uvloop
+
+from sidecar.ops.metrics import Gauges, Metrics
+from sidecar.runtime.control import Answer, Kind, Question, decode, encode
+from sidecar.runtime.worker_process import Parent
+
+SNAPSHOT = Metrics(lambda: Gauges(1, 2, 3, 4, 5, store_up=True, staleness=0.5, revocations=6)).snapshot()
+
+
+class Asked:
+    """A worker as far as its conversation knows it."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self.app = self.metrics = self
+
+    def snapshot(self) -> dict[str, Any]:
+        return SNAPSHOT
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+@pytest.mark.parametrize("unread", [False, True])
+def test_a_worker_whose_parent_is_gone_stops_also_when_an_answer_was_never_read(unread: bool) -> None:
+    """An answer that is left unread makes the end of the pair an error."""
+
+    async def main() -> bool:
+        ours, theirs = socket.socketpair()
+        worker: Any = Asked()
+        task = asyncio.get_running_loop().create_task(Parent(worker).answer(theirs))
+        if unread:
+            ours.send(encode(Question(Kind.SNAPSHOT, 1)))
+            await asyncio.to_thread(select.select, [ours], [], [], 10)
+        ours.close()
+        await asyncio.wait([task], timeout=10)
+        with contextlib.suppress(OSError):
+            await task
+        return bool(worker.stopped)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(main())
+
+
+def test_neither_garbage_nor_a_defect_ends_a_worker_whose_parent_is_there(caplog: pytest.LogCaptureFixture) -> None:
+    """It would end the socket, from which the others accept."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        worker: Any = Asked()
+        task = loop.create_task(Parent(worker).answer(theirs))
+        await loop.sock_sendall(ours, encode(Question(Kind.READY, 1)) + encode(Question(Kind.SNAPSHOT, 2)))
+        assert decode(await loop.sock_recv(ours, 10_000)) == Answer(Kind.SNAPSHOT, 2, SNAPSHOT)  # the first is a defect
+        await loop.sock_sendall(ours, b"ready\n")
+        await asyncio.wait([task], timeout=10)
+        assert await loop.sock_recv(ours, 1) == b""
+        assert not worker.stopped
+        assert task.exception() is None
+        ours.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+    assert [vars(record)["where"] for record in caplog.records] == ["ready", "control"]
+
+
+def test_a_worker_says_that_it_is_alive_whatever_its_parts_do() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        worker: Any = Asked()
+        worker.app = None
+        task = loop.create_task(Parent(worker).answer(theirs))
+        await loop.sock_sendall(ours, encode(Question(Kind.ALIVE, 1)))
+        assert decode(await loop.sock_recv(ours, 10_000)) == Answer(Kind.ALIVE, 1, True)
+        ours.close()
+        await asyncio.wait([task], timeout=10)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
