@@ -3,7 +3,7 @@
 - `admission`   whether a token may be used for a route, now
 - `policy`      which route matches a request; `route_rules`, `route_advice` and `patterns` check configured routes
 - `tokens`      issues and verifies access tokens
-- `revocations` what was revoked, as one process knows it
+- `revocations` what was revoked, as one process knows it; `entry_table` keeps it in little memory
 - `throttling`  budgets of attempts
 - `reasons`     the closed list of reasons for a refusal; `causes` that of causes of a failure
 - `replies`     the sidecar's own responses; `events` what metrics and logs are told

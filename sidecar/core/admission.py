@@ -2,7 +2,8 @@
 
 Everything that decides about a token calls `objection`: the first request with the token, every request that repeats a header
 section, a request with the token in its body, a stream that has been open for an hour, and the introspection endpoint. A caller
-may cache what it *read* (the token, the headers), but never what was *decided*.
+may cache what it *read* (the token, the headers), but never what was *decided*. The rule itself remembers one thing: the
+revision at which a view did not contain a token. It looks again as soon as the view has another revision for that token.
 
 Signature, issuer, audience and types are checked when a token is verified (`core.tokens`), once per token and set of keys.
 """
@@ -14,7 +15,7 @@ from typing import Final
 from sidecar.core.http.forwarded import identity_block
 from sidecar.core.policy import Route
 from sidecar.core.reasons import Reason
-from sidecar.core.revocations import RevocationView
+from sidecar.core.revocations import RevocationView, spot_of
 from sidecar.core.tokens import AccessToken
 
 # In Python 3.11, each access to a member of an enumeration calls a function.
@@ -28,9 +29,10 @@ _INSUFFICIENT_SCOPE: Final = Reason.INSUFFICIENT_SCOPE
 
 class VerifiedToken:
     """The claims of a token whose signature is valid, and what is derived from them alone: the scopes as a set, and the header
-    fields that tell the API who called. Times are in epoch seconds."""
+    fields that tell the API who called. Times are in epoch seconds. `spot` and `looked_up` are for `objection`: the index of
+    the token among the revisions of a view of revocations, and the revision at which the view did not contain it."""
 
-    __slots__ = ("client_id", "exp", "iat", "identity", "jti", "kid", "scope", "sub", "token")
+    __slots__ = ("client_id", "exp", "iat", "identity", "jti", "kid", "looked_up", "scope", "spot", "sub", "token")
 
     def __init__(self, token: AccessToken) -> None:
         self.token = token
@@ -39,6 +41,8 @@ class VerifiedToken:
         self.iat = token.iat
         self.sub = token.sub
         self.kid = token.kid
+        self.spot = spot_of(token.jti)
+        self.looked_up: object = None
         self.client_id = token.client_id
         self.scope = frozenset(token.scope)
         self.identity = identity_block(token.client_id, token.sub, token.scope, token.roles)
@@ -71,7 +75,12 @@ def objection(
         return _UNKNOWN_KEY
     if token.client_id in rules.disabled:
         return _CLIENT_DISABLED
-    if token.jti in view.revoked or (view.not_before and view.issued_too_early(token.client_id, token.sub, token.iat)):
+    revision = view.revisions[token.spot]
+    if token.looked_up is not revision:  # a lookup takes a microsecond, and seldom has another result than the last one
+        if token.jti in view:
+            return _REVOKED
+        token.looked_up = revision
+    if view.not_before and view.issued_too_early(token.client_id, token.sub, token.iat):
         return _REVOKED
     if route is not None and not route.scope <= token.scope:
         return _INSUFFICIENT_SCOPE

@@ -9,20 +9,23 @@ Rules:
 - There are two kinds of entries: the id of one token, and a *not-before time*, which revokes everything that was issued up to a
   given second. Both are texts and are distributed in the same way. A not-before entry begins with a space, which no token id
   contains.
-- There may be a million entries, and the event loop serves requests meanwhile, so any pass over all of them works in slices.
+- There may be a million entries, and the event loop serves requests meanwhile, so any pass over all of them works in slices,
+  and an entry takes less than 100 bytes (`core.entry_table`).
 """
 
-import heapq
 import math
 import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final, Literal, NamedTuple
 
+from sidecar.core.entry_table import EntryTable
+
 NotBeforeKind = Literal["client", "subject", "all"]
 NOT_BEFORE_KEPT: Final = 366 * 86400
 """Seconds for which a not-before time is remembered: longer than any token of the sidecar can live."""
 
+_SPOTS: Final = 1024  # so many that in a storm of a thousand revocations a second, an id is looked up once a second
 _NOT_BEFORE: Final = re.compile(r" (client|subject|all) ([0-9]{1,15}) (.*)", re.DOTALL)
 
 
@@ -52,28 +55,28 @@ class RevocationView:
     seconds.
 
     `not_before` contains the entries of the not-before times. While it is empty, as usual, callers can skip
-    `issued_too_early`.
+    `issued_too_early`. `revisions` has an object for each spot (`spot_of`), which is another one after an id of that spot was
+    added: while it is the same, an id that was not in the view is still not in it, and need not be looked up again.
     """
 
-    __slots__ = ("_before", "_by_end", "_confirmed", "_ends", "max_staleness", "not_before", "revoked")
+    __slots__ = ("_before", "_confirmed", "_tokens", "max_staleness", "not_before", "revisions")
 
     def __init__(self, max_staleness: float) -> None:
         self.max_staleness = max_staleness
         self.not_before: dict[str, int] = {}
-        self.revoked: dict[str, int] = {}  # token ids, and until when each must be remembered; to be read only
-        self._by_end: dict[int, list[str]] = {}  # token ids by their end, and by earlier ends that they had
-        self._ends: list[int] = []  # a heap of the keys of `_by_end`
+        self.revisions = [object()] * _SPOTS
+        self._tokens = EntryTable()  # token ids, and until when each must be remembered
         self._before: dict[tuple[str, str], int] = {}
         self._confirmed = -math.inf
 
     def __repr__(self) -> str:
-        return f"<RevocationView {len(self.revoked)} revoked, {len(self.not_before)} not-before times>"
+        return f"<RevocationView {len(self._tokens)} revoked, {len(self.not_before)} not-before times>"
 
     def __len__(self) -> int:
-        return len(self.revoked)
+        return len(self._tokens)
 
     def __contains__(self, jti: str) -> bool:
-        return jti in self.revoked
+        return jti in self._tokens
 
     def issued_too_early(self, client_id: str, subject: str, issued: int) -> bool:
         """Whether a not-before time covers what was issued at `issued` (epoch seconds)."""
@@ -95,20 +98,16 @@ class RevocationView:
     def add(self, revocations: Iterable[tuple[str, int]]) -> None:
         """Add revocations: each a `jti` or the entry of a not-before time, and until when it must be remembered (epoch
         seconds)."""
-        for entry, until in revocations:
+        tokens, revision = [], object()
+        for each in revocations:
+            entry, until = each
             not_before = NotBefore.read(entry) if entry[:1] == " " else None
             if not_before is None:
-                self._add_token(entry, until)
+                self.revisions[spot_of(entry)] = revision
+                tokens.append(each)
             else:
                 self._add_not_before(not_before, entry, until)
-
-    def _add_token(self, jti: str, until: int) -> None:
-        if until > self.revoked.get(jti, -1):
-            self.revoked[jti] = until
-            if until not in self._by_end:
-                self._by_end[until] = []
-                heapq.heappush(self._ends, until)
-            self._by_end[until].append(jti)
+        self._tokens.add(tokens)
 
     def _add_not_before(self, not_before: NotBefore, entry: str, until: int) -> None:
         self.not_before[entry] = max(until, self.not_before.get(entry, -1))
@@ -120,38 +119,24 @@ class RevocationView:
         return dict(self._entries(now))
 
     def slices(self, now: float, size: int) -> Iterator[list[tuple[str, int]]]:
-        """The entries of `live` in slices of `size`: first the not-before times, then the token ids that last longest. The
-        caller may wait between two slices. Entries that are added meanwhile may be missing."""
+        """The entries of `live` in slices of `size`: first the not-before times, then the token ids in any order. The caller
+        may wait between two slices. Entries that are added meanwhile may be missing."""
         entries = self._entries(now)
         while chunk := list(islice(entries, size)):
             yield chunk
 
     def _entries(self, now: float) -> Iterator[tuple[str, int]]:
         yield from [(entry, until) for entry, until in self.not_before.items() if until > now]
-        for end in sorted((end for end in self._by_end if end > now), reverse=True):
-            names = self._by_end.get(end, [])
-            for jti in islice(names, len(names)):  # what is added from now on would make it endless
-                if self.revoked.get(jti) == end:
-                    yield jti, end
+        yield from self._tokens.above(now)
 
     def purge(self, now: float, at_most: float = math.inf) -> bool:
-        """Drop the entries that need not be remembered at `now`, but at most `at_most` token ids. Returns whether none is
-        left."""
+        """Drop the entries that need not be remembered at `now`, but at most `at_most` token ids (1 or more). Returns False if
+        it stopped at that number."""
         if any(until <= now for until in self.not_before.values()):
             kept = [(entry, until) for entry, until in self.not_before.items() if until > now]
             self.not_before, self._before = {}, {}
             self.add(kept)
-        while self._ends and self._ends[0] <= now:
-            names = self._by_end[self._ends[0]]
-            while names and at_most > 0:
-                at_most -= 1
-                jti = names.pop()
-                if self.revoked.get(jti) == self._ends[0]:
-                    del self.revoked[jti]
-            if names:
-                return False
-            del self._by_end[heapq.heappop(self._ends)]
-        return True
+        return self._tokens.drop(now, at_most)
 
     def confirm(self, moment: float) -> None:
         """Record that the view contained everything that the store contained at `moment`. `math.inf`: the view is the store."""
@@ -164,6 +149,11 @@ class RevocationView:
     def usable(self, moment: float) -> bool:
         """Whether the view is current enough for a decision at `moment`."""
         return moment - self._confirmed <= self.max_staleness
+
+
+def spot_of(jti: str) -> int:
+    """The index of a token id in `RevocationView.revisions`."""
+    return hash(jti) % _SPOTS
 
 
 def family_end(key: str) -> str:

@@ -41,8 +41,8 @@ ALLOWED = {
 }
 # The rules know no sockets, clocks, files, randomness or loggers: what they may import besides each other.
 CORE_MAY_IMPORT = {
-    "argon2", "base64", "binascii", "collections", "contextlib", "cryptography", "dataclasses", "difflib", "enum", "functools", "hashlib",
-    "heapq", "hmac", "ipaddress", "itertools", "json", "jwt", "math", "operator", "re", "string", "typing", "unicodedata", "urllib.parse",
+    "argon2", "array", "base64", "binascii", "collections", "contextlib", "cryptography", "dataclasses", "difflib", "enum", "functools", "hashlib",
+    "hmac", "ipaddress", "itertools", "json", "jwt", "math", "operator", "re", "string", "struct", "typing", "unicodedata", "urllib.parse",
 }  # fmt: skip
 LONGEST_MODULE, LONGEST_CLASS, MOST_PARAMETERS = 400, 300, 8
 # Tests that need a real server are elsewhere; one line needs none.

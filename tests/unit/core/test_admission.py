@@ -108,3 +108,23 @@ def test_what_follows_from_a_token_alone_is_worked_out_once() -> None:
         b"X-Auth-Client-Id: app\r\nX-Auth-Subject: anna\r\nX-Auth-Scope: a b a\r\nX-Auth-Roles: r\r\n"
     )
     assert repr(verified) == "<VerifiedToken j of app>"
+
+
+def test_a_token_that_was_looked_up_is_looked_up_again_after_a_revocation() -> None:
+    given, seen = token(), view()
+    assert [judged(given, seen=seen) for _ in range(2)] == [None, None]
+    seen.add([("i", int(NOW) + 9)])
+    assert [judged(given, seen=seen) for _ in range(2)] == [None, None]
+    seen.add([("j", int(NOW) + 10)])
+    assert [judged(given, seen=seen) for _ in range(2)] == [Reason.REVOKED, Reason.REVOKED]
+    seen.purge(NOW + 9)
+    assert judged(given, seen=seen) is Reason.REVOKED
+    seen.purge(NOW + 10)
+    assert judged(given, seen=seen) is None
+
+
+def test_a_lookup_in_one_view_says_nothing_about_another() -> None:
+    given = token()
+    assert judged(given, seen=view()) is None
+    assert judged(given, seen=view("j")) is Reason.REVOKED
+    assert judged(given, seen=view()) is None

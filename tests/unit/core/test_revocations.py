@@ -1,13 +1,14 @@
 """core.revocations: what is revoked, and how long that may be relied on."""
 
 import math
+import struct
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.revocations import NotBefore, RevocationView
+from sidecar.core.revocations import NotBefore, RevocationView, spot_of
 
 ENTRIES = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), max_size=12)
 
@@ -244,3 +245,47 @@ def test_the_end_of_a_family_is_kept_like_a_token_id() -> None:
     assert not view.not_before
     assert view.purge(10)
     assert " family 0 k" not in view
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["add", "purge"]), st.sampled_from([*"abcd", NOT_BEFORE.entry]), st.integers(0, 9))
+    )
+)
+def test_while_the_revision_of_an_id_is_the_same_it_was_not_revoked(steps: list[tuple[str, str, int]]) -> None:
+    view = RevocationView(5)
+    absent = {each: view.revisions[spot_of(each)] for each in "abcd"}
+    for what, entry, number in steps:
+        if what == "add":
+            view.add([(entry, number)])
+        else:
+            view.purge(number)
+        assert not any(each in view for each, revision in absent.items() if view.revisions[spot_of(each)] is revision)
+        absent = {each: view.revisions[spot_of(each)] for each in "abcd" if each not in view}
+
+
+def test_a_revocation_changes_one_revision_of_many() -> None:
+    """In a storm, most tokens need no other lookup."""
+    view = RevocationView(5)
+    before = list(view.revisions)
+    view.add([("a", 10), (NOT_BEFORE.entry, 20)])
+    changed = [spot for spot, revision in enumerate(view.revisions) if revision is not before[spot]]
+    assert changed == [spot_of("a")]
+    assert len(before) > 1000
+    before = list(view.revisions)
+    view.purge(30)
+    assert view.revisions == before
+
+
+def test_two_views_have_no_revision_in_common() -> None:
+    one, other = RevocationView(5), RevocationView(5)
+    assert set(map(id, one.revisions)).isdisjoint(map(id, other.revisions))
+
+
+def test_the_revision_changes_although_a_later_entry_cannot_be_added() -> None:
+    view = RevocationView(5)
+    before = view.revisions[spot_of("a")]
+    with pytest.raises((OverflowError, struct.error)):
+        view.add([("a", 10), ("b", 2**63)])
+    assert "a" in view
+    assert view.revisions[spot_of("a")] is not before
