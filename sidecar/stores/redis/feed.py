@@ -25,7 +25,7 @@ How data that a server lost is restored. Each process remembers what it knows, a
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -139,10 +139,13 @@ class RevocationFeed:
     # Reading.
 
     async def _load(self, view: RevocationView) -> None:
-        """Load everything. Revocations made meanwhile follow the entry that was noted before, and are read at the same time."""
+        """Load everything that has not ended. Revocations made meanwhile follow the entry that was noted before, and are read
+        at the same time."""
         noted = self._position
-        async for revocations in self._source.all_revocations():
-            view.add(revocations)
+        async with aclosing(self._source.all_revocations()) as pages:
+            async for revocations in pages:
+                now = self._clock()  # the server keeps entries for hours after their end
+                view.add([each for each in revocations if each[1] > now])
         async for entries in self._source.history(noted):  # in case only the set was lost
             view.add(self._revocations(entries))
 
@@ -347,12 +350,12 @@ async def _first_fault(*work: Coroutine[Any, Any, None]) -> None:
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await _end(tasks)
+        await end_tasks(tasks)
     faults = [fault for task in tasks if not task.cancelled() and (fault := task.exception()) is not None]
     raise next((fault for fault in faults if isinstance(fault, Discontinuous)), faults[0])
 
 
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
+async def end_tasks(tasks: Sequence[asyncio.Task[Any]]) -> None:
     """Cancel the tasks and wait for their ends. A cancellation that arrives meanwhile is raised afterwards, and never lost."""
     cancelled: asyncio.CancelledError | None = None
     while pending := [task for task in tasks if not task.done()]:

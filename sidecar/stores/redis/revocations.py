@@ -1,5 +1,6 @@
 """The revocations in Redis, as the feed needs them: the set, the stream, and the state about both (`stores.redis.scripts`)."""
 
+import asyncio
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,12 +15,15 @@ from sidecar.core.events import EventHandler, StoreNoted
 from sidecar.core.ports import StoreCondition, StoreUnavailable
 from sidecar.stores.redis import scripts
 from sidecar.stores.redis.connection import Server
-from sidecar.stores.redis.feed import RevocationFeed, name_of
+from sidecar.stores.redis.feed import RevocationFeed, end_tasks, name_of
 from sidecar.stores.redis.lua import Argument
 from sidecar.stores.redis.source import Entries, Heartbeat, Revocations
 
 STREAM_LENGTH: Final = 10_000
 _CHUNK: Final = 500
+_PAGE: Final = 2000  # revocations loaded at a time: some 2 ms of the server, and 5 of the event loop
+_READ: Final = 1000  # entries of the stream read at a time
+_GATHERED: Final = 0.005  # seconds between two readings of the stream in a storm
 
 
 class RedisRevocations:
@@ -41,6 +45,7 @@ class RedisRevocations:
         self._redis = server.redis
         self._interval = interval
         self._clock = clock
+        self._monotonic = monotonic
         self._emit = emit
         self._revoked, self._stream, self._state = (f"{prefix}:{name}" for name in ("revoked", "revocations", "state"))
         self._turn = f"{prefix}:turn"
@@ -149,21 +154,32 @@ class RedisRevocations:
             name: Literal["store_not_writable", "store_writable"] = "store_not_writable" if fault else "store_writable"
             self._emit(StoreNoted(name, fault or "the store takes writes again"))
 
-    async def all_revocations(self) -> AsyncIterator[list[tuple[str, int]]]:
-        cursor = 0
-        while True:
-            scan = partial(self._redis.execute_command, "ZSCAN", self._revoked, cursor, "COUNT", _CHUNK)
-            cursor, found = await self._server.run(scan, again=True)
-            with _readable():
-                page = [(name_of(jti), self.feed.end_of(until)) for jti, until in found]
-            yield page
-            if int(cursor) == 0:
-                return
+    async def all_revocations(self) -> AsyncGenerator[Revocations, None]:
+        """The server looks for the next page while the caller works on this one."""
+        loop = asyncio.get_running_loop()
+        scan = loop.create_task(self._scan(b"0"))
+        try:
+            cursor = b""
+            while cursor != b"0":
+                cursor, page = await scan
+                if cursor != b"0":
+                    scan = loop.create_task(self._scan(cursor))
+                    await asyncio.sleep(0)  # so that the command is sent before the caller begins
+                yield page
+        finally:
+            await end_tasks([scan])
+
+    async def _scan(self, cursor: bytes) -> tuple[bytes, Revocations]:
+        command = partial(self._redis.execute_command, "ZSCAN", self._revoked, cursor, "COUNT", _PAGE)
+        answer = await self._server.run(command, again=True)
+        with _readable():
+            following, found = answer
+            return b"%d" % int(following), [(name_of(jti), self.feed.end_of(until)) for jti, until in found]
 
     async def history(self, until: bytes) -> AsyncIterator[Entries]:
         start = b"-"
         while True:
-            look = partial(self._redis.xrange, self._stream, start, until, count=1000)
+            look = partial(self._redis.xrange, self._stream, start, until, count=_READ)
             found = await self._server.run(look, again=True)
             if not found:
                 return
@@ -191,12 +207,17 @@ class RedisRevocations:
         deadline = 2 * self._interval
         async with self._server.alone(deadline) as run:
             while True:
+                asked = self._monotonic()
                 answer = await run(partial(_next_entries, stream=self._stream, after=last_read, seconds=deadline))
                 with _readable():
                     pages = [found for _, found in answer]
                     last_read = pages[-1][-1][0] if pages else last_read
                 for page in pages:
                     yield page
+                    if (
+                        len(page) < _READ
+                    ):  # a round trip for each of a thousand entries a second would cost more than they do
+                        await asyncio.sleep(asked + _GATHERED - self._monotonic())
 
 
 def _seen(present: bool, newest: Entries, info: dict[str, Any]) -> Heartbeat:  # noqa: FBT001  a field of the result
@@ -220,7 +241,7 @@ def _readable() -> Iterator[None]:
 
 
 async def _next_entries(redis: Redis, *, stream: str, after: bytes, seconds: float) -> Any:
-    return await redis.xread({stream: after}, count=1000, block=int(seconds * 1000))
+    return await redis.xread({stream: after}, count=_READ, block=int(seconds * 1000))
 
 
 def _refuses_writes(fault: BaseException | None) -> bool:

@@ -11,10 +11,20 @@ from sidecar.stores.redis.lua import Script
 # Each stream entry has the id of the previous entry in its field `after`, '' if there was none: a reader that has read that
 # one has missed nothing. A stream whose last id is the largest possible one, because some client wrote it, is deleted and
 # started again.
+#
+# The stream keeps `length` entries, and up to ten times as many while the oldest is younger than half a minute: so a reader
+# that was away for so long still finds the last entry that it read, and need not load everything again during a storm. Above
+# `length`, each new entry removes at most 200 old ones, so that younger ones do not leave together with the first old one.
 _APPEND: Final = """
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+
 local function append(stream, length, ...)
+  local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
   local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
-  local id = redis.pcall('XADD', stream, 'MAXLEN', '~', length, '*', 'after', last and last[1] or '', ...)
+  local young = first and now * 1000 - tonumber(string.match(first[1], '^%d+')) < 30000
+  local most = string.format('%.0f', tonumber(length) * (young and 10 or 1))
+  local id = redis.pcall('XADD', stream, 'MAXLEN', '~', most, 'LIMIT', 200, '*', 'after', last and last[1] or '', ...)
   if type(id) == 'table' and string.find(id.err, 'exhausted') then
     redis.call('DEL', stream)
     id = redis.call('XADD', stream, '*', 'after', '', ...)
@@ -31,13 +41,11 @@ end
 # remembers everything has restored what it knows, and all processes had the time to notice the loss (`MAKE_WHOLE`).
 #
 # Entries leave the set two hours after their end by the server's clock or the caller's, whichever is behind: clocks differ,
-# and a process whose clock is behind would accept a token again if its revocation were forgotten too early.
+# and a process whose clock is behind would accept a token again if its revocation were forgotten too early. Each run removes at
+# most 500, which is as many as it adds, and a heartbeat ten times as many. So they also leave when nothing is revoked any more.
 _SET: Final = (
     _APPEND
     + """
-local time = redis.call('TIME')
-local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-
 local function lose(revoked, state, why)
   local moment = string.format('%.6f', now)
   redis.call('HSET', state, 'open', '1', 'loss', moment, 'why', why, 'since', moment, 'card', redis.call('ZCARD', revoked))
@@ -53,10 +61,13 @@ local function arrive(revoked, state)
   end
 end
 
-local function leave(revoked, state, clock)
+local function leave(revoked, state, clock, times)
   local over = math.min(now, tonumber(clock)) - 7200
-  local gone = redis.call('ZRANGEBYSCORE', revoked, '-inf', string.format('(%.0f', over), 'LIMIT', 0, 500)
-  if #gone > 0 then redis.call('ZREM', revoked, unpack(gone)) end
+  for _ = 1, times or 1 do
+    local gone = redis.call('ZRANGEBYSCORE', revoked, '-inf', string.format('(%.0f', over), 'LIMIT', 0, 500)
+    if #gone > 0 then redis.call('ZREM', revoked, unpack(gone)) end
+    if #gone < 500 then break end
+  end
   local card = redis.call('ZCARD', revoked)
   if redis.call('HGET', state, 'card') ~= tostring(card) then redis.call('HSET', state, 'card', card) end
 end
@@ -116,7 +127,7 @@ return refused
 )
 
 # The keys of the scripts that revoke: the set, the stream, the not-before times and the state. `clock` is the caller's, in
-# seconds; `length` is the maximum length of the stream.
+# seconds; `length` is about the length of the stream.
 REVOCATION_KEYS: Final = ("revoked", "stream", "not_before", "state")
 
 # `revocations`: entry and until of each revocation, in turn.
@@ -159,7 +170,7 @@ local newest = tail[1] and tail[1][1]
 if not newest or now * 1000 - tonumber(string.match(newest, '^%d+')) >= tonumber(interval) then
   newest = append(stream, length, 'beat', '1')
 end
-leave(revoked, state, clock)
+leave(revoked, state, clock, 10)
 local open, loss, why, since, sign = unpack(redis.call('HMGET', state, 'open', 'loss', 'why', 'since', 'sign'))
 local last = math.max(tonumber(since or '') or 0, tonumber(sign or '') or 0)
 return {present, newest, string.format('%.6f', now), run, open and (loss or '0') or '', why or '',

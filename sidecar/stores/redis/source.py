@@ -39,7 +39,7 @@ class Source(Protocol):
     async def missing(self, revocations: Revocations) -> Revocations:
         """The revocations that the server does not have, or keeps for a shorter time."""
 
-    def all_revocations(self) -> AsyncIterator[Revocations]:
+    def all_revocations(self) -> AsyncGenerator[Revocations, None]:
         """All revocations, in pages. Includes every entry that is present throughout."""
 
     def history(self, until: bytes) -> AsyncIterator[Entries]:

@@ -4,7 +4,8 @@ Keys, all under the configured prefix (whose braces keep them in one slot of a c
 
 - `…:revoked`      a sorted set: each `jti` with the second until which it must be remembered; this is the state
 - `…:cutoffs`      a hash: the not-before times (`core.revocations`), for the scripts that rotate refresh tokens
-- `…:revocations`  a stream of new revocations, trimmed to about 10,000 entries, which workers follow (`stores.redis.feed`)
+- `…:revocations`  a stream of new revocations, which workers follow (`stores.redis.feed`), trimmed to about 10,000
+                   entries, in a storm to those of half a minute
 - `…:state`        a hash about the set: the number of its entries, and the mark of a loss (`stores.redis.scripts`)
 - `…:turn`         the process whose turn it is to restore what was lost
 - `…:family:ID`    a family of refresh tokens, a hash; `:live` has its access tokens (`stores.redis.family_scripts`)
