@@ -145,8 +145,9 @@ def _start_service(place: Place) -> Started:
     return Started(front.port, (*front.processes, service), store)
 
 
-def start_sidecar(place: Place, store: Store, **tokens: object) -> Started:
-    """Ours, with a Redis that it may share; `tokens` says more in that section of the configuration."""
+def start_sidecar(place: Place, store: Store, *, ready: bool = True, **tokens: object) -> Started:
+    """Ours, with a Redis that it may share; `tokens` says more in that section of the configuration. `ready`: return only when
+    it is, and not already when it has been started."""
     port, admin = free_port(), free_port()
     refused = [{"path": f"/internal/{number}/**", "access": "deny"} for number in range(8)]
     client = {"client_id": CLIENT, "client_secret": SECRET, "scope": SCOPE, "roles": ["analyst"]}
@@ -171,8 +172,9 @@ def start_sidecar(place: Place, store: Store, **tokens: object) -> Started:
     path = place.folder / "sidecar.yaml"
     path.write_text(yaml.safe_dump(config))
     process = place.start([sys.executable, "-m", "sidecar", "serve", "--config", str(path)])
-    process.wait_for_port(port)
-    _wait_until_ready(admin)
+    if ready:
+        process.wait_for_port(port)
+        _wait_until_ready(admin)
     return Started(port, (process,), store, admin)
 
 

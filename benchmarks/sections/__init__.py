@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from benchmarks.bench import Bench
 from benchmarks.report import Findings
-from benchmarks.sections import bulk, connections, first_sight, latency, refused, tokens, workloads
+from benchmarks.sections import bulk, connections, first_sight, growth, latency, refused, tokens, workloads
 
 
 class Section(NamedTuple):
@@ -27,4 +27,5 @@ SECTIONS = (
     Section("latency", "Added latency", latency.run),
     Section("connections", "Idle connections", connections.run),
     Section("tokens", "Tokens, refresh and revocation", tokens.run),
+    Section("growth", "A million revocations", growth.run),
 )
