@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import Final
 
+from sidecar.core.digests import digest
 from sidecar.core.events import EventHandler, TokenIssued
 from sidecar.core.oauth.clients import Client
 from sidecar.core.oauth.grants import Granted, check_grant, narrow_scope
+from sidecar.core.oauth.refresh_tokens import access_id
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import JSON, NO_STORE, EndpointRequest, Reply
 from sidecar.core.revocations import RevocationView
@@ -114,7 +116,7 @@ class TokenEndpoint:
         if granted.successor:
             _, jti, now = granted.successor
         else:
-            jti, now = granted.jti or self._new_id(), self._clock()
+            jti, now = granted.jti or self._new_jti(granted.grant_id), self._clock()
             if granted.since is None:
                 now = self._view.issue_time(client.client_id, granted.subject, now)
             elif self._view.issued_too_early(client.client_id, granted.subject, granted.since):
@@ -127,6 +129,10 @@ class TokenEndpoint:
             now=now,
             jti=jti,
         )
+
+    def _new_jti(self, grant_id: str | None) -> str:
+        unique = self._new_id()
+        return unique if grant_id is None else access_id(digest(grant_id), unique)
 
 
 @lru_cache(1024)

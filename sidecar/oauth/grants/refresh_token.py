@@ -16,6 +16,7 @@ from sidecar.core.oauth.refresh_tokens import (
     Family,
     FamilyAccess,
     Rotation,
+    access_id,
     family_key,
     first_access_id,
     first_token,
@@ -115,7 +116,7 @@ class RefreshTokens:
             raise Refused(Reason.REFRESH_MALFORMED, client_id=client.client_id)
         scope = narrow_scope(client, parameters["scope"]) if "scope" in parameters else ()
         # Taken before the rotation: an access token must not be younger than the permission to issue it (`core.revocations`).
-        at, jti = self._clock(), self._new_id()
+        at, jti = self._clock(), access_id(key, self._new_id())
         family, following = await self._rotate(
             client, key, token, scope, FamilyAccess(jti, self._rules.remembered_until(at))
         )
