@@ -69,6 +69,7 @@ class App:
         self.store: Store = open_store(
             settings.store.url.get_secret_value(),
             prefix=settings.store.prefix,
+            partitions=settings.store.partitions,
             timeout=settings.store.timeout,
             max_staleness=settings.store.max_staleness,
             clock=now,
@@ -232,11 +233,12 @@ class App:
 
     async def readiness(self) -> Mapping[str, str | None]:
         """Each check with `None`, or with what is wrong. A store that takes no writes does not make the worker unready."""
-        usable = self.view.usable(self.monotonic())
+        usable, condition = self.view.usable(self.monotonic()), self.store.condition()
+        away = f": {condition.fault}" if condition.fault else ""
         causes = "; ".join(f"{fault.upstream}: {fault.detail}" for fault in await self.pool.probe())
         return {
-            "store": None if usable else "the revocation view is stale",
-            WRITES: f"nothing can be revoked: {fault}" if (fault := self.store.condition().fault_of_writes) else None,
+            "store": None if usable else f"the revocation view is stale{away}",
+            WRITES: f"nothing can be revoked: {fault}" if (fault := condition.fault_of_writes) else None,
             "upstream": f"the API server does not accept connections: {causes}" if causes else None,
             "draining": "the worker is going away" if self.connections.draining else None,
         }

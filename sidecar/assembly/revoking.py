@@ -72,6 +72,7 @@ async def _opened_store(settings: Settings) -> AsyncIterator[Store]:
     store = open_store(
         settings.store.url.get_secret_value(),
         prefix=settings.store.prefix,
+        partitions=settings.store.partitions,
         timeout=settings.store.timeout,
         max_staleness=settings.store.max_staleness,
         clock=time.time,

@@ -15,6 +15,7 @@ from sidecar.config.faults import NAMED, Fault
 from sidecar.config.settings import SigningKey
 from sidecar.config.values import parse_address
 from sidecar.core.jose.keys import Window
+from sidecar.core.partitions import hash_tag
 
 
 def cross_faults(document: dict[str, Any]) -> list[Fault]:
@@ -25,6 +26,7 @@ def cross_faults(document: dict[str, Any]) -> list[Fault]:
         *_users_named_like_clients(document),
         *_duplicates(document, "tokens.signing_keys"),
         *_workers_share_state(document),
+        *_keys_have_a_slot(document),
         *_proxies_are_known(document),
         *_upstream_is_ourselves(document),
     ]
@@ -76,6 +78,19 @@ def _workers_share_state(document: dict[str, Any]) -> list[Fault]:
     if isinstance(workers, int) and workers > 1 and isinstance(url, str) and url.startswith("memory:"):
         text = "more than one worker needs a store they share: set store.url to redis://…, or workers to 1"
         return [Fault("workers", text)]
+    return []
+
+
+def _keys_have_a_slot(document: dict[str, Any]) -> list[Fault]:
+    store = document.get("store")
+    url, prefix = (_get(store, "url"), _get(store, "prefix") or "{sidecar}")
+    if not isinstance(url, str) or not isinstance(prefix, str) or hash_tag(prefix) is not None:
+        return []
+    if url.startswith(("redis+cluster:", "rediss+cluster:")):
+        text = (
+            "needs a name in braces with a Cluster, such as {sidecar}: it keeps keys together that change in one step"
+        )
+        return [Fault("store.prefix", text)]
     return []
 
 

@@ -121,6 +121,7 @@ class StoreNoted(NamedTuple):
         "store_not_writable",
         "store_writable",
         "store_entries_unreadable",
+        "store_may_forget",
     ]
     detail: str
 

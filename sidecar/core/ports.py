@@ -14,11 +14,12 @@ class StoreUnavailable(Exception):
 
 class StoreCondition(NamedTuple):
     """The condition of a store: by how many seconds its clock is ahead of the sidecar's; how many entries in total could not be
-    read; and why it refuses writes although it can be read, or empty."""
+    read; why it refuses writes although it can be read, or empty; and why it cannot be reached, or empty."""
 
     skew: float = 0.0
     unreadable: int = 0
     fault_of_writes: str = ""
+    fault: str = ""
 
 
 class RevocationStore(Protocol):
@@ -82,7 +83,8 @@ class Store(RevocationStore, Protocol):
         none. The family ends when it is not used for `idle` seconds. The same call again adds an access token to it, until a
         refresh token has been used. Returns false, and stores nothing, when there is a different family under this key, when
         `end_family` was called before, or when a not-before time covers `family.issued`. Of the families that a client gave
-        itself (`own`), the newest `MOST_UNUSED` unused ones are kept, and all that were used."""
+        itself (`own`), the newest `MOST_UNUSED` unused ones are kept, and all that were used. A store of many parts keeps so
+        many in each of them."""
 
     async def rotate(self, key: str, rotation: Rotation) -> Rotated:
         """Use a refresh token. The access token of `rotation` belongs to the family from then on. If the rotation ends the
@@ -98,4 +100,4 @@ class Store(RevocationStore, Protocol):
     # Throttling, by the rules of `core.throttling`.
 
     async def consume(self, budgets: Sequence[Budget]) -> list[Consumed]:
-        """Take one from each budget that is not exhausted, in one step. Returns a result for each budget."""
+        """Take one from each budget that is not exhausted, each in one step. Returns a result for each budget."""

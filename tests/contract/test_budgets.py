@@ -9,6 +9,7 @@ import pytest
 from sidecar.core.ports import Store, StoreUnavailable
 from sidecar.core.throttling import Budget, Consumed, Rate
 from sidecar.stores import open_store
+from tests.contract.conftest import address_of
 from tests.support.redis import RedisServer, free_port
 
 SLOW = Rate(3, 3600)
@@ -20,9 +21,9 @@ def opened(url: str) -> Store:
     )
 
 
-@pytest.fixture(params=["memory", "redis"])
-async def store(request: pytest.FixtureRequest, redis_server: RedisServer) -> AsyncIterator[Store]:
-    made = opened("memory://" if request.param == "memory" else redis_server.url)
+@pytest.fixture(params=["memory", "redis", "cluster"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    made = opened(address_of(request, request.param))
     yield made
     await made.close()
 

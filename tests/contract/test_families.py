@@ -15,6 +15,7 @@ from sidecar.core.revocations import NotBefore, RevocationView, family_end
 from sidecar.stores import open_store
 from sidecar.stores.memory import MemoryStore
 from sidecar.stores.redis.store import RedisStore
+from tests.contract.conftest import address_of
 from tests.support.redis import RedisServer, free_port
 from tests.support.waiting import eventually
 
@@ -44,11 +45,9 @@ async def followed(store: Store) -> AsyncIterator[RevocationView]:
         await store.close()
 
 
-@pytest.fixture(params=["memory", "redis"])
-async def served(
-    request: pytest.FixtureRequest, redis_server: RedisServer
-) -> AsyncIterator[tuple[Store, RevocationView]]:
-    store = opened("memory://" if request.param == "memory" else redis_server.url)
+@pytest.fixture(params=["memory", "redis", "cluster"])
+async def served(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Store, RevocationView]]:
+    store = opened(address_of(request, request.param))
     async with followed(store) as view:
         yield store, view
 
@@ -197,6 +196,7 @@ async def test_an_answer_without_a_refresh_token_is_given_again(served: Served) 
 OWN = FAMILY._replace(subject="app")
 
 
+@pytest.mark.parametrize("served", ["memory", "redis"], indirect=True)  # a Cluster keeps so many in each partition
 async def test_of_the_grants_that_a_client_gave_itself_the_newest_unused_are_kept(served: Served) -> None:
     """And all that were used, and those of others."""
     store, view = served

@@ -13,6 +13,7 @@ from sidecar.core.events import Event, StoreChanged
 from sidecar.core.ports import Store, StoreUnavailable
 from sidecar.core.revocations import RevocationView
 from sidecar.stores import open_store
+from tests.contract.conftest import address_of
 from tests.support.redis import RedisServer, free_port
 from tests.support.waiting import eventually
 
@@ -65,19 +66,17 @@ def tls_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RedisS
         yield server, f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={cert}"
 
 
-@pytest.fixture(params=["memory", "redis", "unix", "rediss"])
-def url(request: pytest.FixtureRequest, redis_server: RedisServer) -> str:
+@pytest.fixture(params=["memory", "redis", "unix", "rediss", "sentinel", "cluster"])
+def url(request: pytest.FixtureRequest) -> str:
     match request.param:
-        case "memory":
-            return "memory://"
-        case "redis":
-            return redis_server.url
         case "unix":
-            return f"unix://{redis_server.unix_socket}"
-        case _:
+            return f"unix://{request.getfixturevalue('redis_server').unix_socket}"
+        case "rediss":
             server, address = request.getfixturevalue("tls_redis")
             server.command("FLUSHALL")
             return str(address)
+        case kind:
+            return address_of(request, kind)
 
 
 async def test_a_revocation_is_in_the_view_when_revoke_returns(url: str) -> None:

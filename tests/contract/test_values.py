@@ -11,6 +11,7 @@ from sidecar.core.ports import Store, StoreUnavailable
 from sidecar.core.revocations import RevocationView
 from sidecar.stores import open_store
 from sidecar.stores.memory import MemoryStore
+from tests.contract.conftest import address_of
 from tests.support.redis import RedisServer, free_port
 from tests.support.waiting import eventually
 
@@ -23,9 +24,9 @@ def opened(url: str) -> Store:
     )
 
 
-@pytest.fixture(params=["memory", "redis"])
-async def store(request: pytest.FixtureRequest, redis_server: RedisServer) -> AsyncIterator[Store]:
-    made = opened("memory://" if request.param == "memory" else redis_server.url)
+@pytest.fixture(params=["memory", "redis", "cluster"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    made = opened(address_of(request, request.param))
     yield made
     await made.close()
 

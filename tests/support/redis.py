@@ -23,15 +23,18 @@ def free_port() -> int:
 class RedisServer:
     """A server without persistence: a restart loses its data, like a failover to an empty replica.
 
-    `options` are added to its command line (`requirepass`, `tls-port` and so on); `port`: not just any.
+    `options` are added to its command line (`requirepass` and so on); `port`: not just any; `tls`: on a port of its own,
+    beside the other.
     """
 
-    def __init__(self, *options: str, password: str = "", port: int = 0) -> None:
+    def __init__(self, *options: str, password: str = "", port: int = 0, tls: bool = False) -> None:
         self.port = port or free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="redis-"))
         self.unix_socket = self.folder / "redis.sock"
         self._options = [*options, *(["--requirepass", password] if password else [])]
         self._password = password
+        self.tls_port = free_port() if tls else 0
+        self.paused = False
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -46,13 +49,7 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it, empty, and wait until it answers."""
-        self._process = subprocess.Popen(
-            [
-                "redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", str(self.unix_socket),
-                "--dir", str(self.folder), "--save", "", "--appendonly", "no", *self._options,
-            ],
-            stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+        self._process = subprocess.Popen(["redis-server", *self.arguments()], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
         while True:
             with contextlib.suppress(redis.RedisError), contextlib.closing(self.client()) as client:
@@ -61,6 +58,19 @@ class RedisServer:
             assert self._process.poll() is None, "redis-server did not start"
             assert time.monotonic() < deadline, "redis-server does not answer"
             time.sleep(0.02)
+
+    def arguments(self) -> list[str]:
+        """Its command line."""
+        return [
+            "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", str(self.unix_socket),
+            "--dir", str(self.folder), "--save", "", "--appendonly", "no",
+            *(["--tls-port", str(self.tls_port)] if self.tls_port else []), *self._options,
+        ]  # fmt: skip
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not killed since."""
+        return self._process is not None
 
     def kill(self) -> None:
         """`kill -9`."""
@@ -74,16 +84,23 @@ class RedisServer:
         """Connections stay open and nothing answers: a network that swallows packets."""
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
+        self.paused = True
 
     def resume(self) -> None:
         """Go on after `pause`."""
         assert self._process
         self._process.send_signal(signal.SIGCONT)
+        self.paused = False
 
     def command(self, *words: Any) -> Any:
         """Run one command."""
         with contextlib.closing(self.client()) as client:
             return client.execute_command(*words)
+
+    def use_password(self, password: str) -> None:
+        """From now on; who is logged in stays so."""
+        self.command("CONFIG", "SET", "requirepass", password)
+        self._password = password
 
     def calls(self) -> dict[str, int]:
         """How often each command was run, from `INFO commandstats`."""

@@ -31,8 +31,7 @@ from typing import Any, Final
 
 from sidecar.core.events import EventHandler, StoreChanged, StoreNoted
 from sidecar.core.ports import StoreUnavailable
-from sidecar.core.revocations import RevocationView
-from sidecar.stores.redis.source import Entries, Heartbeat, Revocations, Source
+from sidecar.stores.redis.source import Entries, Heartbeat, Revocations, Source, View
 
 _FIRST_PAUSE: Final = 0.05
 _SLICE: Final = 1000  # entries purged without a pause
@@ -99,6 +98,11 @@ class RevocationFeed:
         state = {None: "not connected", True: "up", False: "down"}[self._up]
         return f"<RevocationFeed {state} at {self._position.decode() or 'the beginning'}>"
 
+    @property
+    def fault(self) -> str:
+        """Why the store cannot be reached, or empty."""
+        return "" if self._up else self._detail
+
     def wrote(self, revocations: Revocations) -> None:
         """This process has just written these revocations; they should appear in the stream."""
         self._expect(revocations)
@@ -108,7 +112,7 @@ class RevocationFeed:
         now = self._monotonic()
         self._ours.update((entry, (until, now)) for entry, until in revocations)
 
-    async def follow(self, view: RevocationView) -> None:
+    async def follow(self, view: View) -> None:
         """Keep the view current until cancelled, despite any fault of the server."""
         failures = 0
         while True:
@@ -127,18 +131,18 @@ class RevocationFeed:
             pause = min(self._interval, _FIRST_PAUSE * 2**failures)
             await asyncio.sleep(pause * (0.5 + 0.5 * self._jitter()))
 
-    async def _session(self, view: RevocationView) -> None:
+    async def _session(self, view: View) -> None:
         """Load if necessary, then run until the first fault, which is raised."""
         await self._source.connect()
         if not self._loaded:
             heartbeat = await self._source.heartbeat(b"")
             self._position = heartbeat.newest
             self._notice(heartbeat)
-        await _first_fault(self._read(view), self._confirm_continuity(view), self._restore_when_due(view))
+        await first_fault(self._read(view), self._confirm_continuity(view), self._restore_when_due(view))
 
     # Reading.
 
-    async def _load(self, view: RevocationView) -> None:
+    async def _load(self, view: View) -> None:
         """Load everything that has not ended. Revocations made meanwhile follow the entry that was noted before, and are read
         at the same time."""
         noted = self._position
@@ -149,7 +153,7 @@ class RevocationFeed:
         async for entries in self._source.history(noted):  # in case only the set was lost
             view.add(self._revocations(entries))
 
-    async def _read(self, view: RevocationView) -> None:
+    async def _read(self, view: View) -> None:
         async with aclosing(self._source.entries(self._position)) as stream:
             async for entries in stream:
                 revocations = self._revocations(entries)
@@ -186,7 +190,7 @@ class RevocationFeed:
 
     # Showing continuity.
 
-    async def _confirm_continuity(self, view: RevocationView) -> None:
+    async def _confirm_continuity(self, view: View) -> None:
         if not self._loaded:
             await self._load(view)
             self._loaded = True
@@ -211,7 +215,7 @@ class RevocationFeed:
         left = self._believed_from - self._monotonic()
         return min(self._interval, left) if left > 0 else self._interval
 
-    def _believe(self, view: RevocationView, moment: float, heartbeat: Heartbeat) -> None:
+    def _believe(self, view: View, moment: float, heartbeat: Heartbeat) -> None:
         view.confirm(moment)
         if not self._remembers:
             if heartbeat.loss and heartbeat.counted:
@@ -278,7 +282,7 @@ class RevocationFeed:
                 await self._source.remember(missing)
                 self._expect(missing)
 
-    async def _restore_when_due(self, view: RevocationView) -> None:
+    async def _restore_when_due(self, view: View) -> None:
         """Restore whenever it is due: at once what became known lately, then everything, when it is this process's turn. A
         fault of this does not end the session: the heartbeat detects a server that is gone."""
         pause = self._interval
@@ -296,7 +300,7 @@ class RevocationFeed:
                 self._due.set()  # the next session does it
                 raise
 
-    async def _restore(self, view: RevocationView) -> None:
+    async def _restore(self, view: View) -> None:
         loss = self._loss
         await self._give(
             [(entry, until) for lately in (self._written, self._heard) for _, entry, until in list(lately)]
@@ -312,7 +316,7 @@ class RevocationFeed:
         while loss and await self._source.make_whole(loss, _NOTICED * self._interval) is None:  # noqa: ASYNC110  see above
             await asyncio.sleep(self._interval / 2)
 
-    async def _sweep(self, view: RevocationView) -> None:
+    async def _sweep(self, view: View) -> None:
         now, until = self._clock(), self._monotonic()
         # The store may lose its hash of not-before times without losing their entries in the set, so they are written in any
         # case.
@@ -342,7 +346,7 @@ def _skew_text(skew: float) -> str:
     return f"the store's clock is {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} the sidecar's"
 
 
-async def _first_fault(*work: Coroutine[Any, Any, None]) -> None:
+async def first_fault(*work: Coroutine[Any, Any, None]) -> None:
     """Run all coroutines until one fails, and raise its exception; `Discontinuous` takes precedence. Not a `TaskGroup`, which
     before Python 3.13 could lose a cancellation that arrived at the moment when a task failed."""
     loop = asyncio.get_running_loop()

@@ -15,6 +15,7 @@ from sidecar.core.events import EventHandler, StoreNoted
 from sidecar.core.ports import StoreCondition, StoreUnavailable
 from sidecar.stores.redis import scripts
 from sidecar.stores.redis.connection import Server
+from sidecar.stores.redis.durability import risk_of_forgetting
 from sidecar.stores.redis.feed import RevocationFeed, end_tasks, name_of
 from sidecar.stores.redis.lua import Argument
 from sidecar.stores.redis.source import Entries, Heartbeat, Revocations
@@ -59,6 +60,7 @@ class RedisRevocations:
         self._end_turn = self._server.script(scripts.END_TURN)
         self._sign = self._server.script(scripts.SIGN)
         self._make_whole = self._server.script(scripts.MAKE_WHOLE)
+        self._risk = ""  # what was last said about a server that may forget
         self._fault_of_writes = ""  # why the store can be read but not written
         self.feed = RevocationFeed(self, interval=interval, clock=clock, monotonic=monotonic, emit=emit, jitter=jitter)
 
@@ -67,7 +69,7 @@ class RedisRevocations:
 
     def condition(self) -> StoreCondition:
         """What is known about the server."""
-        return StoreCondition(self.feed.skew, self.feed.unreadable, self._fault_of_writes)
+        return StoreCondition(self.feed.skew, self.feed.unreadable, self._fault_of_writes, self.feed.fault)
 
     async def connect(self) -> None:
         await self._server.warm()
@@ -75,7 +77,19 @@ class RedisRevocations:
         refused = await self._server.run(self._probe({"key": probe}), again=True)
         if refused:
             names = ", ".join(sorted(name.decode() for name in refused))
-            raise StoreUnavailable(f"the user may not run the commands that are needed: {names}")
+            raise StoreUnavailable(f"{self._server.place}: the user may not run the commands that are needed: {names}")
+        await self._warn()
+
+    async def _warn(self) -> None:
+        """Tell the operator once when this server may forget what it is told."""
+        try:
+            risk = risk_of_forgetting(await self._server.run(self._redis.info, again=True))
+        except StoreUnavailable:
+            return  # INFO may be forbidden; the next command shows any other fault
+        said = f"{self._server.place}: {risk}" if risk else ""
+        if said and said != self._risk:
+            self._emit(StoreNoted("store_may_forget", said))
+        self._risk = said
 
     async def remember(self, revocations: Iterable[tuple[str, int]]) -> None:
         pairs = list(revocations)
@@ -94,6 +108,7 @@ class RedisRevocations:
             return [each for each, until in zip(revocations, known, strict=True) if until is None or until < each[1]]
 
     async def heartbeat(self, last_read: bytes) -> Heartbeat:
+        await self._server.check_place(self._interval)
         before = self._clock()
         milliseconds = int(self._interval * 1000)
         args: dict[str, Argument] = {

@@ -254,3 +254,17 @@ end
 return results
 """,
 )
+
+# Returns the number that was recorded first.
+RECORD: Final = Script(
+    keys=("record",),
+    args=("count",),
+    body="""
+local known = redis.call('GET', record)
+if not known then
+  redis.call('SET', record, count)
+  known = count
+end
+return known
+""",
+)

@@ -1,6 +1,6 @@
 """What the feed of revocations needs from Redis."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 Entries = list[tuple[bytes, dict[bytes, bytes]]]
@@ -22,6 +22,20 @@ class Heartbeat(NamedTuple):
     quiet: float = 0.0
     age: float = 0.0
     writable: bool = True
+
+
+class View(Protocol):
+    """What the feed and the store need from a `core.revocations.RevocationView`; a partition has a part of one."""
+
+    @property
+    def not_before(self) -> Mapping[str, int]: ...
+
+    def __contains__(self, jti: str) -> bool: ...
+    def add(self, revocations: Iterable[tuple[str, int]]) -> None: ...
+    def confirm(self, moment: float) -> None: ...
+    def issued_too_early(self, client_id: str, subject: str, issued: int) -> bool: ...
+    def purge(self, now: float, at_most: float) -> bool: ...
+    def slices(self, now: float, size: int) -> Iterator[list[tuple[str, int]]]: ...
 
 
 class Source(Protocol):

@@ -1,12 +1,14 @@
 """State in Redis, shared by all workers of all replicas.
 
-Keys, all under the configured prefix (whose braces keep them in one slot of a cluster):
+Keys, all under the configured prefix, or under that of a partition, whose braces keep them in one slot of a Cluster
+(`core.partitions`):
 
 - `…:revoked`      a sorted set: each `jti` with the second until which it must be remembered; this is the state
 - `…:cutoffs`      a hash: the not-before times (`core.revocations`), for the scripts that rotate refresh tokens
 - `…:revocations`  a stream of new revocations, which workers follow (`stores.redis.feed`), trimmed to about 10,000
                    entries, in a storm to those of half a minute
 - `…:state`        a hash about the set: the number of its entries, and the mark of a loss (`stores.redis.scripts`)
+- `…:partitions`   in a Cluster, how many partitions there are (`stores.redis.partitioned`)
 - `…:turn`         the process whose turn it is to restore what was lost
 - `…:family:ID`    a family of refresh tokens, a hash; `:live` has its access tokens (`stores.redis.family_scripts`)
 - `…:unused:ID`    a sorted set: the unused families of a client's own grants
@@ -33,13 +35,14 @@ from sidecar.core.oauth.refresh_tokens import (
     Rotation,
 )
 from sidecar.core.ports import StoreCondition, StoreUnavailable
-from sidecar.core.revocations import NotBefore, RevocationView, family_end
+from sidecar.core.revocations import NotBefore, family_end
 from sidecar.core.throttling import Budget, Consumed
 from sidecar.stores.redis import family_scripts, scripts
 from sidecar.stores.redis.connection import Server
 from sidecar.stores.redis.feed import name_of
 from sidecar.stores.redis.lua import Argument, Command
 from sidecar.stores.redis.revocations import STREAM_LENGTH, RedisRevocations
+from sidecar.stores.redis.source import View
 
 
 class RedisStore:
@@ -74,7 +77,7 @@ class RedisStore:
         self._end_family = self._server.script(family_scripts.END_FAMILY)
         self._forget_unused = self._server.script(family_scripts.FORGET_UNUSED)
         self._clock = clock
-        self._view: RevocationView | None = None
+        self._view: View | None = None
 
     def __repr__(self) -> str:
         return f"<RedisStore {self.revocations.feed}>"
@@ -98,7 +101,7 @@ class RedisStore:
         if self._view is not None:
             self._view.add(revocations)
 
-    async def follow(self, view: RevocationView) -> None:
+    async def follow(self, view: View) -> None:
         self._view = view
         await self.revocations.feed.follow(view)
 

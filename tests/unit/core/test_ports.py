@@ -24,7 +24,7 @@ def test_a_store_has_every_method_with_the_same_parameters(store: type, name: st
 
 
 def test_a_store_is_well_until_it_says_otherwise() -> None:
-    assert StoreCondition() == (0.0, 0, "")
+    assert StoreCondition() == (0.0, 0, "", "")
 
 
 def test_a_store_that_is_missing_is_no_fault_of_a_value() -> None:

@@ -9,7 +9,16 @@ from tests.support.settings import assert_refused, changed, settings_of
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown store": (changed(store__url="mysql://u:canary@h"), "store.url: write memory://, redis://HOST"),
-    "sentinel": (changed(store__url="redis+sentinel://h"), "store.url: Sentinel and Cluster are not supported yet"),
+    "sentinels without a service": (changed(store__url="redis+sentinel://h"), "store.url: name the service"),
+    "a database in a cluster": (changed(store__url="redis+cluster://h/1"), "store.url: a Cluster has only database 0"),
+    "a cluster's prefix without braces": (
+        changed(store={"url": "redis+cluster://h", "prefix": "auth"}), "store.prefix: needs a name in braces",
+    ),
+    "a cluster's prefix with empty braces": (
+        changed(store={"url": "rediss+cluster://h", "prefix": "{}auth"}), "store.prefix: needs a name in braces",
+    ),
+    "no partition": (changed(store={"url": "redis+cluster://h", "partitions": 0}), "store.partitions: "),
+    "too many partitions": (changed(store={"url": "redis+cluster://h", "partitions": 65}), "store.partitions: "),
     "a store without host": (changed(store__url="redis://"), "store.url: the host is missing"),
     "a store with a bad port": (changed(store__url="redis://h:x"), "store.url: the host or port cannot be read"),
     "a database by name": (changed(store__url="redis://h/main"), "store.url: write the database as a number"),
@@ -31,6 +40,10 @@ def test_a_fault_has_its_path_and_says_what_would_be_right(file: Path, case: str
 ACCEPTED: dict[str, dict[str, Any]] = {
     "tls to redis": changed(store__url="rediss://u:p@h:1/2?ssl_ca_certs=/ca.pem"),
     "redis without a database": changed(store__url="redis://h"),
+    "sentinels": changed(store__url="redis+sentinel://u:p@h,[::1]:1,h:2/main/3?sentinel_password=x"),
+    "sentinels with tls": changed(store__url="rediss+sentinel://h/main?ssl_ca_certs=/ca.pem"),
+    "a cluster": changed(store={"url": "redis+cluster://h,h:1/", "partitions": 64, "prefix": "a{b}"}),
+    "a prefix without braces": changed(store={"url": "redis+sentinel://h/main", "prefix": "auth"}),
     "redis by socket": changed(store__url="unix:///run/redis.sock?db=1"),
 }
 

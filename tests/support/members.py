@@ -1,0 +1,82 @@
+"""Processes of a fleet that share a store, as far as the store concerns them."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from sidecar.core.events import Event, StoreChanged, StoreNoted
+from sidecar.core.ports import StoreUnavailable
+from sidecar.core.revocations import RevocationView
+from sidecar.stores import open_store
+from tests.support.waiting import eventually
+
+STALENESS = 0.8
+FUTURE = int(time.time()) + 1000
+
+
+class Member:
+    """One process: the store at an address, and the view that it feeds."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.events: list[Event] = []
+        self.view = RevocationView(options.get("max_staleness", STALENESS))
+        given = {"prefix": "{test}", "timeout": 0.5, "max_staleness": STALENESS, **options}
+        self.store = open_store(url, clock=time.time, monotonic=time.monotonic, emit=self.events.append, **given)
+        self.task = asyncio.get_running_loop().create_task(self.store.follow(self.view))
+
+    @property
+    def usable(self) -> bool:
+        return self.view.usable(time.monotonic())
+
+    @property
+    def said(self) -> list[bool]:
+        """Whether the store was up, each time that this changed."""
+        return [event.up for event in self.events if isinstance(event, StoreChanged)]
+
+    @property
+    def faults(self) -> list[str]:
+        """The details of all that was said about a store that is down."""
+        return [
+            event.detail
+            for event in self.events
+            if (isinstance(event, StoreChanged) and not event.up)
+            or (isinstance(event, StoreNoted) and event.name == "store_down")
+        ]
+
+    def noted(self, name: str) -> list[str]:
+        """The details of the notes with this name."""
+        return [event.detail for event in self.events if isinstance(event, StoreNoted) and event.name == name]
+
+    def knows(self, *names: str) -> bool:
+        return all(name in self.view for name in names)
+
+    async def close(self) -> None:
+        self.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.task
+        await self.store.close()
+
+
+@contextlib.asynccontextmanager
+async def members(url: str, count: int = 2, **options: Any) -> AsyncIterator[list[Member]]:
+    """Processes that are ready."""
+    fleet = [Member(url, **options) for _ in range(count)]
+    try:
+        await eventually(lambda: all(each.usable for each in fleet))
+        yield fleet
+    finally:
+        for each in fleet:
+            await each.close()
+
+
+async def until_done(work: Callable[[], Any], *, within: float = 10) -> Any:
+    """Try again while the store is not available, as a client does."""
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            return await work()
+        except StoreUnavailable:
+            assert time.monotonic() < deadline, "the store does not come back"
+            await asyncio.sleep(0.05)
