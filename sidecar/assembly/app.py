@@ -16,7 +16,7 @@ from sidecar.config.load import current_store_url
 from sidecar.core.events import Event, StoreChanged
 from sidecar.core.ports import Store
 from sidecar.core.revocations import RevocationView
-from sidecar.ops.admin import WRITES
+from sidecar.ops.admin import STORE, WRITES
 from sidecar.ops.key_watch import KeyWatch
 from sidecar.ops.logs import AccessLog, lines_dropped, request_lines
 from sidecar.ops.metrics import Gauges, Metrics
@@ -237,7 +237,7 @@ class App:
         away = f": {condition.fault}" if condition.fault else ""
         causes = "; ".join(f"{fault.upstream}: {fault.detail}" for fault in await self.pool.probe())
         return {
-            "store": None if usable else f"the revocation view is stale{away}",
+            STORE: None if usable else f"the revocation view is stale{away}",
             WRITES: f"nothing can be revoked: {fault}" if (fault := condition.fault_of_writes) else None,
             "upstream": f"the API server does not accept connections: {causes}" if causes else None,
             "draining": "the worker is going away" if self.connections.draining else None,

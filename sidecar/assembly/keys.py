@@ -42,4 +42,6 @@ def successor_keys(tokens: config.Tokens) -> list[bytes]:
 def admission_rules(settings: config.Settings, ring: KeyRing) -> AdmissionRules:
     """The configuration of the admission rule."""
     disabled = frozenset(client.client_id for client in settings.clients if client.disabled)
-    return AdmissionRules(settings.tokens.leeway, frozenset(key.kid for key in ring), disabled)
+    return AdmissionRules(
+        settings.tokens.leeway, frozenset(key.kid for key in ring), disabled, settings.store.on_outage
+    )

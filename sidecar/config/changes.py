@@ -5,17 +5,17 @@ contains a configured value, because any value may be a secret.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pydantic import BaseModel
 
 from sidecar.config.faults import NAMED
 from sidecar.config.settings import Settings, Store
+from sidecar.core.store_address import StoreAddress, read_store_address
 
 _ONLY_AT_START: Final = frozenset({"listen", "workers", "admin.listen", "logging.format"})
-_APPLIED_OF_STORE: Final = frozenset[str]()
-_CREDENTIALS: Final = frozenset({"username", "password"})
+_APPLIED_OF_STORE: Final = frozenset({"on_outage"})
 _MOST_NAMES: Final = 20
 
 
@@ -60,11 +60,10 @@ def _store(old: Store, new: Store) -> Store:
     return old.model_copy(update={"url": url, **changed})
 
 
-def _place(store: Store) -> str:
-    """The store's address without name and password."""
-    parts = urlsplit(store.url.get_secret_value())
-    options = [(name, value) for name, value in parse_qsl(parts.query) if name not in _CREDENTIALS]
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query=urlencode(options)).geturl()
+def _place(store: Store) -> StoreAddress:
+    """The store's address without names and passwords."""
+    address = read_store_address(store.url.get_secret_value())
+    return replace(address, username="", password="", sentinel_username="", sentinel_password="")
 
 
 def _differences(old: Any, new: Any, path: str) -> Iterator[tuple[str, str]]:

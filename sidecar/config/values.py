@@ -166,11 +166,22 @@ def _local_file(value: object, info: ValidationInfo) -> Path:
     return path
 
 
+def _on_outage(value: object) -> float:
+    if isinstance(value, float):  # a default of a model
+        return value
+    if value == "deny":
+        return 0.0
+    if isinstance(value, dict) and value.keys() == {"allow_cached"}:
+        return _positive(parse_duration(value["allow_cached"]))
+    raise invalid("write deny, or for how long the last known revocations suffice, such as {allow_cached: 5m}")
+
+
 not_empty: Final = checked_by(lambda entries: None if entries else "name at least one")
 """A validator for a list that must have at least one entry."""
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
+OnOutage = Annotated[float, BeforeValidator(_on_outage), at_most(7 * 86400, "7d")]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Moment = Annotated[float, BeforeValidator(parse_moment)]
 Scope = Annotated[tuple[str, ...], BeforeValidator(_scope)]

@@ -54,11 +54,13 @@ class VerifiedToken:
 @dataclass(frozen=True, slots=True)
 class AdmissionRules:
     """The operator's settings. `leeway` in seconds; `kids`: the ids of the keys in force; `disabled`: the ids of clients whose
-    tokens are refused."""
+    tokens are refused; `outage`: for how many seconds the last known revocations suffice while the store does not answer, for
+    routes that do not say."""
 
     leeway: float
     kids: Set[str]
     disabled: Set[str]
+    outage: float = 0.0
 
 
 def objection(
@@ -84,4 +86,11 @@ def objection(
         return _REVOKED
     if route is not None and not route.scope <= token.scope:
         return _INSUFFICIENT_SCOPE
-    return None if view.usable(moment) else _STORE_UNAVAILABLE
+    return None if view.usable(moment) or knows_enough(route, rules, view, moment) else _STORE_UNAVAILABLE
+
+
+def knows_enough(route: Route | None, rules: AdmissionRules, view: RevocationView, moment: float) -> bool:
+    """Whether the last known revocations suffice at `moment` (monotonic seconds), although they are older than the view may
+    be. A view that was never complete does not suffice."""
+    outage = rules.outage if route is None or route.outage is None else route.outage
+    return view.staleness(moment) <= outage

@@ -49,12 +49,14 @@ class InvalidPattern(ValueError):
 
 
 class Route(NamedTuple):
-    """A route. With `methods` `None`, it applies to every method. A token needs every scope in `scope`."""
+    """A route. With `methods` `None`, it applies to every method. A token needs every scope in `scope`. `outage` is as in
+    `core.admission.AdmissionRules`; `None` for the value there."""
 
     path: str
     methods: frozenset[str] | None = None
     access: Access = Access.TOKEN
     scope: frozenset[str] = frozenset()
+    outage: float | None = None
 
 
 ANY_VALID_TOKEN: Final = Route("/**")
@@ -207,4 +209,5 @@ class RoutePolicy:
 def _agree(exact: Route, folded: Route) -> bool:
     if fold(exact.path) == fold(folded.path):
         return True
-    return exact.access is folded.access is not Access.LOCAL and exact.scope == folded.scope
+    same = exact.scope == folded.scope and exact.outage == folded.outage
+    return same and exact.access is folded.access is not Access.LOCAL

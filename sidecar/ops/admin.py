@@ -11,6 +11,7 @@ from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST
 
 WRITES: Final = "store_writes"
+STORE: Final = "store"
 _ADVISORY: Final = frozenset([WRITES])  # a fault of these checks is shown, but does not make the sidecar unready
 _STOPPED_WITHIN: Final = 1.0  # seconds for requests in progress, when the listener ends
 
@@ -40,11 +41,13 @@ class Impossible(Exception):
 
 class Operations(NamedTuple):
     """What the endpoints do. `metrics` gives the exposition; `ready` gives each check by name, with `None` or with what is
-    wrong; `drain` gives the seconds for which new connections are still served; `roll` gives a line for each worker that was
-    replaced. `reload`, `drain` and `roll` may raise `Impossible`."""
+    wrong; `needs_store` says whether a fault of the store counts after the store has answered once; `drain` gives the seconds
+    for which new connections are still served; `roll` gives a line for each worker that was replaced. `reload`, `drain` and
+    `roll` may raise `Impossible`."""
 
     metrics: Exposition
     ready: Readiness
+    needs_store: Callable[[], bool]
     reload: Callable[[], Awaitable[Reload]]
     drain: Callable[[], Awaitable[float]]
     roll: Callable[[], Awaitable[Sequence[str]]]
@@ -53,7 +56,9 @@ class Operations(NamedTuple):
 def admin_app(operations: Operations) -> web.Application:
     """`/healthz` answers 200 as long as the process can answer at all: a restart would help neither Redis nor the upstream.
     `/readyz` answers 503 and names the check when one fails. It answers 200, and shows the fault, when only an advisory check
-    fails. `POST /reload`, `/drain` and `/roll` change the process; only this machine may ask for that.
+    fails. The check of the store is advisory once it has succeeded: all replicas share the store, and without a ready one,
+    clients would get no answer at all, not even the one that tells them to try again. `POST /reload`, `/drain` and `/roll`
+    change the process; only this machine may ask for that.
     """
 
     async def serve_metrics(_: web.Request) -> web.Response:
@@ -62,9 +67,14 @@ def admin_app(operations: Operations) -> web.Application:
     async def serve_health(_: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
+    store_answered = False
+
     async def serve_readiness(_: web.Request) -> web.Response:
+        nonlocal store_answered
         checks = await operations.ready()
-        good = not any(fault for name, fault in checks.items() if name not in _ADVISORY)
+        store_answered |= STORE in checks and checks[STORE] is None
+        advisory = _ADVISORY if operations.needs_store() or not store_answered else _ADVISORY | {STORE}
+        good = not any(fault for name, fault in checks.items() if name not in advisory)
         shown = {name: fault or "ok" for name, fault in checks.items()}
         return web.json_response(
             {"status": "ok" if good else "unavailable", "checks": shown}, status=200 if good else 503

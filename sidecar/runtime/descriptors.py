@@ -14,6 +14,8 @@ log: Final = logging.getLogger("sidecar")
 
 _KEPT: Final = 32  # descriptors for everything besides client and upstream connections
 
+_PER_PARTITION: Final = 9  # connections of a worker to each partition of a Cluster, at most
+
 
 def occupy_standard_descriptors() -> None:
     """Open /dev/null in place of stdin, stdout and stderr where they are closed. Otherwise the next file or socket would get
@@ -49,7 +51,8 @@ class Descriptors:
         limits = settings.limits
         if self._free is None:
             return settings
-        connections = affordable(limits.connections, settings.upstream.max_connections, self._free)
+        free = self._free - _PER_PARTITION * (settings.store.partitions if settings.store.clustered else 0)
+        connections = affordable(limits.connections, settings.upstream.max_connections, free)
         if connections == limits.connections:
             return settings
         if connections != self._told:

@@ -25,7 +25,7 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from sidecar.config.settings import Settings
@@ -42,6 +42,8 @@ from sidecar.runtime.sockets import Listener
 from sidecar.runtime.worker import assert_c_parser, claim_both, log_ready, log_starting, run
 
 log: Final = logging.getLogger("sidecar")
+Checks = Mapping[str, str | None]
+"""What is wrong with each part, or `None`."""
 
 _BACKOFF: Final = (0.2, 10.0)  # seconds before a dead worker is replaced: at first, at most
 _STABLE: Final = 30.0  # seconds; a worker that lived this long did start
@@ -93,7 +95,14 @@ class Supervisor:
         signals.heed(self._stop, reload=self._reloader.soon, drain=self._drain_softly)
         log_starting(settings, self._public.sock, admin.sock)
         admin.open()
-        operations = Operations(self._metrics, self._ready, self._reloader.reload, self._drain, self._roll)
+        operations = Operations(
+            self._metrics,
+            self._ready,
+            lambda: self._settings.admin.ready_needs_store,
+            self._reloader.reload,
+            self._drain,
+            self._roll,
+        )
         runner = await serve_admin(admin.sock, operations)
         try:
             async with asyncio.TaskGroup() as group:
@@ -350,18 +359,24 @@ class Supervisor:
             replaced=self._replaced,
         )
 
-    async def _ready(self) -> Mapping[str, str | None]:
+    async def _ready(self) -> Checks:
         answers = await asyncio.gather(*(child.ready() for child in self._children.values()))
-        checks: dict[str, str | None] = {}
-        missing = self._settings.workers - sum(answer is not None for answer in answers)
-        why = f": {self._fault}" if self._fault else ""
-        checks["workers"] = f"{missing} of {self._settings.workers} do not answer{why}" if missing else None
-        for answer in answers:
-            for name, fault in (answer or {}).items():
-                checks[name] = checks.get(name) or fault
+        checks = _combined(answers, self._settings.workers, self._fault)
         if self._stopping.is_set() or self._soft_until != -math.inf:
             checks["draining"] = "the process is going away"
         return checks
+
+
+def _combined(answers: Iterable[Checks | None], workers: int, fault: str | None) -> dict[str, str | None]:
+    """The checks of all workers: each with what is wrong in one of them. `fault` is why the last one could not start."""
+    given = [answer for answer in answers if answer is not None]
+    missing, why = workers - len(given), f": {fault}" if fault else ""
+    checks: dict[str, str | None] = {}
+    checks["workers"] = f"{missing} of {workers} do not answer{why}" if missing else None
+    for answer in given:
+        for name, wrong in answer.items():
+            checks[name] = checks.get(name) or wrong
+    return checks
 
 
 def _no_process(exc: BaseException) -> Life:

@@ -211,6 +211,7 @@ class Worker:
         while True:
             begun = self.app.monotonic()
             defect = await _outcome(work())
+            self.app.store_known.set()  # nothing is known, and clients are told to try again
             pause = restarts.failed(self.app.monotonic() - begun)
             fields = {"task": name, "failures": restarts.in_a_row}
             if pause is None:
@@ -303,7 +304,10 @@ async def start_own_admin(worker: Worker, admin: Listener, reloader: Reloader) -
     async def roll() -> list[str]:
         raise Impossible("there is one worker: start a second sidecar at the same address, which takes over")
 
-    return await serve_admin(admin.sock, Operations(metrics, app.readiness, reloader.reload, drain, roll))
+    return await serve_admin(
+        admin.sock,
+        Operations(metrics, app.readiness, lambda: app.settings.admin.ready_needs_store, reloader.reload, drain, roll),
+    )
 
 
 async def _serve_one(settings: Settings, public: Listener, admin: Listener) -> None:

@@ -39,7 +39,7 @@ def open_store(
     """
     address = read_store_address(url)
     if address.topology is Topology.MEMORY:
-        return MemoryStore(clock=clock, emit=emit)
+        return MemoryStore(clock=clock, emit=emit, monotonic=monotonic)
 
     def on(server: Server, prefix: str, emit: EventHandler) -> RedisStore:
         interval = min(max_staleness / _BEATS, _LONGEST_INTERVAL)

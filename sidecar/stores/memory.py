@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 from sidecar.core.events import EventHandler, StoreChanged
 from sidecar.core.oauth import refresh_tokens as refresh
 from sidecar.core.oauth.refresh_tokens import Ended, Family, FamilyAccess, FamilyState, Outcome, Rotated, Rotation
+from sidecar.core.past import SurelyPast
 from sidecar.core.ports import StoreCondition, StoreUnavailable
 from sidecar.core.revocations import NotBefore, RevocationView
 from sidecar.core.throttling import Budget, Budgets, Consumed
@@ -22,10 +23,19 @@ class _Value(NamedTuple):
 
 
 class MemoryStore:
-    """A `Store` whose revocations are the view itself, so the view is always current."""
+    """A `Store` whose revocations are the view itself, so the view is always current. Without `monotonic`, `clock` is taken for
+    one that is never stepped."""
 
-    def __init__(self, *, clock: Callable[[], float], emit: EventHandler, most_values: int = _MOST_VALUES) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float],
+        emit: EventHandler,
+        monotonic: Callable[[], float] | None = None,
+        most_values: int = _MOST_VALUES,
+    ) -> None:
         self._clock = clock
+        self._past = SurelyPast(clock, monotonic or clock)
         self._emit = emit
         self._view = RevocationView(math.inf)
         self._values: dict[str, _Value] = {}
@@ -163,7 +173,7 @@ class MemoryStore:
                 raise StoreUnavailable("the memory store is full")
 
     def _purge(self) -> None:
-        now = self._clock()
+        now = self._past()
         self._view.purge(now)
         self._budgets.purge(now)
         _drop(self._values, [key for key, value in self._values.items() if now >= value.end])

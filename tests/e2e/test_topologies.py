@@ -179,7 +179,8 @@ def test_the_operator_is_told_once_that_redis_may_forget(tmp_path: Path, upstrea
         assert told["detail"].startswith(f"127.0.0.1:{redis.port}: maxmemory-policy is allkeys-lru")
         assert told["level"] == "warning"
         redis.kill()
-        wait_until(lambda: get(f"{sidecar.admin}/readyz")[0] == 503)
+        sidecar.record("store_down")
         redis.start()
+        wait_until(lambda: len(sidecar.records("store_up")) == 2)
         sidecar.ready()
         assert len(sidecar.records("store_may_forget")) == 1

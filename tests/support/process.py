@@ -147,10 +147,11 @@ class Sidecar:
         raise AssertionError(f"no {event} {fields} in " + "".join(self.logs))
 
     def ready(self, *, within: float = 10) -> Self:
-        """Wait until `/readyz` says yes."""
+        """Wait until `/readyz` says yes, and that the store answers as well."""
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
-            if get(f"{self.admin}/readyz")[0] == 200:
+            status, text = get(f"{self.admin}/readyz")
+            if status == 200 and json.loads(text)["checks"].get("store", "ok") == "ok":
                 return self
             time.sleep(0.02)
         raise AssertionError(f"not ready: {get(f'{self.admin}/readyz')} " + "".join(self.logs))

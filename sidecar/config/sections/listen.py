@@ -17,6 +17,11 @@ def read_listen(value: object) -> object:
 
 
 class Admin(Model):
-    """The listener for `/metrics`, `/healthz` and `/readyz`. Keep it off the public network."""
+    """The listener for `/metrics`, `/healthz` and `/readyz`. Keep it off the public network.
+
+    With `ready_needs_store`, the sidecar is not ready whenever the store does not answer; otherwise only until it has answered
+    once.
+    """
 
     listen: ListenAddress = Address("127.0.0.1", 9464)
+    ready_needs_store: bool = False

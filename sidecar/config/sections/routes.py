@@ -5,19 +5,20 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from sidecar.config.sections.model import Model
-from sidecar.config.values import Scope, checked_by, invalid
+from sidecar.config.values import OnOutage, Scope, checked_by, invalid
 from sidecar.core import policy
 from sidecar.core.policy import Access
 from sidecar.core.route_rules import methods_fault, path_fault, scope_fault
 
 
 class Route(Model):
-    """A rule for paths and methods. The first matching route decides."""
+    """A rule for paths and methods. The first matching route decides. `on_outage` replaces `store.on_outage`."""
 
     path: Annotated[str, checked_by(path_fault)]
     methods: Annotated[tuple[str, ...], Field(strict=False), checked_by(methods_fault)] | None = None
     access: Literal["public", "token", "deny"] = Access.TOKEN.value
     scope: Scope = ()
+    on_outage: OnOutage | None = None
 
     @model_validator(mode="after")
     def _scope_fits_access(self) -> Self:
@@ -29,4 +30,4 @@ class Route(Model):
     def rule(self) -> policy.Route:
         """The route in the form that `core.policy` uses."""
         methods = frozenset(self.methods) if self.methods else None
-        return policy.Route(self.path, methods, Access(self.access), frozenset(self.scope))
+        return policy.Route(self.path, methods, Access(self.access), frozenset(self.scope), self.on_outage)

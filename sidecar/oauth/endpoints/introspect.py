@@ -10,7 +10,7 @@ Rules:
 
 from collections.abc import Callable
 
-from sidecar.core.admission import AdmissionRules, VerifiedToken, objection
+from sidecar.core.admission import AdmissionRules, VerifiedToken, knows_enough, objection
 from sidecar.core.digests import digest
 from sidecar.core.oauth.clients import ClientRegistry
 from sidecar.core.oauth.grants import REFRESH_TOKEN
@@ -64,7 +64,8 @@ class IntrospectEndpoint:
             raise Refused(Reason.MAY_NOT_INTROSPECT, client_id=client.client_id)
         if "token" not in parameters:
             raise Refused(Reason.INVALID_REQUEST, "The parameter token is missing.", client_id=client.client_id)
-        if not self._view.usable(self._monotonic()):
+        moment = self._monotonic()
+        if not (self._view.usable(moment) or knows_enough(None, self._admission, self._view, moment)):
             raise Refused(Reason.STORE_UNAVAILABLE, TRY_THE_SAME_AGAIN, client_id=client.client_id)
         token = parameters["token"]
         key = family_key(token)

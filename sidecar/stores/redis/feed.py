@@ -30,6 +30,7 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from sidecar.core.events import EventHandler, StoreChanged, StoreNoted
+from sidecar.core.past import SurelyPast
 from sidecar.core.ports import StoreUnavailable
 from sidecar.stores.redis.source import Entries, Heartbeat, Revocations, Source, View
 
@@ -66,8 +67,8 @@ class RevocationFeed:
     ) -> None:
         self._source = source
         self._interval = interval
-        self._clock = clock
         self._monotonic = monotonic
+        self._past = SurelyPast(clock, monotonic)
         self._emit = emit
         self._jitter = jitter
         self._position = b""  # the last entry that was read
@@ -148,7 +149,7 @@ class RevocationFeed:
         noted = self._position
         async with aclosing(self._source.all_revocations()) as pages:
             async for revocations in pages:
-                now = self._clock()  # the server keeps entries for hours after their end
+                now = self._past() + min(0.0, self.skew)  # the server keeps entries for hours after their end
                 view.add([each for each in revocations if each[1] > now])
         async for entries in self._source.history(noted):  # in case only the set was lost
             view.add(self._revocations(entries))
@@ -205,7 +206,7 @@ class RevocationFeed:
             waits = not self._remembers and heartbeat.loss and heartbeat.quiet < _NOTICED * self._interval
             if sent_at >= self._believed_from and not waits:
                 self._believe(view, sent_at - heartbeat.age, heartbeat)
-            while not view.purge(self._clock(), _SLICE):  # noqa: ASYNC110  it works instead of waiting
+            while not view.purge(self._past(), _SLICE):  # noqa: ASYNC110  it works instead of waiting
                 await asyncio.sleep(0)  # other tasks get their turn
             await asyncio.sleep(self._until_next())
 
@@ -317,7 +318,7 @@ class RevocationFeed:
             await asyncio.sleep(self._interval / 2)
 
     async def _sweep(self, view: View) -> None:
-        now, until = self._clock(), self._monotonic()
+        now, until = self._past(), self._monotonic()
         # The store may lose its hash of not-before times without losing their entries in the set, so they are written in any
         # case.
         await self._source.remember([(entry, end) for entry, end in view.not_before.items() if end > now])

@@ -52,4 +52,4 @@ def test_there_is_a_key_of_refresh_tokens_for_each_that_is_not_public() -> None:
 def test_the_admission_rule_gets_leeway_keys_and_disabled_clients() -> None:
     said = settings(HS, ES, leeway="5s")
     said = said.model_copy(update={"clients": (said.clients[0].model_copy(update={"disabled": True}), said.clients[1])})
-    assert astuple(admission_rules(said, key_ring(said.tokens))) == (5.0, {"hs", "es"}, {"reporting"})
+    assert astuple(admission_rules(said, key_ring(said.tokens))) == (5.0, {"hs", "es"}, {"reporting"}, 0.0)

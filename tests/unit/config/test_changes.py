@@ -52,6 +52,8 @@ def test_many_entries_are_counted(file: Path) -> None:
         ({}, {"workers_timeout": "7s"}, "workers_timeout"),
         ({}, {"drain": {"delay": "7s"}}, "drain.delay"),
         ({}, {"logging": {"level": "error"}}, "logging.level"),
+        ({}, {"store": {"on_outage": {"allow_cached": "5m"}}}, "store.on_outage"),
+        ({}, {"admin": {"ready_needs_store": True}}, "admin.ready_needs_store"),
     ],
 )
 def test_what_can_be_applied_is_applied(file: Path, old: dict[str, Any], new: dict[str, Any], path: str) -> None:
@@ -70,6 +72,7 @@ def test_what_can_be_applied_is_applied(file: Path, old: dict[str, Any], new: di
         ({"store": {"url": "redis://b"}}, "store.url"),
         ({"store": {"url": "redis://a", "prefix": "{p}"}}, "store.prefix"),
         ({"store": {"url": "redis://a", "timeout": "2s"}}, "store.timeout"),
+        ({"store": {"url": "redis://a", "partitions": 3}}, "store.partitions"),
         ({"logging": {"format": "text"}}, "logging.format"),
     ],
 )
@@ -85,6 +88,7 @@ def test_another_password_of_the_store_is_no_other_store(file: Path) -> None:
         ("redis://u:p@a:1/0", "redis://u:q@a:1/0"),
         ("redis://a:1/0?password=p", "redis://a:1/0?password=q"),
         ("unix:///s?password=p", "unix:///s?password=q"),
+        ("redis+sentinel://u:p@a,b/m", "redis+sentinel://u:q@a,b/m?sentinel_password=r"),
     ):
         found = between(file, changed(store={"url": before}), changed(store={"url": after}))
         assert (found.applied, found.at_restart) == (("store.url",), ())

@@ -42,6 +42,29 @@ def test_a_good_token_meets_no_objection() -> None:
     assert judged(route=None) is None
 
 
+@pytest.mark.parametrize(
+    ("rules", "route", "age", "expected"),
+    [
+        (0.0, None, 5.0, None),
+        (0.0, None, 5.1, Reason.STORE_UNAVAILABLE),
+        (60.0, None, 60.0, None),
+        (60.0, None, 60.1, Reason.STORE_UNAVAILABLE),
+        (60.0, 0.0, 5.1, Reason.STORE_UNAVAILABLE),
+        (0.0, 60.0, 60.0, None),
+        (60.0, 600.0, 600.0, None),
+        (60.0, 600.0, math.inf, Reason.STORE_UNAVAILABLE),
+        (math.inf, None, 1e9, None),
+    ],
+)
+def test_how_old_the_revocations_may_be_is_the_operators_choice(
+    rules: float, route: float | None, age: float, expected: Reason | None
+) -> None:
+    seen = view(confirmed=MOMENT - age)
+    where = ROUTE._replace(outage=route)
+    assert judged(route=where, rules=replace(RULES, outage=rules), seen=seen) is expected
+    assert judged(token(exp=int(NOW)), route=where, rules=replace(RULES, outage=rules), seen=seen) is Reason.EXPIRED
+
+
 CASES: dict[str, tuple[dict[str, Any], Reason | None]] = {
     "its last moment": ({"given": token(exp=int(NOW) + 1)}, None),
     "its end": ({"given": token(exp=int(NOW))}, Reason.EXPIRED),

@@ -24,7 +24,11 @@ NOTHING = Reloaded()
 
 
 def operations(
-    checks: Mapping[str, str | None], reloaded: Reloaded = NOTHING, text: bytes = b"a_metric 1\n"
+    checks: Mapping[str, str | None],
+    reloaded: Reloaded = NOTHING,
+    text: bytes = b"a_metric 1\n",
+    *,
+    needs_store: bool = False,
 ) -> Operations:
     async def metrics() -> bytes:
         return text
@@ -41,7 +45,7 @@ def operations(
     async def roll() -> Sequence[str]:
         raise Impossible("there is one worker")
 
-    return Operations(metrics, ready, reload, drain, roll)
+    return Operations(metrics, ready, lambda: needs_store, reload, drain, roll)
 
 
 def app(checks: Mapping[str, str | None], reloaded: Reloaded = NOTHING) -> Any:
@@ -65,6 +69,21 @@ async def test_readiness_names_every_check(aiohttp_client: Client) -> None:
 async def test_ready_is_200(aiohttp_client: Client) -> None:
     client = await aiohttp_client(app({"store": None}))
     assert (await client.get("/readyz")).status == 200
+
+
+@pytest.mark.parametrize("needs_store", [False, True])
+async def test_a_store_that_has_answered_once_may_be_away(aiohttp_client: Client, needs_store: bool) -> None:
+    checks: dict[str, str | None] = {"store": "is stale", "upstream": None}
+    client = await aiohttp_client(admin_app(operations(checks, needs_store=needs_store)))
+    assert (await client.get("/readyz")).status == 503
+    checks["store"] = None
+    assert (await client.get("/readyz")).status == 200
+    checks["store"] = "is stale"
+    response = await client.get("/readyz")
+    assert response.status == (503 if needs_store else 200)
+    assert (await response.json())["checks"]["store"] == "is stale"
+    checks["upstream"] = "is gone"
+    assert (await client.get("/readyz")).status == 503
 
 
 async def test_alive_does_not_depend_on_readiness(aiohttp_client: Client) -> None:

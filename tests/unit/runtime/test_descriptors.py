@@ -73,3 +73,12 @@ def test_nothing_else_changes_with_the_connections(open_files: Callable[[int], N
     open_files(400)
     limits = settings.limits.model_copy(update={"connections": connections(settings)})
     assert Descriptors().within(settings) == settings.model_copy(update={"limits": limits})
+
+
+def test_each_partition_of_a_cluster_needs_connections(open_files: Callable[[int], None]) -> None:
+    open_files(2000)
+    alone = Settings.model_validate(changed(store={"url": "redis://a"}, limits__connections=5000))
+    spread = Settings.model_validate(
+        changed(store={"url": "redis+cluster://a", "partitions": 16}, limits__connections=5000)
+    )
+    assert connections(alone) - connections(spread) > 16 * 3

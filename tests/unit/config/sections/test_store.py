@@ -51,3 +51,20 @@ ACCEPTED: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("case", ACCEPTED)
 def test_accepted(file: Path, case: str) -> None:
     assert settings_of(file, ACCEPTED[case])
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("deny", 0), ({"allow_cached": "5m"}, 300), ({"allow_cached": "7d"}, 7 * 86400)]
+)
+def test_what_an_outage_does_is_a_word_or_a_time(file: Path, said: object, seconds: float) -> None:
+    assert settings_of(file, changed(store__on_outage=said)).store.on_outage == seconds
+    route = {"path": "/x", "on_outage": said}
+    assert settings_of(file, changed(routes=[route])).routes[0].rule.outage == seconds
+
+
+@pytest.mark.parametrize(
+    "said", ["allow", 5, "5m", {"allow_cached": 5}, {"allow_cached": "0s"}, {"allow_cached": "8d"}, {}, []]
+)
+def test_any_other_answer_to_an_outage_is_a_fault(file: Path, said: object) -> None:
+    assert_refused(file, changed(store__on_outage=said), "store.on_outage: ")
+    assert_refused(file, changed(routes=[{"path": "/x", "on_outage": said}]), "routes[0].on_outage: ")
