@@ -64,7 +64,9 @@ class Reloader:
         return f"<Reloader {self.configuration}>"
 
     def soon(self) -> None:
-        """Reload, without waiting for the result. A signal handler may call this through the event loop."""
+        """Reload, without waiting for the result, unless a reload is due anyway."""
+        if len(self._asked) > 1:
+            return  # one runs, and another one follows, which will see the file as it is now
         task = asyncio.get_running_loop().create_task(self.reload(), name="reload")
         self._asked.add(task)
         task.add_done_callback(self._asked.discard)

@@ -160,3 +160,12 @@ async def test_a_file_that_is_gone_for_a_while_costs_nothing(watched: Process, c
     aside.replace(config)
     await eventually(lambda: watched.reloader.configuration.successful)
     assert watched.applied == []
+
+
+async def test_a_storm_of_signals_reloads_once_more_and_not_for_each(config: Path) -> None:
+    process = Process(config)
+    for number in range(50):
+        write(config, limits={"in_flight": number + 1})
+        process.reloader.soon()
+    await eventually(lambda: not process.reloader._asked)
+    assert [each.limits.in_flight for each in process.applied] == [50]
