@@ -13,6 +13,7 @@ from sidecar.assembly.living import living
 from sidecar.assembly.snapshot import request_rules
 from sidecar.config import settings as config
 from sidecar.config.load import current_store_url
+from sidecar.core.capacity import UNLIMITED, price
 from sidecar.core.events import Event, StoreChanged
 from sidecar.core.ports import Store
 from sidecar.core.revocations import RevocationView
@@ -205,6 +206,8 @@ class App:
             store_writable=not condition.fault_of_writes,
             clock_skew=condition.skew,
             unreadable=condition.unreadable,
+            memory_held=self.connections.memory.held,
+            memory_limit=self.connections.memory.limit,
         )
 
     def check_upstreams(self, now: float) -> None:
@@ -263,7 +266,15 @@ def _client_rules(settings: config.Settings) -> ClientRules:
     times, limits = settings.timeouts, settings.limits
     return ClientRules(
         ClientTimeouts(times.request_header, times.idle),
-        ClientLimits(limits.connections, limits.in_flight, limits.request_line, limits.headers, limits.header_count),
+        ClientLimits(
+            limits.connections,
+            limits.in_flight,
+            limits.request_line,
+            limits.headers,
+            limits.header_count,
+            limits.memory or UNLIMITED,
+            price(secure=settings.tls is not None),
+        ),
         settings.trusted_proxies,
         settings.streams.end_with_token,
     )

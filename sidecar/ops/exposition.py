@@ -138,6 +138,8 @@ class _Exposition(Collector):
             ("in_flight_requests", "Requests being answered.", sum(g["in_flight"] for g in gauges)),
             ("connections", "Open client connections.", sum(g["connections"] for g in gauges)),
             ("tunnels", "Upgraded connections, such as WebSocket.", sum(g["tunnels"] for g in gauges)),
+            ("memory_held_bytes", "Memory that is held for clients.", sum(g["memory_held"] for g in gauges)),
+            ("memory_limit_bytes", "Memory that may be held for clients.", sum(g["memory_limit"] for g in gauges)),
             ("store_up", "1 when every worker's store answers.", min(int(g["store_up"]) for g in gauges)),
             (
                 "revocation_feed_staleness_seconds",

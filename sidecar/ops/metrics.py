@@ -40,8 +40,8 @@ _HISTOGRAMS: Final = ("request_duration", "upstream_duration")
 
 
 class Gauges(NamedTuple):
-    """Current values of other parts. `staleness` and `clock_skew` are in seconds. The counts of the cache, of dropped log lines
-    and of unreadable entries only grow."""
+    """Current values of other parts. `staleness` and `clock_skew` are in seconds, memory in bytes. The counts of the cache, of
+    dropped log lines and of unreadable entries only grow."""
 
     in_flight: int
     connections: int
@@ -55,6 +55,8 @@ class Gauges(NamedTuple):
     store_writable: bool = True
     clock_skew: float = 0.0
     unreadable: int = 0
+    memory_held: int = 0
+    memory_limit: int = 0
 
 
 class _Histogram:

@@ -15,13 +15,16 @@ class ClientTimeouts(NamedTuple):
 
 
 class ClientLimits(NamedTuple):
-    """Counts (`connections`, `in_flight`, `header_count`) and bytes."""
+    """Counts (`connections`, `in_flight`, `header_count`) and bytes. `memory` is what a worker may hold for its clients, and
+    `each_connection` what a connection costs of it."""
 
     connections: int
     in_flight: int
     request_line: int
     headers: int
     header_count: int
+    memory: int
+    each_connection: int
 
 
 class ClientRules(NamedTuple):

@@ -23,6 +23,7 @@ from sidecar.core.http.response_headers import ResponseHeaders
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import Reply
 from sidecar.proxy.limits import ClientLimits, ClientTimeouts, PoolLimits, UpstreamTimeouts
+from sidecar.proxy.memory import MemoryBudget
 from sidecar.proxy.request import Body, Message
 
 WholeResponse = tuple[int, bytes, bytes]
@@ -166,7 +167,18 @@ class RequestHandler(Protocol[E_contra]):
         """The reason for which an admitted request would be refused now."""
 
 
-class Reporting(Protocol):
+class Common(Protocol):
+    """What all client connections of a worker share with their manager."""
+
+    @property
+    def log_failure(self) -> Callable[[str, Exception], None]:
+        """Reports a defect of the sidecar: the component, and the exception."""
+
+    def apply_compat(self, reply: Reply) -> Reply:
+        """Adapt a reply of the sidecar to what the callers of this API expect."""
+
+
+class Reporting(Common, Protocol):
     """The observers that the client connections of a worker report to."""
 
     @property
@@ -177,28 +189,18 @@ class Reporting(Protocol):
     def report(self) -> Callable[[RequestDone], None]:
         """Reports each request that ended."""
 
-    @property
-    def log_failure(self) -> Callable[[str, Exception], None]:
-        """Reports a defect of the sidecar: the component, and the exception."""
-
-    def apply_compat(self, reply: Reply) -> Reply:
-        """Adapt a reply of the sidecar to what the callers of this API expect."""
-
 
 C_contra = TypeVar("C_contra", contravariant=True)
 
 
-class ConnectionManager(RequestPlaces, Protocol[C_contra]):
+class ConnectionManager(RequestPlaces, Common, Protocol[C_contra]):
     """All client connections of a worker, as one of them sees them. See `client.connections`."""
 
     loop: asyncio.AbstractEventLoop
     limits: ClientLimits
     monotonic: Callable[[], float]
     handler: RequestHandler[Any]
-
-    @property
-    def log_failure(self) -> Callable[[str, Exception], None]:
-        """Reports a defect of the sidecar: the component, and the exception."""
+    memory: MemoryBudget[Any]
 
     @property
     def crowded(self) -> bool:
@@ -220,9 +222,6 @@ class ConnectionManager(RequestPlaces, Protocol[C_contra]):
 
     def exchange_ended(self, exchange: RequestToAnswer) -> None:
         """A request has ended."""
-
-    def apply_compat(self, reply: Reply) -> Reply:
-        """Adapt a reply of the sidecar to what the callers of this API expect."""
 
     def report_unparsed(self, connection: C_contra, reason: Reason, fault: Fault | None = None) -> None:
         """Report a request that was refused before it could be parsed; `fault` is the cause, if known."""

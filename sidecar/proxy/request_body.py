@@ -11,7 +11,7 @@ from typing import Final
 
 from sidecar.core.reasons import Reason, Refused
 from sidecar.proxy.ports import UpstreamLink
-from sidecar.proxy.request import Body, BodyTooLarge, Message, declared_length
+from sidecar.proxy.request import Body, BodyTooLarge, Message, RequestBroken, declared_length
 
 _SMALL_REST: Final = 64 * 1024
 
@@ -36,9 +36,14 @@ async def read_whole(payload: Body, limit: int, seconds: float) -> bytes:
         async with asyncio.timeout(seconds):
             while data := await payload.readany():
                 body += data
+                del data  # while the next bytes are awaited, which a client may never send
                 _within(body, limit)
     except TimeoutError:
         raise Refused(Reason.REQUEST_TIMEOUT) from None
+    except RequestBroken as exc:
+        # The body keeps its exception. With this traceback the two would keep each other until the next garbage collection.
+        exc.__traceback__ = None
+        raise RequestBroken from None
     return bytes(body)
 
 
@@ -112,7 +117,8 @@ class BodySender:
         except BodyTooLarge:
             upstream.abort()
             self._broken(Reason.BODY_TOO_LARGE)
-        except Exception:  # noqa: BLE001  aiohttp passes any failure on to the payload: a bad chunk, a lost connection
+        except Exception as exc:  # noqa: BLE001  aiohttp passes any failure on to the payload: a bad chunk, a lost connection
+            exc.__traceback__ = None  # see `read_whole`
             upstream.abort()
             self._broken(Reason.MALFORMED_REQUEST)
 

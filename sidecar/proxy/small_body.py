@@ -56,6 +56,7 @@ class SmallBody:
         """The rest will not arrive."""
         if self._missing:
             self._exception = exc
+            self._came = b""
             self._end()
 
     def _end(self) -> None:

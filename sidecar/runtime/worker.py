@@ -38,6 +38,7 @@ from sidecar.ops.logs import configure
 from sidecar.runtime import signals
 from sidecar.runtime.descriptors import Descriptors, raise_descriptor_limit
 from sidecar.runtime.ending import GRACE, NO_THREAD, EndedBadly, Ending
+from sidecar.runtime.memory import Memory
 from sidecar.runtime.reloading import NotApplied, Reloader
 from sidecar.runtime.sockets import Listener, StartError, claim, url_of
 from sidecar.tls import CertificateWatch, InvalidTls, server_context, upstream_context
@@ -76,7 +77,7 @@ class Worker:
         shared: bool = False,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._descriptors = Descriptors()
+        self._descriptors, self._memory = Descriptors(), Memory(settings.workers)
         self._public = public
         self.shared = shared
         self.hands_over = [public]  # to the next process, when this one begins to leave
@@ -88,7 +89,7 @@ class Worker:
         self._stop = asyncio.Event()
         loop = self._loop = asyncio.get_running_loop()
         try:
-            self.app = App(self._descriptors.within(settings), loop)
+            self.app = App(self._affordable(settings), loop)
         except InvalidTls as exc:
             raise StartError(f"TLS: {exc}") from None
         self._acceptor = self.app.acceptor(public.sock)
@@ -96,12 +97,16 @@ class Worker:
         self._look_again = 0.0
         self._background: list[asyncio.Task[None]] = []
 
+    def _affordable(self, settings: Settings) -> Settings:
+        """The settings with the limits that this process can hold."""
+        return self._memory.within(self._descriptors.within(settings))
+
     # Another configuration.
 
     def prepare(self, settings: Settings) -> Prepared:
         """Build what `use` needs; see `App.prepare`. Raises `NotApplied`."""
         try:
-            return self.app.prepare(self._descriptors.within(settings))
+            return self.app.prepare(self._affordable(settings))
         except InvalidTls as exc:
             raise NotApplied(f"TLS: {exc}") from None
 

@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -317,3 +317,18 @@ def test_many_reloads_under_load_fail_no_request(tmp_path: Path, upstream: Upstr
         for thread in threads:
             thread.join(10)
         assert seen == {200}
+
+
+def test_less_memory_is_held_from_now_on(tmp_path: Path, upstream: Upstream) -> None:
+    """Also of what is held already: those who hold most are refused."""
+    with reloading(tmp_path, upstream.url, limits={"memory": "64MiB"}) as sidecar, ExitStack() as stack:
+        for _ in range(100):
+            connection = stack.enter_context(socket.create_connection(sidecar.address, timeout=10))
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 30_000 + b"\r\nY")
+        wait_until(lambda: sidecar.metric("sidecar_memory_held_bytes") > 6_000_000)
+        sidecar.use(limits={"memory": "4MiB"})
+        assert sidecar.metric("sidecar_memory_limit_bytes") == 4 * 1024**2
+        wait_until(lambda: sidecar.metric("sidecar_memory_held_bytes") <= 4 * 1024**2)
+        assert 0 < sidecar.metric("sidecar_own_failures_total", reason="overloaded") < 100
+        wait_until(lambda: sidecar.metric("sidecar_connections") < 100)
+        assert sidecar.record("connections_limited", memory=4 * 1024**2)["limit"] < 20_000

@@ -74,7 +74,7 @@ class Noting:
 class Clients:
     """`connections` over a clock that shows `now`; what was reported, and which defects there were."""
 
-    def __init__(self, *, connections: int = 10, in_flight: int = 10, **options: Any) -> None:
+    def __init__(self, *, connections: int = 10, in_flight: int = 10, memory: int = 1024**3, **options: Any) -> None:
         self.now = 100.0
         self.reports: list[RequestDone] = []
         self.defects: list[str] = []
@@ -90,5 +90,7 @@ class Clients:
             Request,
             services,
             loop=asyncio.get_running_loop(),
-            rules=ClientRules(ClientTimeouts(10, 10), ClientLimits(connections, in_flight, 1024, 4096, 32), **options),
+            rules=ClientRules(
+                ClientTimeouts(10, 10), ClientLimits(connections, in_flight, 1024, 4096, 32, memory, 1024), **options
+            ),
         )

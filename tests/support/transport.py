@@ -5,13 +5,16 @@ from typing import Any
 
 
 class Pipe(asyncio.Transport):
-    """Keeps what is `written`; `fate` is what was done to it: `eof`, `closed` and `aborted`. `extra` is its extra info."""
+    """Keeps what is `written`; `fate` is what was done to it: `eof`, `closed` and `aborted`. `extra` is its extra info, and
+    `unsent` how many bytes its peer has not taken; `largest` is the size of the largest write."""
 
     def __init__(self, **extra: Any) -> None:
         super().__init__(extra)
         self.written = b""
         self.fate: list[str] = []
         self.reading = True
+        self.unsent = self.largest = 0
+        self.high_water: int | None = None
 
     @property
     def ended(self) -> str:
@@ -20,9 +23,13 @@ class Pipe(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         self.written += data
+        self.largest = max(self.largest, len(data))
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.unsent
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.high_water = high
 
     def pause_reading(self) -> None:
         self.reading = False

@@ -136,7 +136,9 @@ class Side:
             services,
             loop=loop,
             rules=ClientRules(
-                ClientTimeouts(IDLE, IDLE), ClientLimits(10, 10, 1024, 4096, 24), [ipaddress.ip_network(PROXY)]
+                ClientTimeouts(IDLE, IDLE),
+                ClientLimits(10, 10, 1024, 4096, 24, 1024**3, 6144),
+                [ipaddress.ip_network(PROXY)],
             ),
         )
 

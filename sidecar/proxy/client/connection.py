@@ -23,22 +23,24 @@ from sidecar.core.reasons import Reason
 from sidecar.core.replies import refusal
 from sidecar.proxy.client.certificate import forwarded_certificate
 from sidecar.proxy.client.deadlines import LINGER
-from sidecar.proxy.client.reader import RequestReader, Unreadable
+from sidecar.proxy.client.holding import HoldingSide
+from sidecar.proxy.client.reader import RequestReader
 from sidecar.proxy.client.sending import address_of, unread
 from sidecar.proxy.client.states import TRANSITIONS, IllegalTransition, State
-from sidecar.proxy.client.timed import TimedSide
+from sidecar.proxy.client.unreadable import Unreadable
 from sidecar.proxy.ports import ConnectionManager, RequestInProgress, RequestToAnswer, TunnelEnd
 from sidecar.proxy.request import Body
 from sidecar.proxy.small_body import SmallBody
 from sidecar.proxy.wire import encode_reply
 
+_LARGE: Final = 2048  # bytes of a plain request; the price of a connection includes smaller ones
 _QUIET: Final = 1.0  # seconds; a client that was silent for this long is not expected to send a request right now
 # In Python 3.11, accessing an enumeration member calls a function each time.
 _IDLE, _HEAD, _BUSY, _EMPTYING, _LINGERING = State.IDLE, State.HEAD, State.BUSY, State.EMPTYING, State.LINGERING
 _OF_NO_ONE: Final = ForwardedFields("")
 
 
-class ClientConnection(TimedSide):
+class ClientConnection(HoldingSide):
     """The server side of one client connection."""
 
     __slots__ = (
@@ -51,6 +53,7 @@ class ClientConnection(TimedSide):
         self.manager = manager
         self._pumping = False
         self._begin_times(manager.monotonic())
+        self._begin_holding()
         self.state = State.ARRIVING
         self.exchange: RequestInProgress | None = None
         self.tunnel: TunnelEnd | None = None
@@ -85,6 +88,8 @@ class ClientConnection(TimedSide):
         self.manager.opened(self)
         self.active_at = self.manager.monotonic()
         self.peer = self.introduced or address_of(transport.get_extra_info("peername"))
+        if self.transport is not None and transport.get_extra_info("ssl_object") is not None:
+            self._note_tls(self.transport)
         self.describe()
         if self.manager.crowded:
             self._broken(Reason.OVERLOADED)
@@ -105,6 +110,7 @@ class ClientConnection(TimedSide):
         if self.exchange is not None:
             self.exchange.client_left()  # first, so that it knows why its body breaks
         self.reader.close()
+        self.weigh()
 
     def eof_received(self) -> bool:
         if self.tunnel is not None:
@@ -150,12 +156,14 @@ class ClientConnection(TimedSide):
         elif reader.head_bytes and not self._head_since:
             self._head_since = now
         if self.state is _EMPTYING and not reader.finishing:
+            reader.forget(reader.body)
             self._become(_IDLE)
         if self.state is _IDLE or self.state is _HEAD:
             self.state = _HEAD if reader.head_bytes else _IDLE
         if reader.full and not self._buffer_paused:
             self._pause_reading_for_buffer()
         self._go_on()
+        self.grown(len(data))
 
     def _begin_plain(self, head: PlainHead, data: bytes) -> None:
         """Start the exchange of a request that needed no parser; `data` is the read that it began with."""
@@ -168,6 +176,8 @@ class ClientConnection(TimedSide):
             body = SmallBody(section.length, data[head.start :])
             self.reader.begin(body)
         self.exchange = self.manager.start_exchange(self, head, body, now)
+        if len(data) > _LARGE or (section.length and self.reader.finishing):
+            self.note_plain(len(data))
 
     # The order of exchanges.
 
@@ -221,7 +231,7 @@ class ClientConnection(TimedSide):
         elif payload is EMPTY_PAYLOAD or payload.is_eof():
             self.state = _HEAD if reader.head_bytes else _IDLE
             if payload is not EMPTY_PAYLOAD:
-                reader.end_of(payload)  # discards its last bytes, which are no longer needed
+                reader.forget(payload)
             if reader.queue or reader.full or reader.fault is not None or self._eof_at:
                 self._pump()
         elif payload is reader.body:
@@ -231,6 +241,8 @@ class ClientConnection(TimedSide):
             self._until = now + self.manager.timeouts.request_header
         else:
             self.close_lingering()  # the rest of the body will never arrive
+        if self.held:
+            self.weigh()
 
     def start_tunnel(self, tunnel: TunnelEnd) -> None:
         """From now on, the client's bytes belong to the tunnel."""

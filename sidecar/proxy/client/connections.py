@@ -14,6 +14,7 @@ from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import Reply
 from sidecar.proxy.client.connection import ClientConnection
 from sidecar.proxy.limits import ClientRules
+from sidecar.proxy.memory import MemoryBudget
 from sidecar.proxy.ports import ClientLink, E, Reporting, RequestHandler, RequestInProgress, RequestToAnswer
 from sidecar.proxy.request import Body, Message
 
@@ -43,6 +44,12 @@ class ClientConnections(Generic[E]):
         self.draining = False
         self.in_flight = 0
         self.waiting = 0  # requests whose body has to be read before they are processed
+        self.memory: MemoryBudget[ClientConnection] = MemoryBudget(
+            rules.limits.memory,
+            rules.limits.each_connection,
+            connections=lambda: self.present,
+            refuse=partial(self._guard, work=ClientConnection.give_up),
+        )
         self.connections: set[ClientConnection] = set()
         self.arriving: set[ClientConnection] = set()
         self.handler = handler
@@ -65,6 +72,7 @@ class ClientConnections(Generic[E]):
         gets the new limits for its next request."""
         before, self._rules = self._rules, rules
         self.timeouts, self.limits = rules.timeouts, rules.limits
+        self.memory.limit, self.memory.each = rules.limits.memory, rules.limits.each_connection
         if rules.trusted_proxies != before.trusted_proxies:
             self._is_trusted.cache_clear()
             self._described.cache_clear()
@@ -179,11 +187,12 @@ class ClientConnections(Generic[E]):
         self._services.report(event)
 
     def check(self, now: float) -> None:
-        """Close the connections of slow clients, and end streams whose token is no longer valid. To be called about once a
-        second."""
+        """Close the connections of slow clients, end streams whose token is no longer valid, and see what is held. To be called
+        about once a second."""
         check = partial(self._check_one, now=now)
         for connection in list(self.connections):
             self._guard(connection, check)
+        self.memory.relieve()
 
     def _check_one(self, connection: ClientConnection, *, now: float) -> None:
         connection.check(now)

@@ -14,45 +14,27 @@ parser for the first read that is not plain. `tests/unit/proxy/test_two_ways.py`
 """
 
 import asyncio
-import re
-from typing import Final, NamedTuple
+from typing import Final
 
 from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from sidecar.core.causes import Cause, Fault
+from sidecar.core.causes import Fault
 from sidecar.core.http.request_headers import may_switch
 from sidecar.core.reasons import Reason
+from sidecar.proxy.client import weights
 from sidecar.proxy.client.request_line import RequestLineWatch
 from sidecar.proxy.client.trailers import TrailerWatch
+from sidecar.proxy.client.unreadable import Unreadable, mistake_in, reason_of
 from sidecar.proxy.limits import ClientLimits
 from sidecar.proxy.request import Body, Request, RequestBroken, declared_length
 from sidecar.proxy.small_body import SmallBody
 
 MAX_PIPELINED: Final = 32
 _READ_BUFFER: Final = 64 * 1024
-_RAW_TARGET: Final = re.compile(rb"[A-Z]+ [!-~]*[\x80-\xff][!-~\x80-\xff]* HTTP/1\.[01]\r\n")
 _NOTHING: Final = (b"", 0)
 _HEAD_END: Final = b"\r\n\r\n"
-
-
-class Unreadable(NamedTuple):
-    """Why the rest of a stream cannot be read; `cause` explains the reason, if known."""
-
-    reason: Reason
-    cause: Fault | None = None
-
-    @property
-    def known(self) -> Fault | None:
-        """The cause, if it belongs to the reason."""
-        return self.cause if self.cause is not None and self.cause.reason is self.reason else None
-
-    @property
-    def detail(self) -> str | None:
-        """The sentence that explains it to the client."""
-        return self.known and f"{self.known.cause.sentence[:1].upper()}{self.known.cause.sentence[1:]}."
 
 
 class FlowControl(BaseProtocol):
@@ -69,8 +51,8 @@ class FlowControl(BaseProtocol):
         """Whether a body is full, so that the parser holds back what follows."""
         return self._reading_paused
 
-    def use_parser(self, parser: HttpRequestParser) -> None:
-        """Use this parser from now on; it is told when a body is full."""
+    def use_parser(self, parser: HttpRequestParser | None) -> None:
+        """Use this parser from now on; it is told when a body is full. Without one nothing is read any more."""
         self._parser = parser
 
 
@@ -94,6 +76,7 @@ class RequestReader:
         "_tail",
         "_trailers",
         "_trailing",
+        "_unfinished",
         "_upgrade_requested",
         "body",
         "clean",
@@ -108,6 +91,7 @@ class RequestReader:
     parser: HttpRequestParser
     _trailers: TrailerWatch
     _line: RequestLineWatch
+    _unfinished: weights.UnfinishedHead
 
     def __init__(self, flow: FlowControl, loop: asyncio.AbstractEventLoop, limits: ClientLimits) -> None:
         self._loop = loop
@@ -141,24 +125,9 @@ class RequestReader:
 
     def _begin_parsing(self) -> None:
         self._parsing = True
-        self.parser = self._new_parser()
+        self.parser = _new_parser(self._flow, self._loop, self._limits)
         self._flow.use_parser(self.parser)
-        self._trailers = TrailerWatch()
-        self._line = RequestLineWatch()
-
-    def _new_parser(self) -> HttpRequestParser:
-        limits = self._limits
-        return HttpRequestParser(
-            self._flow,
-            self._loop,
-            _READ_BUFFER,
-            max_line_size=limits.request_line,
-            max_field_size=limits.headers + (limits.headers == limits.request_line),  # an error shows its limit
-            max_headers=4 * limits.header_count,  # so that the check of `header_count` comes first, with 431
-            payload_exception=RequestBroken,
-            auto_decompress=False,
-            max_msg_queue_size=MAX_PIPELINED,
-        )
+        self._trailers, self._line, self._unfinished = TrailerWatch(), RequestLineWatch(), weights.UnfinishedHead()
 
     def use(self, limits: ClientLimits) -> None:
         """Apply other limits from the next request on, unless the parser may already have a part of that request."""
@@ -171,6 +140,16 @@ class RequestReader:
     def receiving(self) -> bool:
         """Whether more of a body is expected."""
         return not self.body.is_eof()
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes of memory the incomplete head and the requests that wait take."""
+        if not self._parsing:
+            return 0
+        size = self._unfinished.weight + len(self._held[0]) + len(self._tail) + sum(map(len, self._ends.values()))
+        for message, body in self.queue:
+            size += weights.of_head(message) + weights.of_body(body, whole=False)
+        return size
 
     @property
     def finishing(self) -> bool:
@@ -191,6 +170,12 @@ class RequestReader:
     def end_of(self, body: Body) -> bytes:
         """The last raw bytes of a complete request body, which may include trailers. Can be read once."""
         return self._ends.pop(body, b"") if self._ends else b""
+
+    def forget(self, body: Body) -> None:
+        """A complete body and its last bytes are no longer needed."""
+        self.end_of(body)
+        if body is self.body:
+            self.body = EMPTY_PAYLOAD
 
     # The stream.
 
@@ -223,7 +208,7 @@ class RequestReader:
         try:
             messages, _, _ = self.parser.feed_data(data)
         except Exception as exc:  # noqa: BLE001  aiohttp also raises ValueError for input that it cannot parse
-            return self.fail(_reason_of(exc, self._limits.request_line), _unreadable(data) if in_head else None)
+            return self.fail(reason_of(exc, self._limits.request_line), mistake_in(data) if in_head else None)
         self._tail = (self._tail + data)[-self._limits.headers :] if self._trailing else b""
         finished = self._finish_message()
         if finished and self._swallows and body.total_bytes - before != len(read):
@@ -234,6 +219,8 @@ class RequestReader:
                 alone = not messages and (body.total_bytes - before == len(read) or end.endswith(_HEAD_END))
             else:
                 alone = _alone(self._head_end + read, messages)
+            begun = not alone and (not messages or messages[-1][1].is_eof())  # the next head has, or is held back
+            self._unfinished = weights.UnfinishedHead(read.rpartition(_HEAD_END)[2] if begun else b"")
             if not self._line.ended(read, alone=alone):
                 return self.fail(Reason.MALFORMED_REQUEST)
             noted = self._swallows or self._trailing or (messages and messages[-1][0].upgrade)
@@ -247,7 +234,7 @@ class RequestReader:
         elif in_head and data and not finished:
             self._go_on_with_head(data)
         if trailers.watching and trailers.passed(read, held=self.full):
-            self.parser = self._new_parser()
+            self.parser = _new_parser(self._flow, self._loop, self._limits)
             self._flow.use_parser(self.parser)
         held = self.full or (not self.body.is_eof() and self._flow.reading_held)
         self._held = (read, before) if held else _NOTHING
@@ -280,10 +267,15 @@ class RequestReader:
             self._break_body()
 
     def close(self) -> None:
-        """Start no further request of this stream."""
+        """Start no further request of this stream, and keep nothing of it. Nothing may be fed any more."""
         self.queue.clear()
         self.clean = False
         self._break_body()
+        self._held, self._tail, self._ends = _NOTHING, b"", {}
+        if self._parsing:
+            self._parsing = False
+            del self.parser  # it may hold a head, and the connection may linger
+            self._flow.use_parser(None)
 
     def _break_body(self) -> None:
         body, self.body = self.body, EMPTY_PAYLOAD
@@ -301,6 +293,7 @@ class RequestReader:
 
     def _go_on_with_head(self, data: bytes) -> None:
         self.head_bytes += len(data)
+        self._unfinished.add(data)
         self._head_end = (self._head_end + data)[-3:]
         if self.head_bytes > self._limits.headers + self._limits.request_line:
             self.fail(Reason.HEADERS_TOO_LARGE)
@@ -315,7 +308,7 @@ class RequestReader:
             # Bytes after the end of the head came before the response.
             self.spoke_early = joined.find(_HEAD_END) != len(joined) - len(_HEAD_END)
         if clean and len(messages) == 1:
-            self._note_end(data, last, body)
+            self.clean = _ends(data, last, body)
         if last.chunked and "Trailer" in last.headers:
             self._trailing = True
             self._tail = joined[-limits.headers :]
@@ -356,12 +349,6 @@ class RequestReader:
         self._swallows = not payload.is_eof()
         return message._replace(upgrade=False), payload
 
-    def _note_end(self, data: bytes, message: RawRequestMessage, payload: StreamReader) -> None:
-        """Find out whether `data`, which made one message, ends with that message."""
-        length = declared_length(message)
-        end = data.find(_HEAD_END) + len(_HEAD_END) + (length or 0)
-        self.clean = length is not None and payload.is_eof() and not message.upgrade and end == len(data)
-
     # Requests that need no parser.
 
     def begin(self, body: SmallBody) -> None:
@@ -369,6 +356,27 @@ class RequestReader:
         that came with it. The parser sees nothing of that request."""
         self.body = body
         self._small = None if body.is_eof() else body
+
+
+def _new_parser(flow: FlowControl, loop: asyncio.AbstractEventLoop, limits: ClientLimits) -> HttpRequestParser:
+    return HttpRequestParser(
+        flow,
+        loop,
+        _READ_BUFFER,
+        max_line_size=limits.request_line,
+        max_field_size=limits.headers + (limits.headers == limits.request_line),  # an error shows its limit
+        max_headers=4 * limits.header_count,  # so that the check of `header_count` comes first, with 431
+        payload_exception=RequestBroken,
+        auto_decompress=False,
+        max_msg_queue_size=MAX_PIPELINED,
+    )
+
+
+def _ends(data: bytes, message: RawRequestMessage, payload: StreamReader) -> bool:
+    """Whether `data`, which made one message, ends with that message."""
+    length = declared_length(message)
+    end = data.find(_HEAD_END) + len(_HEAD_END) + (length or 0)
+    return length is not None and payload.is_eof() and not message.upgrade and end == len(data)
 
 
 def _alone(joined: bytes, messages: list[Request]) -> bool:
@@ -381,19 +389,3 @@ def _alone(joined: bytes, messages: list[Request]) -> bool:
         return True
     length = declared_length(message)
     return joined.find(_HEAD_END) + len(_HEAD_END) + length == len(joined) if length else joined.endswith(_HEAD_END)
-
-
-def _reason_of(exc: Exception, request_line: int) -> Reason:
-    """aiohttp raises the same error for every line that is too long; only its limit tells which line it was."""
-    if isinstance(exc, LineTooLong):
-        return Reason.REQUEST_LINE_TOO_LONG if exc.args[1] == request_line else Reason.HEADERS_TOO_LARGE
-    return Reason.MALFORMED_REQUEST
-
-
-def _unreadable(data: bytes) -> Fault | None:
-    """The known client mistake behind a head that the parser rejected, if it is one."""
-    if data.startswith(b"PRI * HTTP/2.0"):
-        return Fault(Cause.HTTP2_PRIOR_KNOWLEDGE)
-    if data[:2] == b"\x16\x03":
-        return Fault(Cause.TLS_TO_PLAIN_PORT)
-    return Fault(Cause.TARGET_NOT_ENCODED) if _RAW_TARGET.match(data) else None

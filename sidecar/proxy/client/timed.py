@@ -6,9 +6,10 @@ from typing import Any, Final
 from sidecar.core.http.plain_heads import HeaderSection
 from sidecar.core.reasons import Reason
 from sidecar.proxy.client.deadlines import LINGER, Situation, Verdict, judge
-from sidecar.proxy.client.reader import RequestReader, Unreadable
+from sidecar.proxy.client.reader import RequestReader
 from sidecar.proxy.client.sending import SendingSide
 from sidecar.proxy.client.states import State
+from sidecar.proxy.client.unreadable import Unreadable
 from sidecar.proxy.ports import ConnectionManager, RequestInProgress, TunnelEnd
 
 _FORGET: Final = 5.0  # seconds

@@ -298,3 +298,9 @@ def test_dropped_log_lines_of_all_workers_dead_ones_and_their_parent_add_up() ->
     text = render([*alive, *past.snapshots()], CONFIGURATION, log_lines_dropped=100).decode()
     assert "\nsidecar_log_lines_dropped_total 113.0\n" in text
     assert samples(metrics().snapshot())["sidecar_log_lines_dropped_total", ()] == 0
+
+
+def test_the_memory_of_workers_is_added_up() -> None:
+    found = samples(*[metrics(memory_held=held, memory_limit=100).snapshot() for held in (1, 20)])
+    assert found["sidecar_memory_held_bytes", ()] == 21
+    assert found["sidecar_memory_limit_bytes", ()] == 200

@@ -4,7 +4,7 @@ import pytest
 
 from sidecar.proxy.limits import ClientLimits, ClientTimeouts, PoolLimits, UpstreamTimeouts
 
-ALL = [ClientTimeouts(1, 2), ClientLimits(1, 2, 3, 4, 5), PoolLimits(1, 2, 3), UpstreamTimeouts(1, 2, 3)]
+ALL = [ClientTimeouts(1, 2), ClientLimits(1, 2, 3, 4, 5, 6, 7), PoolLimits(1, 2, 3), UpstreamTimeouts(1, 2, 3)]
 
 
 @pytest.mark.parametrize("limits", ALL)

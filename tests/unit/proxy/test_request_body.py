@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from sidecar.core.reasons import Reason, Refused
-from sidecar.proxy.request import BodyTooLarge
+from sidecar.proxy.request import BodyTooLarge, RequestBroken
 from sidecar.proxy.request_body import BodySender, check_declared, chunk, read_whole, rest_is_small
 from tests.support.exchanges import Road
 from tests.support.waiting import eventually
@@ -63,6 +63,24 @@ def test_a_body_that_does_not_come_in_time_is_refused() -> None:
         with pytest.raises(Refused) as caught:
             await read_whole(Road(POST).exchange.payload, 5, 0.01)
         assert caught.value.reason is Reason.REQUEST_TIMEOUT
+
+    run(go)
+
+
+@pytest.mark.parametrize("head", [POST.replace(b"5", b"99"), PUT + b"5\r\n"])
+def test_a_body_whose_rest_will_not_come_is_let_go_at_once(head: bytes) -> None:
+    """Not at the next garbage collection: thousands of clients may leave at a time."""
+
+    async def go() -> None:
+        payload = Road(head + b"hel").exchange.payload
+        reading = asyncio.get_running_loop().create_task(read_whole(payload, 100, 20))
+        await asyncio.sleep(0)
+        payload.set_exception(RequestBroken())
+        with pytest.raises(RequestBroken):
+            await reading
+        exception = payload.exception()
+        assert exception is not None
+        assert exception.__traceback__ is None
 
     run(go)
 

@@ -87,3 +87,16 @@ def test_a_body_in_tiny_reads_takes_no_more_memory_than_its_bytes() -> None:
     finally:
         tracemalloc.stop()
     assert body.read_nowait() == bytes([1, 2]) * (length // 2)
+
+
+def test_a_broken_body_keeps_no_bytes() -> None:
+    body = SmallBody(100_000, b"a")
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        body.feed(bytes(90_000))
+        body.set_exception(RequestBroken())
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 5000

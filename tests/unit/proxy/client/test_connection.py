@@ -17,6 +17,7 @@ from sidecar.proxy.client.connection import ClientConnection
 from sidecar.proxy.client.reader import MAX_PIPELINED
 from sidecar.proxy.client.states import State
 from sidecar.proxy.limits import ClientLimits, ClientTimeouts
+from sidecar.proxy.memory import MemoryBudget
 from sidecar.proxy.request import Body, Message, declared_length
 from tests.support.transport import Pipe
 
@@ -32,7 +33,7 @@ class Ended:
 class Recorder:
     """A connection manager that notes what it is given and ends every exchange at once."""
 
-    limits = ClientLimits(10, 10, 1024, 4096, 32)
+    limits = ClientLimits(10, 10, 1024, 4096, 32, 1024**3, 6144)
     crowded = False
     timeouts = ClientTimeouts(10, 10)
     draining = False
@@ -42,6 +43,9 @@ class Recorder:
         self.seen: list[object] = []
         self.plain = 0  # requests that were read by their shape
         self.handler = SimpleNamespace(heads=heads or trained())
+        self.memory: MemoryBudget[ClientConnection] = MemoryBudget(
+            1024**3, 6144, connections=lambda: 1, refuse=ClientConnection.give_up
+        )
 
     def monotonic(self) -> float:
         return 0.0

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from sidecar.core.causes import Cause
 from sidecar.core.reasons import Reason
-from sidecar.proxy.client.reader import MAX_PIPELINED, FlowControl, RequestReader, Unreadable
+from sidecar.proxy.client.reader import MAX_PIPELINED, FlowControl, RequestReader
+from sidecar.proxy.client.unreadable import Unreadable
 from sidecar.proxy.limits import ClientLimits
 from sidecar.proxy.request import Request
 
-LIMITS = ClientLimits(10, 10, 1024, 4096, 32)
+LIMITS = ClientLimits(10, 10, 1024, 4096, 32, 1024**3, 6144)
 LOOP: Any = object()  # nothing here waits
 
 

@@ -7,7 +7,7 @@ from sidecar.proxy.client.reader import MAX_PIPELINED, FlowControl, RequestReade
 from sidecar.proxy.limits import ClientLimits
 from sidecar.proxy.request import Request
 
-LIMITS = ClientLimits(10, 10, 1024, 4096, 32)
+LIMITS = ClientLimits(10, 10, 1024, 4096, 32, 1024**3, 6144)
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\nX: 1\r\n\r\n"
 PLAIN = b"PUT /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
 MEAN = PLAIN[:-2] + b"X: y\r\nAuthorization: Bearer another\r\n\r\n"
