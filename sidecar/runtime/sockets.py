@@ -124,6 +124,15 @@ def bind(address: Address) -> socket.socket:
     return sock
 
 
+def binding_fault(address: Address) -> OSError | None:
+    """Why no socket can be bound to an address, or `None` when one can. Nothing listens there in between."""
+    try:
+        _bind(address).close()
+    except OSError as exc:
+        return exc
+    return None
+
+
 def claim(address: Address, *, name: str, number: int) -> Listener:
     """The listener of an address, which does not listen yet. Waits some seconds for another process to release the address,
     because it may be about to end. `name` and `number` identify a socket that the service manager may have given to this
@@ -265,7 +274,6 @@ def _waiting(sock: socket.socket) -> bool:
     return any(event & select.POLLIN for _, event in poll.poll(0))
 
 
-def url_of(sock: socket.socket, host: str | None = None, *, secure: bool = False) -> str:
-    """The URL of a listening socket, with its actual port; `host` is its address as the operator wrote it."""
-    own, port = sock.getsockname()[:2]
-    return f"{'https' if secure else 'http'}://{Address(host or own, port)}"
+def url_of(sock: socket.socket, *, secure: bool = False) -> str:
+    """The URL of a listening socket, with the address and port that were bound."""
+    return f"{'https' if secure else 'http'}://{Address(*sock.getsockname()[:2])}"

@@ -349,8 +349,8 @@ def log_ready(settings: Settings, public: socket.socket, admin: socket.socket) -
 
 def _places(settings: Settings, public: socket.socket, admin: socket.socket) -> dict[str, str]:
     return {
-        "public": url_of(public, settings.listen.address.host, secure=settings.tls is not None),
-        "admin": url_of(admin, settings.admin.listen.host),
+        "public": url_of(public, secure=settings.tls is not None),
+        "admin": url_of(admin),
     }
 
 

@@ -1,12 +1,13 @@
 """runtime.sockets: how a listening socket begins and ends."""
 
 import asyncio
+import errno
 import socket
 
 import pytest
 
 from sidecar.config.settings import Address
-from sidecar.runtime.sockets import StartError, bind, claim, stop_listening, url_of
+from sidecar.runtime.sockets import StartError, bind, binding_fault, claim, stop_listening, url_of
 from tests.support.waiting import eventually
 
 
@@ -15,9 +16,26 @@ def test_a_socket_listens_on_a_free_port_and_says_where() -> None:
         port = sock.getsockname()[1]
         assert not sock.getblocking()
         assert url_of(sock) == f"http://127.0.0.1:{port}"
-        assert url_of(sock, "0.0.0.0", secure=True) == f"https://0.0.0.0:{port}"
-        assert url_of(sock, "::") == f"http://[::]:{port}"
+        assert url_of(sock, secure=True) == f"https://127.0.0.1:{port}"
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
+
+
+@pytest.mark.parametrize(("host", "bound"), [("localhost", "127.0.0.1"), ("0.0.0.0", "0.0.0.0"), ("::", "[::]")])
+def test_the_url_has_the_address_that_was_bound_and_not_its_name(host: str, bound: str) -> None:
+    with bind(Address(host, 0)) as sock:
+        port = sock.getsockname()[1]
+        assert url_of(sock) in (f"http://{bound}:{port}", f"http://[::1]:{port}")
+
+
+def test_whether_an_address_can_be_bound_is_found_out_without_listening() -> None:
+    with bind(Address("127.0.0.1", 0)) as sock:
+        address = Address("127.0.0.1", sock.getsockname()[1])
+        fault = binding_fault(address)
+        assert fault is not None
+        assert fault.errno == errno.EADDRINUSE
+    assert binding_fault(address) is None
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(tuple(address), timeout=5)
 
 
 def test_an_address_in_use_is_named() -> None:
