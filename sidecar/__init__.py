@@ -3,6 +3,7 @@
 The map of the packages. Imports only go downwards (`docs/architecture.md` has the picture, which a test checks)::
 
     cli, demo       the commands that an operator runs
+    doctor          looks at everything that the sidecar depends on
     runtime         the processes: a worker, the supervisor of several workers, their sockets and signals
     assembly        builds the parts of a worker from the settings and connects them
     config          the YAML file as frozen values

@@ -7,6 +7,7 @@ import click
 
 from sidecar import __version__
 from sidecar.cli.clients import clients
+from sidecar.cli.doctor import doctor
 from sidecar.cli.keys import keys
 from sidecar.cli.running import drain, reload, roll
 from sidecar.cli.secrets import hash_password, hash_secret
@@ -27,5 +28,18 @@ def main() -> None:
     occupy_standard_descriptors()
 
 
-for _command in (serve, check_config, reload, drain, roll, demo, hash_secret, hash_password, tokens, clients, keys):
+for _command in (
+    serve,
+    check_config,
+    doctor,
+    reload,
+    drain,
+    roll,
+    demo,
+    hash_secret,
+    hash_password,
+    tokens,
+    clients,
+    keys,
+):
     main.add_command(_command)

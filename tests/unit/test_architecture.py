@@ -26,7 +26,8 @@ from tests.support.structure import (
 # What a room may import of ours, besides itself. An arrow never runs back up.
 ALLOWED = {
     "": {"cli"},  # __main__ and the package's face
-    "cli": {"assembly", "config", "core", "demo", "ops", "runtime", "stores"},
+    "cli": {"assembly", "config", "core", "demo", "doctor", "ops", "runtime", "stores"},
+    "doctor": {"assembly", "config", "core", "proxy", "runtime", "stores", "tls"},
     "demo": {"config", "demo_api", "runtime"},
     "demo_api": set(),
     "runtime": {"assembly", "config", "core", "ops", "tls"},

@@ -34,7 +34,7 @@ from sidecar.core.ports import StoreUnavailable
 from sidecar.core.store_address import Host, StoreAddress, Topology, read_store_address
 from sidecar.stores.redis.faults import lost, translated
 from sidecar.stores.redis.lua import BoundScript, Command, Script
-from sidecar.stores.redis.pool import Pool, connection_options
+from sidecar.stores.redis.pool import Pool, certificate_of, connection_options
 from sidecar.stores.redis.route import ROUND_TRIPS, FixedRoute, FollowedRoute, Route
 
 _AT_ONCE: Final = 32  # concurrent commands of this process; further ones wait, within their timeout
@@ -120,6 +120,15 @@ class Server:
     async def ask(self, *words: str) -> Any:
         """Run one command that changes nothing, and return the answer as Redis gives it. Raises `StoreUnavailable`."""
         return await self.run(partial(self.redis.execute_command, *words), again=True)
+
+    async def certificate(self) -> bytes:
+        """The server's certificate in DER form, empty without TLS. Raises `StoreUnavailable`."""
+        async with translated(self._where), asyncio.timeout(self._timeout):
+            connection = await self._pool.taken()
+            try:
+                return certificate_of(connection)
+            finally:
+                await self._pool.release(connection)
 
     async def check_place(self, within: float) -> None:
         """Ask whether the server is still the right one, unless it would say so itself. If another one is, that one is used

@@ -152,3 +152,10 @@ def _dead(connection: AbstractConnection) -> bool:
     poll = select.poll()
     poll.register(writer.get_extra_info("socket").fileno(), _ENDED)
     return bool(poll.poll(0))
+
+
+def certificate_of(connection: AbstractConnection) -> bytes:
+    """The certificate that the server of an open connection has shown, in DER form; empty without TLS."""
+    writer = connection._writer  # noqa: SLF001  redis-py offers no public access
+    secure = writer.get_extra_info("ssl_object") if writer is not None else None
+    return (secure.getpeercert(binary_form=True) or b"") if secure is not None else b""

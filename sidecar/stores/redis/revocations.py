@@ -15,7 +15,7 @@ from sidecar.core.events import EventHandler, StoreNoted
 from sidecar.core.ports import StoreCondition, StoreUnavailable
 from sidecar.stores.redis import scripts
 from sidecar.stores.redis.connection import Server
-from sidecar.stores.redis.durability import risk_of_forgetting
+from sidecar.stores.redis.durability import risks_of_forgetting
 from sidecar.stores.redis.feed import RevocationFeed, end_tasks, name_of
 from sidecar.stores.redis.lua import Argument
 from sidecar.stores.redis.source import Entries, Heartbeat, Revocations
@@ -83,10 +83,10 @@ class RedisRevocations:
     async def _warn(self) -> None:
         """Tell the operator once when this server may forget what it is told."""
         try:
-            risk = risk_of_forgetting(await self._server.run(self._redis.info, again=True))
+            risks = risks_of_forgetting(await self._server.run(self._redis.info, again=True))
         except StoreUnavailable:
             return  # INFO may be forbidden; the next command shows any other fault
-        said = f"{self._server.place}: {risk}" if risk else ""
+        said = f"{self._server.place}: {'; '.join(map(str, risks))}" if risks else ""
         if said and said != self._risk:
             self._emit(StoreNoted("store_may_forget", said))
         self._risk = said

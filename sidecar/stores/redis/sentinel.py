@@ -44,6 +44,7 @@ class Sentinels:
     def __init__(self, url: str, *, timeout: float, renewed: Callable[[], str] | None = None) -> None:
         address = read_store_address(url)
         self._service = address.service
+        self._hosts = address.hosts
         self._patience = timeout / 2
 
         def current(host: Host) -> str:
@@ -76,6 +77,16 @@ class Sentinels:
     def moved(self, to: Host | None) -> bool:  # noqa: ARG002  only a Cluster says so
         self._asked_at = -float("inf")
         return True
+
+    async def opinions(self) -> dict[Host, Host | StoreUnavailable | None]:
+        """What each sentinel names as the primary: `None` when it does not know the service, `StoreUnavailable` when it does
+        not answer."""
+        asked = (self._named_by(server) for server in self._sentinels)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, StoreUnavailable):
+                raise answer
+        return dict(zip(self._hosts, answers, strict=True))  # type: ignore[arg-type]  # others were raised
 
     async def close(self) -> None:
         """Close the connections to the sentinels."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.stores.redis.durability import risk_of_forgetting
+from sidecar.stores.redis.durability import risks_of_forgetting
 
 SAFE: dict[str, Any] = {
     "maxmemory": 0, "maxmemory_policy": "noeviction", "role": "master", "connected_slaves": 0, "aof_enabled": 1,
@@ -22,7 +22,7 @@ QUIET: dict[str, dict[str, Any]] = {
 }
 TOLD: dict[str, tuple[dict[str, Any], list[str]]] = {
     "evicts": ({**SAFE, "maxmemory": 100, "maxmemory_policy": "volatile-ttl"}, ["maxmemory-policy is volatile-ttl"]),
-    "forgets in a crash": ({**SAFE, "aof_enabled": 0}, ["neither an append-only file nor a replica: a crash loses"]),
+    "forgets in a crash": ({**SAFE, "aof_enabled": 0}, ["neither an append-only file nor a replica, so a crash loses"]),
     "cannot save": ({**SAFE, "aof_enabled": 0, "rdb_last_bgsave_status": "err"}, ["and the last snapshot failed"]),
     "cannot append": ({**SAFE, "aof_last_write_status": "err"}, ["writes to the append-only file fail"]),
     "both": (
@@ -34,10 +34,10 @@ TOLD: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 @pytest.mark.parametrize("case", QUIET)
 def test_nothing_is_said_without_a_reason(case: str) -> None:
-    assert risk_of_forgetting(QUIET[case]) == ""
+    assert risks_of_forgetting(QUIET[case]) == []
 
 
 @pytest.mark.parametrize("case", TOLD)
 def test_a_risk_is_named(case: str) -> None:
     info, words = TOLD[case]
-    assert all(each in risk_of_forgetting(info) for each in words)
+    assert all(each in "; ".join(map(str, risks_of_forgetting(info))) for each in words)
