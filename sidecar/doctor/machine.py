@@ -13,10 +13,10 @@ from typing import Final
 from sidecar.config.settings import Settings
 from sidecar.core.capacity import affordable
 from sidecar.doctor.findings import Finding, bad, doubtful, good
+from sidecar.runtime.memory import cgroup_limit, free_memory
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _PROCESS: Final = Path("/proc/self")
-_NO_LIMIT: Final = 1 << 60  # what version 1 says without a limit, or more
 _KEPT: Final = (
     64  # descriptors of a worker besides those for clients and the API: Redis (33), files, the admin listener
 )
@@ -29,6 +29,8 @@ def look(settings: Settings, now: float) -> Iterator[Finding]:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # the sidecar raises its soft limit to this one
     yield descriptors(settings, None if most == resource.RLIM_INFINITY else most)
     yield memory(settings.workers, resident(), cgroup_limit())
+    if settings.limits.memory is not None:
+        yield budget(settings.limits.memory, free_memory(settings.workers))
     yield cpus(settings.workers, cpus_usable())
     yield clock(now)
 
@@ -64,6 +66,17 @@ def memory(workers: int, each: int, limit: int | None) -> Finding:
     )
 
 
+def budget(configured: int, free: int) -> Finding:
+    """Whether a worker may hold `configured` bytes for its clients, where `free` are left for it."""
+    check, found = (
+        "limits.memory",
+        f"{configured // _MIB} MiB for the clients of a worker, which has {max(0, free) // _MIB} MiB",
+    )
+    if configured > free:
+        return doubtful(check, found, "lower limits.memory, or leave it out: it follows from the limit then")
+    return good(check, found)
+
+
 def cpus(workers: int, usable: float) -> Finding:
     """Whether there are as many CPUs as workers, each of which can use one."""
     found = f"{workers} worker{'s' if workers > 1 else ''}, {usable:g} CPU{'s' if usable != 1 else ''}"
@@ -90,34 +103,23 @@ def resident(process: Path = _PROCESS) -> int:
     return 0
 
 
-def cgroup_limit(cgroups: Path = _CGROUPS, process: Path = _PROCESS) -> int | None:
-    """The lowest limit of memory, in bytes, of the cgroup of this process and those above it; `None` without one."""
-    sizes = [int(text) for text in _files(cgroups, process, "memory.max", "memory.limit_in_bytes") if text.isdigit()]
-    return min((size for size in sizes if size < _NO_LIMIT), default=None)
-
-
 def cpus_usable(cgroups: Path = _CGROUPS, process: Path = _PROCESS) -> float:
     """How many CPUs this process may use: those of the machine, or fewer by its affinity or its cgroup (version 2)."""
     found = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    for text in _files(cgroups, process, "cpu.max", ""):
+    for text in _files(cgroups, process, "cpu.max"):
         quota, _, period = text.partition(" ")
         if quota.isdigit() and period.isdigit() and int(period):
             found = min(found, int(quota) / int(period))
     return found
 
 
-def _files(cgroups: Path, process: Path, of_two: str, of_one: str) -> Iterator[str]:
-    """The content of a file of the process's cgroup and of those above it, for version 2 or 1. In a container the root may be
-    its own cgroup, although the name says where the host has it."""
+def _files(cgroups: Path, process: Path, file: str) -> Iterator[str]:
+    """The content of a file of the process's cgroup and of those above it, for version 2. In a container the root may be its
+    own cgroup, although the name says where the host has it."""
     with contextlib.suppress(OSError):
         for line in (process / "cgroup").read_text().splitlines():
-            number, controllers, name = line.split(":", 2)
+            number, _, name = line.split(":", 2)
             inner = Path(name.lstrip("/"))
-            places: list[Path] = []
-            if number == "0":
-                places = [cgroups / each / of_two for each in (inner, *inner.parents)]
-            elif of_one and "memory" in controllers.split(","):
-                places = [cgroups / "memory" / each / of_one for each in (inner, *inner.parents)]
-            for place in places:
+            for each in (inner, *inner.parents) if number == "0" else ():
                 with contextlib.suppress(OSError):
-                    yield place.read_text().strip()
+                    yield (cgroups / each / file).read_text().strip()

@@ -9,7 +9,7 @@ import yaml
 from sidecar.config.load import load
 from sidecar.config.settings import Settings
 from sidecar.core.capacity import affordable
-from sidecar.doctor.machine import cgroup_limit, clock, cpus, cpus_usable, descriptors, look, memory, resident
+from sidecar.doctor.machine import budget, clock, cpus, cpus_usable, descriptors, look, memory, resident
 from tests.support.process import configuration
 
 MIB = 1024**2
@@ -78,24 +78,24 @@ def cgroup(folder: Path, line: str, **files: str) -> tuple[Path, Path]:
 
 
 def test_the_lowest_limit_of_the_groups_counts(tmp_path: Path) -> None:
-    files = {
-        "a__b__memoryDOTmax": "max",
-        "a__memoryDOTmax": "2048",
-        "memoryDOTmax": "4096",
-        "a__cpuDOTmax": "50000 100000",
-    }
+    files = {"a__b__cpuDOTmax": "max 100000", "a__cpuDOTmax": "50000 100000", "cpuDOTmax": "200000 100000"}
     mount, process = cgroup(tmp_path, "0::/a/b", **files)
-    assert cgroup_limit(mount, process) == 2048
     assert cpus_usable(mount, process) == 0.5
 
 
-def test_version_1_and_no_limit(tmp_path: Path) -> None:
-    files = {"memory__aDOTb__memoryDOTlimit_in_bytes": "1024", "memory__memoryDOTlimit_in_bytes": str(2**63 - 4096)}
-    mount, process = cgroup(tmp_path, "4:cpu,memory:/a.b", **files)
-    assert cgroup_limit(mount, process) == 1024
-    assert cgroup_limit(tmp_path / "none", process) is None
-    assert cgroup_limit(mount, tmp_path / "none") is None
+def test_without_a_limit_every_cpu_counts(tmp_path: Path) -> None:
+    mount, process = cgroup(tmp_path, "4:cpu,memory:/a.b", memory__aDOTb__memoryDOTlimit_in_bytes="1024")
     assert cpus_usable(mount, process) >= 1
+    assert cpus_usable(tmp_path / "none", process) >= 1
+    assert cpus_usable(mount, tmp_path / "none") >= 1
+
+
+def test_what_is_configured_for_clients_must_be_there() -> None:
+    assert budget(64 * 2**20, 100 * 2**20).remedy == ""
+    finding = budget(64 * 2**20, 10 * 2**20)
+    assert "lower limits.memory" in finding.remedy
+    assert "has 10 MiB" in finding.found
+    assert "has 0 MiB" in budget(64 * 2**20, -5).found
 
 
 def test_this_machine_can_be_looked_at(tmp_path: Path) -> None:
