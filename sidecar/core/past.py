@@ -9,6 +9,9 @@ from collections.abc import Callable
 from typing import Final
 
 BELIEVED_AFTER: Final = 7200.0
+MOST_AHEAD: Final = 7200.0
+"""Seconds by which a clock that was wrong from the start may be ahead of another one, without consequences for what was
+revoked. Redis' scripts keep revocations for as long."""
 
 
 class SurelyPast:

@@ -23,8 +23,8 @@ class _Value(NamedTuple):
 
 
 class MemoryStore:
-    """A `Store` whose revocations are the view itself, so the view is always current. Without `monotonic`, `clock` is taken for
-    one that is never stepped."""
+    """A `Store` whose revocations are the view itself, so the view is always current. `clock` gives epoch seconds, `monotonic`
+    monotonic ones; without it, `clock` is taken for one that is never stepped."""
 
     def __init__(
         self,
@@ -35,7 +35,8 @@ class MemoryStore:
         most_values: int = _MOST_VALUES,
     ) -> None:
         self._clock = clock
-        self._past = SurelyPast(clock, monotonic or clock)
+        self._monotonic = monotonic or clock
+        self._past = SurelyPast(clock, self._monotonic)
         self._emit = emit
         self._view = RevocationView(math.inf)
         self._values: dict[str, _Value] = {}
@@ -57,7 +58,7 @@ class MemoryStore:
         self._view.add([(not_before.entry, until)])
 
     async def follow(self, view: RevocationView) -> None:
-        view.add(self._view.live(self._clock()).items())
+        view.add(self._view.live(self._past()).items())
         self._view = view
         view.confirm(math.inf)
         self._emit(StoreChanged(up=True, detail="in memory"))
@@ -155,10 +156,11 @@ class MemoryStore:
         return None if state is None else state._replace(live=())
 
     async def consume(self, budgets: Sequence[Budget]) -> list[Consumed]:
-        return self._budgets.consume(budgets, self._clock())
+        return self._budgets.consume(budgets, self._monotonic())
 
     def _revoke_live(self, state: FamilyState) -> tuple[str, ...]:
-        live = [access for access in state.live if self._clock() < access.until]
+        now = self._past()
+        live = [access for access in state.live if now < access.until]
         self._view.add(live)
         return tuple(access.jti for access in live)
 
@@ -175,7 +177,7 @@ class MemoryStore:
     def _purge(self) -> None:
         now = self._past()
         self._view.purge(now)
-        self._budgets.purge(now)
+        self._budgets.purge(self._monotonic())
         _drop(self._values, [key for key, value in self._values.items() if now >= value.end])
         _drop(self._families, [key for key, state in self._families.items() if state.forgotten(now)])
         _drop(self._unused, [each for each, keys in self._unused.items() if keys.keys().isdisjoint(self._families)])

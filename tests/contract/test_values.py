@@ -9,6 +9,7 @@ import pytest
 
 from sidecar.core.ports import Store, StoreUnavailable
 from sidecar.core.revocations import RevocationView
+from sidecar.core.throttling import Budget, Rate
 from sidecar.stores import open_store
 from sidecar.stores.memory import MemoryStore
 from tests.contract.conftest import address_of
@@ -137,6 +138,47 @@ async def test_a_memory_store_purges_what_has_ended(monkeypatch: pytest.MonkeyPa
     task = asyncio.get_running_loop().create_task(store.follow(RevocationView(1)))
     now = 5.0
     await eventually(lambda: "1 values" in repr(store))
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+class Clocks:
+    """Epoch and monotonic seconds; the first may be stepped."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+        self.moment = 0.0
+
+    def passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.moment += seconds
+
+
+async def test_a_memory_store_forgets_nothing_when_its_clock_is_an_hour_ahead_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was revoked, what was used once, and how soon somebody may try again."""
+    monkeypatch.setattr("sidecar.stores.memory._PURGE_EVERY", 0.01)
+    clocks, view = Clocks(), RevocationView(1)
+    store = MemoryStore(clock=lambda: clocks.now, monotonic=lambda: clocks.moment, emit=lambda _: None)
+    task = asyncio.get_running_loop().create_task(store.follow(view))
+    await store.revoke("a", int(clocks.now) + 1800)
+    await store.revoke("ended", int(clocks.now) + 2)
+    await store.put("used:a", "x", 600)
+    await eventually(lambda: "ended" in view)
+    clocks.passes(5)
+    clocks.now += 3600
+    await eventually(lambda: "ended" not in view)
+    budget = Budget("a", Rate(1, 60))
+    assert [(await store.consume([budget]))[0].taken for _ in range(2)] == [True, False]
+    clocks.now -= 3600
+    assert "a" in view
+    assert await store.get("used:a") == "x"
+    clocks.passes(60)
+    assert (await store.consume([budget]))[0].taken
+    clocks.passes(1800)
+    await eventually(lambda: "a" not in view)
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task

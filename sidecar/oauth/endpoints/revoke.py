@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from sidecar.core.events import EventHandler, TokenRevoked
 from sidecar.core.oauth.clients import Client
 from sidecar.core.oauth.refresh_tokens import Outcome, family_key, first_access
+from sidecar.core.past import MOST_AHEAD
 from sidecar.core.ports import Store
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import NO_STORE, EndpointRequest, Reply
@@ -83,7 +84,7 @@ class RevokeEndpoint:
             return
         if token.client_id != client.client_id:
             raise Refused(Reason.FOREIGN_TOKEN, client_id=client.client_id)
-        if self._clock() < token.remembered_until:
+        if self._clock() < token.remembered_until + MOST_AHEAD:  # by another clock it may not have expired
             await self._store.revoke(token.jti, token.remembered_until)
             self._emit(TokenRevoked(client.client_id, token.jti))
 

@@ -30,7 +30,7 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from sidecar.core.events import EventHandler, StoreChanged, StoreNoted
-from sidecar.core.past import SurelyPast
+from sidecar.core.past import MOST_AHEAD, SurelyPast
 from sidecar.core.ports import StoreUnavailable
 from sidecar.stores.redis.source import Entries, Heartbeat, Revocations, Source, View
 
@@ -149,7 +149,7 @@ class RevocationFeed:
         noted = self._position
         async with aclosing(self._source.all_revocations()) as pages:
             async for revocations in pages:
-                now = self._past() + min(0.0, self.skew)  # the server keeps entries for hours after their end
+                now = self._forgettable()  # the server keeps entries for hours after their end
                 view.add([each for each in revocations if each[1] > now])
         async for entries in self._source.history(noted):  # in case only the set was lost
             view.add(self._revocations(entries))
@@ -206,9 +206,14 @@ class RevocationFeed:
             waits = not self._remembers and heartbeat.loss and heartbeat.quiet < _NOTICED * self._interval
             if sent_at >= self._believed_from and not waits:
                 self._believe(view, sent_at - heartbeat.age, heartbeat)
-            while not view.purge(self._past(), _SLICE):  # noqa: ASYNC110  it works instead of waiting
+            while not view.purge(self._forgettable(), _SLICE):  # noqa: ASYNC110  it works instead of waiting
                 await asyncio.sleep(0)  # other tasks get their turn
             await asyncio.sleep(self._until_next())
+
+    def _forgettable(self) -> float:
+        """Before which time (epoch seconds) an entry must have ended to be forgotten. The server's clock counts too, in case
+        this process has started with a clock that is ahead."""
+        return self._past() + max(-MOST_AHEAD, min(0.0, self.skew))
 
     def _until_next(self) -> float:
         """Seconds until the next heartbeat; while none can be trusted, until the moment when one can, but at most one
@@ -318,7 +323,7 @@ class RevocationFeed:
             await asyncio.sleep(self._interval / 2)
 
     async def _sweep(self, view: View) -> None:
-        now, until = self._past(), self._monotonic()
+        now, until = self._forgettable(), self._monotonic()
         # The store may lose its hash of not-before times without losing their entries in the set, so they are written in any
         # case.
         await self._source.remember([(entry, end) for entry, end in view.not_before.items() if end > now])
