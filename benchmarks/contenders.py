@@ -3,9 +3,10 @@
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import redis
 import yaml
@@ -145,16 +146,24 @@ def _start_service(place: Place) -> Started:
     return Started(front.port, (*front.processes, service), store)
 
 
-def start_sidecar(place: Place, store: Store, *, ready: bool = True, **tokens: object) -> Started:
-    """Ours, with a Redis that it may share; `tokens` says more in that section of the configuration. `ready`: return only when
-    it is, and not already when it has been started."""
+def start_sidecar(
+    place: Place,
+    store: Store,
+    *,
+    ready: bool = True,
+    workers: int = 1,
+    sections: Mapping[str, Any] | None = None,
+    **tokens: object,
+) -> Started:
+    """Ours, with a Redis that it may share; `tokens` says more in that section of the configuration, and `sections` has other
+    ones; lists are added to those that are there. `ready`: return only when it is, and not already when it has been started."""
     port, admin = free_port(), free_port()
     refused = [{"path": f"/internal/{number}/**", "access": "deny"} for number in range(8)]
     client = {"client_id": CLIENT, "client_secret": SECRET, "scope": SCOPE, "roles": ["analyst"]}
     refreshing = {**client, "client_id": REFRESHING, "grant_types": ["client_credentials", "refresh_token"]}
-    config = {
+    config: dict[str, Any] = {
         "listen": f"127.0.0.1:{port}",
-        "workers": 1,
+        "workers": workers,
         "admin": {"listen": f"127.0.0.1:{admin}"},
         "trusted_proxies": ["127.0.0.1/32"],  # the load is the ingress in front, and says who the client is
         "upstream": {"url": f"http://127.0.0.1:{place.upstream}"},
@@ -167,6 +176,8 @@ def start_sidecar(place: Place, store: Store, *, ready: bool = True, **tokens: o
             {"path": "/orders/**", "methods": ["GET", "POST"], "scope": SCOPE},
         ],
     }
+    for name, section in (sections or {}).items():
+        config[name] = [*config.get(name, []), *section] if isinstance(section, list) else section
     if place.certificate:
         config["tls"] = {"certificate": str(place.certificate.chain), "key": str(place.certificate.key)}
     path = place.folder / "sidecar.yaml"

@@ -36,6 +36,7 @@ class Process:
     """A process on one core, leader of a session of its own: Ctrl-C reaches the harness alone, which then ends it."""
 
     def __init__(self, command: Sequence[str], core: int, log: Path) -> None:
+        self.command = command
         self._log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -64,6 +65,10 @@ class Process:
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
                 if int(fields[3]) == self._process.pid:
                     yield int(entry.name), fields
+
+    def pids(self) -> list[int]:
+        """The ids of its living processes."""
+        return [pid for pid, _ in self._stats()]
 
     def cpu_seconds(self) -> float:
         """User and system time of the process and its living children, in steps of the kernel's tick (10 ms)."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from benchmarks.bench import Bench
 from benchmarks.report import Findings
-from benchmarks.sections import bulk, connections, first_sight, growth, latency, refused, tokens, workloads
+from benchmarks.sections import bulk, connections, first_sight, growth, latency, operations, refused, tokens, workloads
 
 
 class Section(NamedTuple):
@@ -28,4 +28,5 @@ SECTIONS = (
     Section("connections", "Idle connections", connections.run),
     Section("tokens", "Tokens, refresh and revocation", tokens.run),
     Section("growth", "A million revocations", growth.run),
+    Section("operations", "Workers, starts, reloads, rolls and drains", operations.run),
 )
