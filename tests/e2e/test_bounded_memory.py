@@ -18,7 +18,7 @@ import pytest
 from tests.support.certificates import Authority
 from tests.support.holding import Holding
 from tests.support.process import Sidecar, running
-from tests.support.raw import Response, read_response
+from tests.support.raw import Response, connect, read_response
 from tests.support.upstream import Received, Upstream, reply
 from tests.support.waiting import wait_until
 
@@ -42,19 +42,8 @@ class Place:
         self.token = self._token()
 
     def connect(self, buffer: int = 0) -> socket.socket:
-        """A connection; `buffer`: the system takes no more than about so many bytes that are not read."""
-        plain = socket.socket()
-        if buffer:
-            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-        plain.settimeout(20)
-        plain.connect(self.sidecar.address)
-        if self._context is None:
-            return plain
-        try:
-            return self._context.wrap_socket(plain, server_hostname="localhost")
-        except OSError:
-            plain.close()
-            raise
+        """A connection; `buffer` as in `raw.connect`."""
+        return connect(self.sidecar.address, buffer=buffer, context=self._context)
 
     def _token(self) -> str:
         form = b"grant_type=client_credentials&client_id=reporting&client_secret=reporting-secret"

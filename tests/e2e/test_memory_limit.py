@@ -20,7 +20,7 @@ import pytest
 from tests.support.certificates import Authority
 from tests.support.cgroup import MemoryCgroup, memory_cgroup
 from tests.support.process import COMMAND, SECRET, Sidecar, configuration
-from tests.support.raw import read_response
+from tests.support.raw import connect, read_response
 from tests.support.upstream import Received, Upstream, reply
 from tests.support.waiting import wait_until
 
@@ -56,19 +56,8 @@ class Place:
         self._context = context
 
     def connect(self, buffer: int = 0) -> socket.socket:
-        """A connection; `buffer`: the system takes no more than about so many bytes that are not read."""
-        plain = socket.socket()
-        if buffer:
-            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-        plain.settimeout(30)
-        plain.connect(self.sidecar.address)
-        if self._context is None:
-            return plain
-        try:
-            return self._context.wrap_socket(plain, server_hostname="localhost")
-        except OSError:
-            plain.close()
-            raise
+        """A connection; `buffer` as in `raw.connect`."""
+        return connect(self.sidecar.address, buffer=buffer, context=self._context, timeout=30)
 
     def token(self) -> str:
         form = b"grant_type=client_credentials&client_id=reporting&client_secret=" + SECRET.encode()

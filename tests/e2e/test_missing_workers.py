@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests.support.certificates import Authority
-from tests.support.defects import command_with, with_defect
+from tests.support.defects import LOOPING, command_with, with_defect
 from tests.support.process import COMMAND, Sidecar, configuration, events, get, running
 from tests.support.raw import exchange, read_response
 from tests.support.redis import RedisServer
@@ -61,21 +61,6 @@ async def readiness(self):
         pass
 
 App.readiness = readiness
-"""
-# The worker whose process id is in the file never comes back from a check.
-LOOPING: Final = """
-import os, pathlib
-from sidecar.ops.key_watch import KeyWatch
-
-check = KeyWatch.check
-
-def loop(self, *arguments):
-    mark = pathlib.Path(__file__).with_name("loop")
-    while mark.exists() and mark.read_text() == str(os.getpid()):
-        pass
-    return check(self, *arguments)
-
-KeyWatch.check = loop
 """
 # Workers answer with a snapshot that lacks every counter.
 GARBAGE: Final = """

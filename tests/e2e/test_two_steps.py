@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.support.command import run
-from tests.support.defects import command_with, with_defect
+from tests.support.defects import LOOPING, command_with, with_defect
 from tests.support.process import COMMAND, Sidecar, configuration, events, get
 from tests.support.raw import Response, exchange, read_response
 from tests.support.redis import RedisServer, free_port
@@ -256,23 +256,6 @@ def test_one_worker_cannot_be_rolled(tmp_path: Path, upstream: Upstream) -> None
         result = run("roll", "--admin", sidecar.ready().admin.removeprefix("http://"))
         assert result.exit_code == 1
         assert "there is one worker" in result.output
-
-
-# A check of the worker whose process id is in the file never comes back.
-LOOPING: Final = """
-import os, pathlib
-from sidecar.ops.key_watch import KeyWatch
-
-check = KeyWatch.check
-
-def loop(self, *arguments):
-    mark = pathlib.Path(__file__).with_name("loop")
-    while mark.exists() and mark.read_text() == str(os.getpid()):
-        pass
-    return check(self, *arguments)
-
-KeyWatch.check = loop
-"""
 
 
 @pytest.mark.parametrize("how", ["loop", "stopped"])

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 import time
 from typing import NamedTuple
 
@@ -20,6 +21,24 @@ class Response(NamedTuple):
     def values(self, name: str) -> list[str]:
         """All values of a header, its name in lower case."""
         return [value for key, value in self.headers if key.lower() == name]
+
+
+def connect(
+    address: tuple[str, int], *, buffer: int = 0, context: ssl.SSLContext | None = None, timeout: float = 20
+) -> socket.socket:
+    """A connection, over TLS with a `context`; `buffer`: the system takes no more than about so many bytes that are not read."""
+    plain = socket.socket()
+    if buffer:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    plain.settimeout(timeout)
+    plain.connect(address)
+    if context is None:
+        return plain
+    try:
+        return context.wrap_socket(plain, server_hostname="localhost")
+    except OSError:
+        plain.close()
+        raise
 
 
 def read_response(connection: socket.socket, method: str = "GET") -> Response:
