@@ -66,8 +66,8 @@ $(STAMP): pyproject.toml | $(BIN)/pip
 	@$(PIP) install --no-deps 'httpbin>=0.10.4'
 	@touch $(RUNS) $@
 
-# What the tests start besides Python: redis-server, chromium, promtool, and Node for oauth4webapi. Installed where apt-get and root
-# are at hand.
+# What the tests start besides Python: redis-server, chromium, promtool, Node for oauth4webapi, and faketime to step clocks. Installed
+# where apt-get and root are at hand.
 .PHONY: system python-venv
 system:
 	@missing=""; \
@@ -76,6 +76,7 @@ system:
 	command -v promtool >/dev/null || missing="$$missing prometheus"; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
 	command -v npm >/dev/null || missing="$$missing npm"; \
+	ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || missing="$$missing faketime"; \
 	test -z "$$missing" || { \
 	  command -v apt-get >/dev/null && test "$$(id -u)" = 0 || { echo "install:$$missing" >&2; exit 1; }; \
 	  echo "installing$$missing"; \

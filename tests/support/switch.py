@@ -1,4 +1,5 @@
-"""A switch in front of a server: it can hold bytes back, cut its connections, and lead to another server from then on."""
+"""A switch in front of a server, with the faults of a network: it delays, splits, holds back or swallows bytes, cuts connections,
+and leads to another server from then on."""
 
 import contextlib
 import socket
@@ -13,11 +14,13 @@ _NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 class Switch:
     """Listens on a free port of loopback and passes bytes on to the port `target`, which may be changed for later
-    connections."""
+    connections. `delay` is in seconds, each way; with `split`, each byte is sent by itself. Both may be changed at any time."""
 
     def __init__(self, target: int, *, delay: float = 0.0) -> None:
         self.target = target
-        self._delay = delay  # seconds, each way
+        self.delay = delay
+        self.split = False
+        self._swallowing = False
         self._stranded: set[tuple[socket.socket, socket.socket]] = set()
         self._open = threading.Event()
         self._open.set()
@@ -52,6 +55,16 @@ class Switch:
         """Swallow whatever is sent on the connections that there are: neither side hears that the other is gone."""
         self._stranded.update(self._pairs)
 
+    def swallow(self) -> None:
+        """A black hole: accept connections and take bytes, and answer nothing, until `heal`."""
+        self._swallowing = True
+        self.strand()
+
+    def heal(self) -> None:
+        """Pass on everything at once from now on. Connections whose bytes were swallowed stay dead."""
+        self.delay, self.split, self._swallowing = 0.0, False, False
+        self.release()
+
     def lead_to(self, target: int) -> None:
         """From now on to another server; what is held is lost."""
         self.target = target
@@ -69,6 +82,10 @@ class Switch:
                     continue
                 pair = (client, server)
                 self._pairs.add(pair)
+                if self._swallowing:
+                    self._stranded.add(pair)
+                for each in pair:
+                    each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 for source, sink, held in ((client, server, False), (server, client, True)):
                     threading.Thread(target=self._pass_on, args=(pair, source, sink, held), daemon=True).start()
 
@@ -79,14 +96,16 @@ class Switch:
             while data := source.recv(65536):
                 if held:
                     self._open.wait()
-                time.sleep(self._delay)
-                if pair not in self._stranded:
-                    sink.sendall(data)
+                time.sleep(self.delay)
+                size = 1 if self.split else len(data)
+                for start in range(0, 0 if pair in self._stranded else len(data), size):
+                    sink.sendall(data[start : start + size])
         for each in pair:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
         self._pairs.discard(pair)
+        self._stranded.discard(pair)
 
     def __enter__(self) -> Self:
         return self

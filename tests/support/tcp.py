@@ -4,16 +4,23 @@ Only for IPv4 and for two sockets on this machine, whose queues Linux shows in /
 """
 
 import array
+import contextlib
 import fcntl
 import socket
+import struct
 import termios
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.support.waiting import wait_until
 
 _CLOSED: Final = frozenset(["06", "07", "0B"])  # TIME_WAIT, CLOSE, CLOSING: no process reads any more
+
+_SOCK_DIAG: Final = 4  # NETLINK_SOCK_DIAG
+_BY_FAMILY: Final = 20  # SOCK_DIAG_BY_FAMILY
+_ANY_STATE: Final = 0xFFFFFFFF
+_ANY_COOKIE: Final = b"\xff" * 8
 
 
 class Queues(NamedTuple):
@@ -47,6 +54,31 @@ def rows() -> Iterator[Row]:
         _, local, remote, state, queues, *_ = line.split()
         unsent, unread = (int(number, 16) for number in queues.split(":"))
         yield Row(local, remote, state, Queues(unread, unsent))
+
+
+def _inode(local: tuple[str, int], remote: tuple[str, int]) -> int:
+    """Under which inode a process has the socket with these two ends open; 0: none has accepted it. It asks the kernel for that
+    one socket (sock_diag(7)), because /proc/net/tcp is slow to read when there are many."""
+    ends = local[1], remote[1], socket.inet_aton(local[0]), socket.inet_aton(remote[0]), 0
+    asked = struct.pack("=BBBxI", socket.AF_INET, socket.IPPROTO_TCP, 0, _ANY_STATE)
+    asked += struct.pack("!HH16s16sI", *ends) + _ANY_COOKIE
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _SOCK_DIAG) as netlink:
+        netlink.send(struct.pack("=IHHII", 16 + len(asked), _BY_FAMILY, 1, 0, 0) + asked)
+        answer = netlink.recv(4096)
+    (kind,) = struct.unpack_from("=H", answer, 4)
+    return int(struct.unpack_from("=I", answer, 84)[0]) if kind == _BY_FAMILY else 0
+
+
+def process_of(connection: socket.socket, candidates: Iterable[int]) -> int:
+    """Which of the processes has the other side of the connection open; 0 for none of them."""
+    inode = _inode(connection.getpeername(), connection.getsockname())
+    for pid in candidates:
+        with contextlib.suppress(OSError):  # it has just ended
+            for entry in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    if str(entry.readlink()) == f"socket:[{inode}]":
+                        return pid
+    return 0
 
 
 def _queues(local: tuple[str, int], remote: tuple[str, int]) -> Queues | None:
