@@ -178,4 +178,7 @@ class Parent:
             self._prepared = await asyncio.to_thread(self._worker.prepare, settings)
         except NotApplied as exc:
             return str(exc)
+        except Exception as exc:  # noqa: BLE001  the worker has good settings, and continues with them
+            log_failure("reload", exc)
+            return "a worker failed to apply it: see internal_error in the log"
         return ""

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 import uvloop
 
+from sidecar.config.settings import Settings
 from sidecar.ops.metrics import Gauges, Metrics
 from sidecar.runtime.control import Answer, Kind, Question, decode, encode
-from sidecar.runtime.worker_process import Parent
+from sidecar.runtime.reloading import NotApplied
+from sidecar.runtime.worker_process import Parent, pack
+from tests.support.process import configuration
 
 SNAPSHOT = Metrics(lambda: Gauges(1, 2, 3, 4, 5, store_up=True, staleness=0.5, revocations=6)).snapshot()
 
@@ -89,3 +92,29 @@ def test_a_worker_says_that_it_is_alive_whatever_its_parts_do() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
+
+
+def test_settings_that_a_worker_cannot_prepare_are_refused_and_not_awaited(caplog: pytest.LogCaptureFixture) -> None:
+    """Whether it says why, or fails."""
+
+    class Refusing(Asked):
+        def prepare(self, settings: Settings) -> None:
+            raise NotApplied("TLS: no") if settings.workers == 1 else ZeroDivisionError("broken")
+
+    async def answered(workers: int) -> object:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        task = loop.create_task(Parent(Refusing()).answer(theirs))  # type: ignore[arg-type]
+        settings = Settings.model_validate(configuration("http://127.0.0.1:1", workers=workers))
+        await loop.sock_sendall(ours, encode(Question(Kind.PREPARE, 1, pack(settings))))
+        message = decode(await loop.sock_recv(ours, 10_000))
+        ours.close()
+        await asyncio.wait([task], timeout=10)
+        assert isinstance(message, Answer)
+        return message.body
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(answered(1)) == "TLS: no"
+        assert "internal_error" in str(runner.run(answered(2)))
+    assert [vars(record)["where"] for record in caplog.records] == ["reload"]
