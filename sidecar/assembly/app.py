@@ -85,7 +85,7 @@ class App:
         self.metrics = Metrics(self.gauges)
         self._lines = request_lines(call_later=loop.call_later, clock=now)
         self._retired: list[UpstreamPool] = []  # pools that were replaced, and still carry exchanges
-        self.settings, self.rules, self.pool, self.tls = self._prepare(settings, 0, None)
+        self.settings, self.rules, self.pool, self.tls = self._prepare(settings, 0, self._new_pool(settings))
         self.access_log = self._access_log()
         self._handlers: list[Callable[[Event], None]] = self._listeners()
         self.key_watch = KeyWatch(log, lambda: self.rules.tokens.ring, now)
@@ -105,16 +105,13 @@ class App:
     def prepare(self, settings: config.Settings) -> Prepared:
         """Build everything that `use` needs. This changes no part that serves requests, and may run in another thread. When
         the settings cannot be used, the exception of their check passes through, such as `InvalidTls`."""
-        return self._prepare(settings, self.rules.generation + 1, self)
+        pool = self.pool if _same_api(self.settings, settings) else self._new_pool(settings)
+        return self._prepare(settings, self.rules.generation + 1, pool)
 
-    def _prepare(self, settings: config.Settings, generation: int, before: "App | None") -> Prepared:
+    def _prepare(self, settings: config.Settings, generation: int, pool: UpstreamPool) -> Prepared:
         tls = settings.tls
-        return Prepared(
-            settings,
-            request_rules(settings, self.living, generation),
-            before.pool if before is not None and _same_api(before.settings, settings) else self._new_pool(settings),
-            server_context(tls.certificate, tls.key, tls.client_ca) if tls else None,
-        )
+        context = server_context(tls.certificate, tls.key, tls.client_ca) if tls else None
+        return Prepared(settings, request_rules(settings, self.living, generation), pool, context)
 
     def use(self, prepared: Prepared) -> None:
         """Apply other settings from now on, in one step of the event loop. A request that has begun keeps the old rules and

@@ -15,7 +15,6 @@ from sidecar.config.sections.listen import Admin
 from sidecar.config.values import Address, parse_address
 
 _ANSWERED_WITHIN: Final = 600.0  # seconds: each worker may take a while to start
-_ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  what a listener on any address is reached at
 
 _config = click.option("--config", type=CONFIG, help="The YAML file of that sidecar, which names its admin listener.")
 _admin = click.option("--admin", metavar="HOST:PORT", help="The admin listener; default: as in the file.")
@@ -89,7 +88,7 @@ def _address(config: Path | None, admin: str | None) -> Address:
         fail(f"{'admin.listen' if admin is None else '--admin'}: {exc}", 2)
     if not address.port:
         fail("admin.listen has port 0: name the port that the log shows with --admin HOST:PORT", 2)
-    return Address(_ANY.get(address.host, address.host), address.port)
+    return address.nearby
 
 
 def _post(address: Address, path: str) -> tuple[int, dict[str, Any]]:

@@ -20,7 +20,7 @@ import yaml
 try:
     from yaml import CSafeLoader as SafeLoader  # takes a third of the time
 except ImportError:  # a wheel for an unusual platform may lack it
-    from yaml import SafeLoader  # type: ignore[assignment]
+    from yaml import SafeLoader  # type: ignore[assignment]  # for mypy, the name is that of the other class
 
 from sidecar.config.faults import Fault
 
@@ -93,16 +93,13 @@ def entries(document: dict[str, Any], where: str) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def watched_files(path: Path, templates: Path | None) -> list[Path]:
-    """Return the document, the files that it refers to with `${file:…}`, and the files in the folder `templates`. A document
-    that cannot be read or parsed is watched as well, with whatever it seems to refer to."""
+def referenced_files(path: Path) -> list[Path]:
+    """Return the files that a document refers to with `${file:…}`, or seems to refer to when it cannot be parsed."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     except OSError:
-        return [path]
-    files = {path.parent / match[2]: None for match in _REFERENCE.finditer(text) if match[1] == "file"}
-    pages = sorted(templates.iterdir()) if templates is not None and templates.is_dir() else []
-    return [path, *files, *pages]
+        return []
+    return list({path.parent / match[2]: None for match in _REFERENCE.finditer(text) if match[1] == "file"})
 
 
 def secret_files(path: Path) -> list[Path]:

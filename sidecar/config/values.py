@@ -24,6 +24,7 @@ _MOMENT: Final = re.compile(  # RFC 3339 section 5.6: a time always has an offse
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2}))?"
 )
 _PORT: Final = re.compile(r"[0-9]{1,9}")
+_ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  what a listener on any address is reached at
 _SIZE: Final = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)")
 _SIZE_UNITS: Final = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
@@ -103,6 +104,11 @@ class Address(NamedTuple):
 
     host: str
     port: int
+
+    @property
+    def nearby(self) -> "Address":
+        """Where a process on the same machine reaches a listener at this address."""
+        return Address(_ANY.get(self.host, self.host), self.port)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -90,7 +90,7 @@ def objection(
 
 
 def knows_enough(route: Route | None, rules: AdmissionRules, view: RevocationView, moment: float) -> bool:
-    """Whether the last known revocations suffice at `moment` (monotonic seconds), although they are older than the view may
-    be. A view that was never complete does not suffice."""
+    """Whether the last known revocations suffice at `moment` (monotonic seconds): the view is usable, or no older than the
+    operator allows. A view that was never complete does not suffice."""
     outage = rules.outage if route is None or route.outage is None else route.outage
-    return view.staleness(moment) <= outage
+    return view.staleness(moment) <= max(view.max_staleness, outage)

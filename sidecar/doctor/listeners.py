@@ -14,7 +14,6 @@ from sidecar.core.oauth.endpoint_paths import METADATA
 from sidecar.doctor.findings import Finding, bad, doubtful, good
 from sidecar.runtime.sockets import binding_fault
 
-_ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  what a listener on any address is reached at
 _MOST: Final = 4 * 1024 * 1024  # bytes of an answer
 _VERSION: Final = re.compile(r'^sidecar_build_info\{[^}]*version="([^"]{1,40})"', re.MULTILINE)
 _HASH: Final = re.compile(r"^sidecar_config_hash ([0-9.e+]{1,30})$", re.MULTILINE)
@@ -139,13 +138,13 @@ def _line(text: str) -> str:
 def _get(address: Address, path: str, patience: float, *, secure: bool = False) -> str:
     """The body of an answer, whatever its status; empty without one. Certificates are not checked: the request has no secret,
     and the answer only tells who is there."""
-    host = _ANY.get(address.host, address.host)
+    host, port = address.nearby
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     connection = (
-        http.client.HTTPSConnection(host, address.port, timeout=patience, context=context)
+        http.client.HTTPSConnection(host, port, timeout=patience, context=context)
         if secure
-        else http.client.HTTPConnection(host, address.port, timeout=patience)
+        else http.client.HTTPConnection(host, port, timeout=patience)
     )
     try:
         connection.request("GET", path)

@@ -1,9 +1,7 @@
 """The machine: descriptors, memory, CPUs and the clock."""
 
-import contextlib
 import math
 import os
-import re
 import resource
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,7 +11,7 @@ from typing import Final
 from sidecar.config.settings import Settings
 from sidecar.core.capacity import affordable
 from sidecar.doctor.findings import Finding, bad, doubtful, good
-from sidecar.runtime.memory import cgroup_limit, free_memory
+from sidecar.runtime.memory import cgroup_limit, free_memory, of_groups, sizes
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _PROCESS: Final = Path("/proc/self")
@@ -28,7 +26,7 @@ def look(settings: Settings, now: float) -> Iterator[Finding]:
     """Whether the machine, as this process sees it, has what the configuration needs."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # the sidecar raises its soft limit to this one
     yield descriptors(settings, None if most == resource.RLIM_INFINITY else most)
-    yield memory(settings.workers, resident(), cgroup_limit())
+    yield memory(settings.workers, sizes().get("VmRSS", 0), cgroup_limit())
     if settings.limits.memory is not None:
         yield budget(settings.limits.memory, free_memory(settings.workers))
     yield cpus(settings.workers, cpus_usable())
@@ -95,31 +93,11 @@ def clock(now: float) -> Finding:
     return good("clock", text)
 
 
-def resident(process: Path = _PROCESS) -> int:
-    """The memory of this process in bytes, which has loaded what a worker loads; 0 where the system does not say."""
-    with contextlib.suppress(OSError):
-        found = re.search(r"^VmRSS:\s+(\d+) kB$", (process / "status").read_text(), re.MULTILINE)
-        return int(found[1]) * 1024 if found else 0
-    return 0
-
-
 def cpus_usable(cgroups: Path = _CGROUPS, process: Path = _PROCESS) -> float:
     """How many CPUs this process may use: those of the machine, or fewer by its affinity or its cgroup (version 2)."""
     found = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    for text in _files(cgroups, process, "cpu.max"):
+    for text in of_groups(cgroups, process, "cpu.max"):
         quota, _, period = text.partition(" ")
         if quota.isdigit() and period.isdigit() and int(period):
             found = min(found, int(quota) / int(period))
     return found
-
-
-def _files(cgroups: Path, process: Path, file: str) -> Iterator[str]:
-    """The content of a file of the process's cgroup and of those above it, for version 2. In a container the root may be its
-    own cgroup, although the name says where the host has it."""
-    with contextlib.suppress(OSError):
-        for line in (process / "cgroup").read_text().splitlines():
-            number, _, name = line.split(":", 2)
-            inner = Path(name.lstrip("/"))
-            for each in (inner, *inner.parents) if number == "0" else ():
-                with contextlib.suppress(OSError):
-                    yield (cgroups / each / file).read_text().strip()

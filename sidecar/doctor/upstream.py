@@ -161,7 +161,7 @@ class _Sink:
     def on_failure(self, fault: Fault) -> None:
         self._settle(fault)
 
-    def on_switch(self, connection: UpstreamLink, reason: bytes, headers: ResponseHeaders) -> TunnelEnd:  # noqa: ARG002
+    def on_switch(self, connection: UpstreamLink, reason: bytes, headers: ResponseHeaders) -> TunnelEnd:  # noqa: ARG002  as above
         raise AssertionError("no switch was asked for")
 
     def on_informational(self, status: int, reason: bytes, headers: ResponseHeaders) -> None:

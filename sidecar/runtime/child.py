@@ -6,17 +6,17 @@ import multiprocessing
 import signal
 import socket
 import time
-from collections.abc import Coroutine
 from multiprocessing.process import BaseProcess
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from sidecar.assembly.app import log_failure
 from sidecar.config.settings import Settings
 from sidecar.ops.metrics import Snapshot, without_gauges
 from sidecar.runtime import signals
 from sidecar.runtime.control import Conversation, Kind
+from sidecar.runtime.leaving import first_of
 from sidecar.runtime.sockets import Listener
-from sidecar.runtime.worker_process import pack, work
+from sidecar.runtime.worker_process import work
 
 _ANSWER_DEADLINE: Final = 2.0
 _STARTED_WITHIN: Final = 60.0  # seconds for a worker's first answer
@@ -61,9 +61,10 @@ class Child:
         return self._conversation.fault
 
     async def started(self) -> None:
-        """Connect to the child's end of the pair."""
+        """Connect to the child's end of the pair. From then on there is `ended`, a task that waits for the end of the process
+        and gives its exit code."""
         loop = asyncio.get_running_loop()
-        self._end = loop.create_task(self._wait_for_end())
+        self.ended = loop.create_task(self._wait_for_end())
         await loop.create_connection(lambda: self._conversation, sock=self._socket)
 
     @property
@@ -73,9 +74,7 @@ class Child:
 
     async def opened(self, within: float) -> bool:
         """Wait until the worker accepts connections. Returns false when it does not, or ends, within so many seconds."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                await first_of(self._conversation.open.wait(), self._conversation.over.wait())
+        await first_of(self._conversation.open.wait(), self._conversation.over.wait(), within=within)
         return self._conversation.open.is_set()
 
     @property
@@ -83,10 +82,10 @@ class Child:
         """Whether the worker has begun to accept connections."""
         return self._conversation.open.is_set()
 
-    async def prepare(self, settings: Settings) -> str | None:
-        """Have the worker build what these settings need. Returns why it cannot use them, empty when it can, and `None` when
-        it does not answer."""
-        fault: str | None = await self._conversation.ask(Kind.PREPARE, _PREPARED_WITHIN, pack(settings))
+    async def prepare(self, packed: str) -> str | None:
+        """Have the worker build what these settings need (`worker_process.pack`). Returns why it cannot use them, empty when it
+        can, and `None` when it does not answer."""
+        fault: str | None = await self._conversation.ask(Kind.PREPARE, _PREPARED_WITHIN, packed)
         return fault
 
     async def use(self, settings: Settings) -> bool:
@@ -135,10 +134,6 @@ class Child:
         checks: dict[str, str | None] | None = await self._conversation.ask(Kind.READY, _ANSWER_DEADLINE)
         return checks
 
-    async def ended(self) -> int | None:
-        """Wait for the process to end. Returns its exit code."""
-        return await asyncio.shield(self._end)
-
     async def _wait_for_end(self) -> int | None:
         loop = asyncio.get_running_loop()
         gone = loop.create_future()
@@ -158,13 +153,3 @@ class Child:
         """Send SIGKILL or SIGTERM, unless the process is gone."""
         if self._process.is_alive() and self._process.pid is not None:
             (self._process.kill if number == signal.SIGKILL else self._process.terminate)()
-
-
-async def first_of(*work: Coroutine[Any, Any, Any]) -> None:
-    """Wait until one of the coroutines is done, and cancel the others."""
-    tasks = [asyncio.get_running_loop().create_task(each) for each in work]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()

@@ -49,7 +49,7 @@ class Memory:
 def free_memory(workers: int, *, cgroups: Path = _CGROUPS, process: Path = _PROCESS) -> int:
     """The bytes that each of so many workers may still use; negative when the limit is too low for them. Several workers have
     a parent, which takes as much as one of them at its start."""
-    used = _status(process)
+    used = sizes(process)
     resident = used.get("VmRSS", 0)
     processes = workers + (workers > 1)
     shared = cgroup_limit(cgroups, process)
@@ -68,28 +68,33 @@ def cgroup_limit(cgroups: Path = _CGROUPS, process: Path = _PROCESS) -> int | No
 
 
 def _limits(cgroups: Path, process: Path) -> Iterator[int]:
-    with contextlib.suppress(OSError):
-        for line in (process / "cgroup").read_text().splitlines():
-            number, controllers, name = line.split(":", 2)
-            if number == "0":  # version 2, or its part of a mixed hierarchy, which has no limits of memory then
-                yield from _upwards(cgroups, name, "memory.max")
-            elif "memory" in controllers.split(","):
-                yield from _upwards(cgroups / "memory", name, "memory.limit_in_bytes")
-
-
-def _upwards(mount: Path, name: str, file: str) -> Iterator[int]:
-    """The limits from a cgroup up to the root. In a container the root may be its own cgroup, although the name says where the
-    host has it."""
-    inner = PurePosixPath(name.lstrip("/"))
-    for each in (inner, *inner.parents):
-        with contextlib.suppress(OSError, ValueError):
-            limit = int((mount / each / file).read_text())  # `max` is no number
+    for text in of_groups(cgroups, process, "memory.max", "memory.limit_in_bytes"):
+        with contextlib.suppress(ValueError):  # `max` is no number
+            limit = int(text)
             if limit < _NO_LIMIT:
                 yield limit
 
 
-def _status(process: Path) -> dict[str, int]:
-    """Sizes of this process, in bytes."""
+def of_groups(cgroups: Path, process: Path, file: str, of_version_1: str = "") -> Iterator[str]:
+    """The content of a file of the process's cgroup and of those above it, up to the root; `of_version_1` is the name of that
+    of the memory controller. In a container the root may be its own cgroup, although the name says where the host has it."""
+    with contextlib.suppress(OSError):
+        for line in (process / "cgroup").read_text().splitlines():
+            number, controllers, name = line.split(":", 2)
+            inner = PurePosixPath(name.lstrip("/"))
+            if number == "0":  # version 2, or its part of a mixed hierarchy, which has no limits of memory then
+                places = [cgroups / each / file for each in (inner, *inner.parents)]
+            elif of_version_1 and "memory" in controllers.split(","):
+                places = [cgroups / "memory" / each / of_version_1 for each in (inner, *inner.parents)]
+            else:
+                continue
+            for place in places:
+                with contextlib.suppress(OSError):
+                    yield place.read_text().strip()
+
+
+def sizes(process: Path = _PROCESS) -> dict[str, int]:
+    """Sizes of this process by their names in `/proc`, such as `VmRSS`, in bytes; empty where the system does not say."""
     with contextlib.suppress(OSError):
         found = re.findall(r"^(Vm\w+):\s+(\d+) kB$", (process / "status").read_text(), re.MULTILINE)
         return {name: int(size) * 1024 for name, size in found}

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from sidecar.assembly.app import log_failure
 from sidecar.config.changes import compare
-from sidecar.config.document import watched_files
+from sidecar.config.document import referenced_files
 from sidecar.config.load import SettingsError, load
 from sidecar.config.settings import Settings
 from sidecar.ops.exposition import Configuration
@@ -58,6 +58,8 @@ class Reloader:
         self._clock = clock
         self._turn = asyncio.Lock()
         self._seen: Stamp | None = None
+        self._document: tuple[int, ...] | None = None  # the identity of the document whose references these are
+        self._references: list[Path] = []
         self._asked: set[asyncio.Task[Reloaded]] = set()
 
     def __repr__(self) -> str:
@@ -142,7 +144,12 @@ class Reloader:
 
     def _look(self, path: Path) -> Stamp:
         """The identity of each file, with links resolved: Kubernetes changes files by moving a symlink."""
-        return tuple((str(file), _identity(file)) for file in watched_files(path, self.settings.login.templates_dir))
+        document = _identity(path)
+        if document != self._document:
+            self._document, self._references = document, referenced_files(path)
+        templates = self.settings.login.templates_dir
+        pages = sorted(templates.iterdir()) if templates is not None and templates.is_dir() else []
+        return ((str(path), document), *((str(file), _identity(file)) for file in (*self._references, *pages)))
 
 
 def _identity(file: Path) -> tuple[int, ...]:

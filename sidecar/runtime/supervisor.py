@@ -20,7 +20,6 @@ Rules:
 import asyncio
 import contextlib
 import logging
-import math
 import signal
 import socket
 import time
@@ -37,9 +36,11 @@ from sidecar.runtime import signals
 from sidecar.runtime.child import Child, Life
 from sidecar.runtime.descriptors import raise_descriptor_limit
 from sidecar.runtime.ending import GRACE, EndedBadly, Ending
+from sidecar.runtime.leaving import SoftDrain
 from sidecar.runtime.reloading import NotApplied, Reloader
 from sidecar.runtime.sockets import Listener
 from sidecar.runtime.worker import assert_c_parser, claim_both, log_ready, log_starting, run
+from sidecar.runtime.worker_process import pack
 
 log: Final = logging.getLogger("sidecar")
 Checks = Mapping[str, str | None]
@@ -76,8 +77,8 @@ class Supervisor:
         self._ending = Ending()
         self._stopping = asyncio.Event()
         self._leave = asyncio.Event()  # tells the workers to stop, once no client can connect any more
-        self._soft_until = -math.inf  # monotonic seconds: the end of `drain.delay`, once the soft drain has begun
-        self._hand_over: list[Listener] = [public]
+        self._soft = SoftDrain([public])
+        self._telling: set[asyncio.Task[None]] = set()  # workers that are told of the soft drain
         self._children: dict[int, Child] = {}
         self._leaving: dict[Child, asyncio.Task[None]] = {}  # workers that others have replaced, while they drain
         self._rolling = asyncio.Lock()
@@ -91,8 +92,8 @@ class Supervisor:
     async def run(self, admin: Listener) -> None:
         """Serve until a signal, then let every worker drain. Raises `EndedBadly` when a worker did not end properly."""
         settings = self._settings
-        self._hand_over.append(admin)
-        signals.heed(self._stop, reload=self._reloader.soon, drain=self._drain_softly)
+        self._soft.listeners.append(admin)
+        signals.heed(self._stop, reload=self._reloader.soon, drain=self._begin_drain)
         log_starting(settings, self._public.sock, admin.sock)
         admin.open()
         operations = Operations(
@@ -137,32 +138,31 @@ class Supervisor:
     # Leaving.
 
     def _stop(self) -> None:
-        left = max(0.0, self._soft_until - time.monotonic())
-        self._ending.within(left + self._settings.drain.timeout + _ENDED_WITHIN + GRACE)
+        self._ending.within(self._soft.left + self._settings.drain.timeout + _ENDED_WITHIN + GRACE)
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stopping.set)
 
     async def _stop_listening(self) -> None:
         await self._stopping.wait()
-        await asyncio.sleep(max(0.0, self._soft_until - time.monotonic()))
+        await asyncio.sleep(self._soft.left)
         await self._public.stop()
         self._public.close()
         self._ending.doing = "letting the workers finish"
         self._leave.set()
 
-    def _drain_softly(self) -> None:
-        if self._soft_until == -math.inf:
-            delay = self._settings.drain.delay
-            self._soft_until = time.monotonic() + delay
-            for listener in self._hand_over:
-                listener.hand_over()
-            log.info("drain_begun", extra={"delay": delay})
+    def _begin_drain(self) -> None:
+        if self._soft.begin(self._settings.drain.delay):
             for child in self._children.values():
-                self._loop.create_task(child.drain())
+                self._have_drain(child)
+
+    def _have_drain(self, child: Child) -> None:
+        task = self._loop.create_task(child.drain())
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
 
     async def _drain(self) -> float:
-        self._drain_softly()
-        await asyncio.gather(*(child.drain() for child in self._children.values()))
+        self._begin_drain()
+        await asyncio.gather(*self._telling)
         return self._settings.drain.delay
 
     # Keeping the workers alive.
@@ -204,8 +204,8 @@ class Supervisor:
         """Start a worker. Raises `OSError` and `MemoryError`."""
         child = Child(self._settings, self._public)
         await child.started()
-        if self._soft_until != -math.inf:
-            self._loop.create_task(child.drain())
+        if self._soft.begun:
+            self._have_drain(child)
         return child
 
     def _crashes_all_the_time(self, lasted: float) -> bool:
@@ -241,15 +241,15 @@ class Supervisor:
     async def _watch(self, slot: int, child: Child) -> Life | None:
         """Wait for the child's end, or until another one has taken its place (`None`). A child that hangs is killed. When the
         supervisor stops, the child is told to stop."""
-        ended = self._loop.create_task(child.ended())
-        others = [self._loop.create_task(each.wait()) for each in (self._leave, child.replaced)]
+        leave, replaced = (self._loop.create_task(each.wait()) for each in (self._leave, child.replaced))
         hanging = self._loop.create_task(child.hanging(self._settings.workers_timeout))
-        await asyncio.wait([ended, hanging, *others], return_when=asyncio.FIRST_COMPLETED)
-        for task in (ended, hanging, *others):
+        await asyncio.wait([child.ended, hanging, leave, replaced], return_when=asyncio.FIRST_COMPLETED)
+        hung = hanging.done()
+        for task in (hanging, leave, replaced):
             task.cancel()
-        if ended.done() and not ended.cancelled():
-            return Life(ended.result(), child.fault)
-        if hanging.done() and not hanging.cancelled():
+        if child.ended.done():
+            return Life(child.ended.result(), child.fault)
+        if hung:
             return await self._kill(slot, child, ", is killed and will be replaced")
         if child.replaced.is_set():
             return None
@@ -258,28 +258,26 @@ class Supervisor:
 
     async def _end_of(self, slot: int, child: Child) -> Life:
         """Wait for the end of a child that was told to stop. One that hangs, or takes too long, is killed."""
-        ended = self._loop.create_task(child.ended())
         hanging = self._loop.create_task(child.hanging(self._settings.workers_timeout))
         within = self._settings.drain.timeout + _ENDED_WITHIN
-        await asyncio.wait([ended, hanging], timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([child.ended, hanging], timeout=within, return_when=asyncio.FIRST_COMPLETED)
         hung = hanging.done()
         hanging.cancel()
-        if ended.done():
-            return Life(ended.result(), child.fault)
-        ended.cancel()
+        if child.ended.done():
+            return Life(child.ended.result(), child.fault)
         if hung:
             return await self._kill(slot, child, " and is killed")
         detail = f"it had not ended {within:g} s after it was told to"
         log.error("worker_killed", extra={"slot": slot, "worker": child.pid, "detail": detail})
         child.signal(signal.SIGKILL)
-        return Life(await child.ended(), child.fault)
+        return Life(await asyncio.shield(child.ended), child.fault)
 
     async def _kill(self, slot: int, child: Child, then: str) -> Life:
         """Kill a child that hangs. `then` says for the log what happens to it."""
         detail = f"it did not answer for {self._settings.workers_timeout:g} s{then}"
         log.error("worker_hung", extra={"slot": slot, "worker": child.pid, "detail": detail})
         child.signal(signal.SIGKILL)
-        return Life(await child.ended(), child.fault, hung=True)
+        return Life(await asyncio.shield(child.ended), child.fault, hung=True)
 
     async def _see_off(self, slot: int, child: Child) -> None:
         """Let a worker finish that another one has replaced."""
@@ -324,8 +322,8 @@ class Supervisor:
     async def _apply(self, settings: Settings) -> None:
         """Have all workers use other settings, or none. Raises `NotApplied`."""
         async with self._rolling:
-            children = list(self._children.values())
-            faults = await asyncio.gather(*(child.prepare(settings) for child in children))
+            children, packed = list(self._children.values()), pack(settings)
+            faults = await asyncio.gather(*(child.prepare(packed) for child in children))
             fault = next(filter(None, faults), None)
             if fault is not None:
                 raise NotApplied(fault)
@@ -335,10 +333,10 @@ class Supervisor:
             await asyncio.gather(*(child.use(settings) for child in able))
             # One that began meanwhile, or did not answer, has the settings before.
             late = [child for child in self._children.values() if child.settings is not settings]
-            await asyncio.gather(*(self._follow(child, settings) for child in late))
+            await asyncio.gather(*(self._follow(child, settings, packed) for child in late))
 
-    async def _follow(self, child: Child, settings: Settings) -> None:
-        if await child.prepare(settings) != "" or not await child.use(settings):
+    async def _follow(self, child: Child, settings: Settings, packed: str) -> None:
+        if await child.prepare(packed) != "" or not await child.use(settings):
             log.error("worker_not_reloaded", extra={"worker": child.pid, "detail": "it is replaced"})
             child.signal(signal.SIGKILL)
 
@@ -362,7 +360,7 @@ class Supervisor:
     async def _ready(self) -> Checks:
         answers = await asyncio.gather(*(child.ready() for child in self._children.values()))
         checks = _combined(answers, self._settings.workers, self._fault)
-        if self._stopping.is_set() or self._soft_until != -math.inf:
+        if self._stopping.is_set() or self._soft.begun:
             checks["draining"] = "the process is going away"
         return checks
 

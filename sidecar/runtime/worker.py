@@ -17,11 +17,9 @@ import asyncio
 import contextlib
 import gc
 import logging
-import math
 import random
 import socket
 import ssl
-import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
@@ -38,6 +36,7 @@ from sidecar.ops.logs import configure
 from sidecar.runtime import signals
 from sidecar.runtime.descriptors import Descriptors, raise_descriptor_limit
 from sidecar.runtime.ending import GRACE, NO_THREAD, EndedBadly, Ending
+from sidecar.runtime.leaving import SoftDrain, first_of
 from sidecar.runtime.memory import Memory
 from sidecar.runtime.reloading import NotApplied, Reloader
 from sidecar.runtime.sockets import Listener, StartError, claim, url_of
@@ -80,12 +79,11 @@ class Worker:
         self._descriptors, self._memory = Descriptors(), Memory(settings.workers)
         self._public = public
         self.shared = shared
-        self.hands_over = [public]  # to the next process, when this one begins to leave
+        self.soft = SoftDrain([public])  # of a single worker; the parent of several has its own
         self.ending = Ending()
         self._jitter = jitter
         self._failed = False
         self._replaced = False  # a new worker has taken the place of this one, and accepts from the shared socket
-        self._soft_until = -math.inf  # monotonic seconds
         self._stop = asyncio.Event()
         loop = self._loop = asyncio.get_running_loop()
         try:
@@ -127,13 +125,9 @@ class Worker:
 
     def drain(self) -> None:
         """Begin the soft drain. A second call changes nothing."""
-        if self._soft_until == -math.inf:
-            self._soft_until = self.app.monotonic() + self.app.settings.drain.delay
-            self.app.connections.draining = True
-            if not self.shared:
-                for listener in self.hands_over:
-                    listener.hand_over()
-                log.info("drain_begun", extra={"delay": self.app.settings.drain.delay})
+        self.app.connections.draining = True
+        if not self.shared:
+            self.soft.begin(self.app.settings.drain.delay)
 
     def leave(self) -> None:
         """Begin to stop, because a new worker has taken the place of this one."""
@@ -142,8 +136,7 @@ class Worker:
 
     def stop(self) -> None:
         """Begin to stop. A second call changes nothing. Signal handlers and other threads may call this."""
-        soft = 0.0 if self.shared else max(0.0, self._soft_until - time.monotonic())
-        self.ending.within(soft + self.app.settings.drain.timeout + GRACE)
+        self.ending.within(self.soft.left + self.app.settings.drain.timeout + GRACE)
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop.set)
 
@@ -160,7 +153,7 @@ class Worker:
         """Serve until `stop`, then drain. Calls `opened` once the public port is open. Raises `EndedBadly` at the end when the
         worker stopped because a background task failed."""
         app = self.app
-        self._keep("feed", lambda: app.store.follow(app.view))
+        self._keep("feed", self._follow)
         self._keep("clock", self._tick)
         # The objects that exist now live until the end: exclude them from every full collection.
         gc.collect()
@@ -171,8 +164,7 @@ class Worker:
                 self._acceptor.start()
                 opened()
             await self._stop.wait()
-            if not self.shared:
-                await asyncio.sleep(max(0.0, self._soft_until - app.monotonic()))
+            await asyncio.sleep(self.soft.left)
             deadline = app.monotonic() + app.settings.drain.timeout
             app.connections.draining = True
             await self._stop_accepting()
@@ -189,16 +181,12 @@ class Worker:
     async def _loaded(self) -> bool:
         """Wait until the worker knows the revocations, or that the store is down, but not for ever. Returns false when the
         worker was told to stop before."""
-        known, stop = (self._loop.create_task(each.wait()) for each in (self.app.store_known, self._stop))
-        await asyncio.wait([known, stop], timeout=_LOADED_WITHIN, return_when=asyncio.FIRST_COMPLETED)
-        known.cancel()
-        stop.cancel()
+        await first_of(self.app.store_known.wait(), self._stop.wait(), within=_LOADED_WITHIN)
         return not self._stop.is_set()
 
     async def _stop_accepting(self) -> None:
         if not self.shared:
-            for listener in self.hands_over:
-                listener.hand_over()
+            self.soft.hand_over()
             await self._public.stop()
         elif not (self._failed or self._replaced):
             await self._acceptor.ended(_OWNER_WITHIN)
@@ -216,7 +204,6 @@ class Worker:
         while True:
             begun = self.app.monotonic()
             defect = await _outcome(work())
-            self.app.store_known.set()  # nothing is known, and clients are told to try again
             pause = restarts.failed(self.app.monotonic() - begun)
             fields = {"task": name, "failures": restarts.in_a_row}
             if pause is None:
@@ -225,6 +212,12 @@ class Worker:
             pause *= 0.5 + 0.5 * self._jitter()
             log.error("background_task_ended", exc_info=defect, extra={**fields, "restarted_in": round(pause, 3)})
             await asyncio.sleep(pause)
+
+    async def _follow(self) -> None:
+        try:
+            await self.app.store.follow(self.app.view)
+        finally:
+            self.app.store_known.set()  # it failed: nothing is known, and clients are told to try again
 
     def _background_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and not self._stop.is_set():
@@ -297,7 +290,7 @@ async def start_own_admin(worker: Worker, admin: Listener, reloader: Reloader) -
     """Serve the admin endpoints of a single worker."""
     app = worker.app
     admin.open()
-    worker.hands_over.append(admin)
+    worker.soft.listeners.append(admin)
 
     async def metrics() -> bytes:
         return render([app.metrics.snapshot()], reloader.configuration)

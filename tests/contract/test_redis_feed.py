@@ -12,9 +12,9 @@ import pytest
 
 from sidecar.core.events import Event, StoreChanged
 from sidecar.core.ports import StoreUnavailable
-from sidecar.core.revocations import RevocationView
 from sidecar.stores.redis.connection import Server
 from sidecar.stores.redis.store import RedisStore
+from tests.support.members import Follower
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually
 
@@ -23,7 +23,7 @@ FUTURE = int(time.time()) + 1000
 REVOKED, STREAM = "{test}:revoked", "{test}:revocations"
 
 
-class Node:
+class Node(Follower):
     """One process of the fleet: a store and the view that it feeds."""
 
     def __init__(
@@ -34,35 +34,17 @@ class Node:
         clock: Callable[[], float] = time.time,
         renewed: Callable[[], str] | None = None,
     ) -> None:
-        self.events: list[Event] = []
-        self.view = RevocationView(staleness)
-        self.store = RedisStore(
+        events: list[Event] = []
+        store = RedisStore(
             Server(url, timeout=0.5, renewed=renewed),
             prefix="{test}",
             interval=min(staleness / 5, 1.0),
             clock=clock,
             monotonic=time.monotonic,
-            emit=self.events.append,
+            emit=events.append,
             jitter=random.random,
         )
-        self.task = asyncio.get_running_loop().create_task(self.store.follow(self.view))
-
-    @property
-    def usable(self) -> bool:
-        return self.view.usable(time.monotonic())
-
-    @property
-    def said(self) -> list[bool]:
-        return [event.up for event in self.events if isinstance(event, StoreChanged)]
-
-    def knows(self, *names: str) -> bool:
-        return all(name in self.view for name in names)
-
-    async def close(self) -> None:
-        self.task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self.task
-        await self.store.close()
+        super().__init__(store, staleness, events)
 
 
 @contextlib.asynccontextmanager

@@ -9,9 +9,11 @@ from sidecar.core.http.fields import request_kinds
 from sidecar.core.http.plain_heads import PlainHeads
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import Reply, refusal
+from sidecar.proxy.client.connection import ClientConnection
 from sidecar.proxy.client.connections import ClientConnections
 from sidecar.proxy.limits import ClientLimits, ClientRules, ClientTimeouts
 from sidecar.proxy.wire import encode_reply
+from tests.support.transport import Pipe
 
 
 class Request:
@@ -94,3 +96,27 @@ class Clients:
                 ClientTimeouts(10, 10), ClientLimits(connections, in_flight, 1024, 4096, 32, memory, 1024), **options
             ),
         )
+
+
+class Tls:
+    """The TLS side of a transport."""
+
+    def getpeercert(self, *, binary_form: bool) -> None:
+        assert binary_form
+
+
+def connect(clients: Clients, *reads: bytes, secure: bool = False) -> tuple[ClientConnection, Pipe]:
+    """A connection that has read these bytes, and its transport."""
+    connection = clients.connections.expect(secure=secure)
+    assert connection is not None
+    pipe = Pipe(peername=("10.0.0.1", 5), ssl_object=Tls() if secure else None)
+    connection.connection_made(pipe)
+    for read in reads:
+        connection.data_received(read)
+    return connection, pipe
+
+
+def know(clients: Clients, *names: bytes) -> None:
+    """Requests with these fields need no parser."""
+    for _ in range(16):
+        clients.handler.heads.learn([(name, b"") for name in names])

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from sidecar.core.events import Event, StoreChanged, StoreNoted
-from sidecar.core.ports import StoreUnavailable
+from sidecar.core.ports import Store, StoreUnavailable
 from sidecar.core.revocations import RevocationView
 from sidecar.stores import open_store
 from tests.support.waiting import eventually
@@ -16,15 +16,14 @@ STALENESS = 0.8
 FUTURE = int(time.time()) + 1000
 
 
-class Member:
-    """One process: the store at an address, and the view that it feeds."""
+class Follower:
+    """A store, the view that it feeds, and what it said: `events`."""
 
-    def __init__(self, url: str, **options: Any) -> None:
-        self.events: list[Event] = []
-        self.view = RevocationView(options.get("max_staleness", STALENESS))
-        given = {"prefix": "{test}", "timeout": 0.5, "max_staleness": STALENESS, **options}
-        self.store = open_store(url, clock=time.time, monotonic=time.monotonic, emit=self.events.append, **given)
-        self.task = asyncio.get_running_loop().create_task(self.store.follow(self.view))
+    def __init__(self, store: Store, staleness: float, events: list[Event]) -> None:
+        self.events = events
+        self.view = RevocationView(staleness)
+        self.store = store
+        self.task = asyncio.get_running_loop().create_task(store.follow(self.view))
 
     @property
     def usable(self) -> bool:
@@ -34,6 +33,25 @@ class Member:
     def said(self) -> list[bool]:
         """Whether the store was up, each time that this changed."""
         return [event.up for event in self.events if isinstance(event, StoreChanged)]
+
+    def knows(self, *names: str) -> bool:
+        return all(name in self.view for name in names)
+
+    async def close(self) -> None:
+        self.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.task
+        await self.store.close()
+
+
+class Member(Follower):
+    """One process: the store at an address, and the view that it feeds."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        events: list[Event] = []
+        given = {"prefix": "{test}", "timeout": 0.5, "max_staleness": STALENESS, **options}
+        store = open_store(url, clock=time.time, monotonic=time.monotonic, emit=events.append, **given)
+        super().__init__(store, options.get("max_staleness", STALENESS), events)
 
     @property
     def faults(self) -> list[str]:
@@ -48,15 +66,6 @@ class Member:
     def noted(self, name: str) -> list[str]:
         """The details of the notes with this name."""
         return [event.detail for event in self.events if isinstance(event, StoreNoted) and event.name == name]
-
-    def knows(self, *names: str) -> bool:
-        return all(name in self.view for name in names)
-
-    async def close(self) -> None:
-        self.task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self.task
-        await self.store.close()
 
 
 @contextlib.asynccontextmanager

@@ -26,12 +26,11 @@ import urllib.parse
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from tests.support.process import Sidecar
 from tests.support.tcp import process_of
-from tests.support.traffic import CLIENT, REFRESHING
+from tests.support.traffic import CLIENT, REFRESHING, Threads
 
 PATIENCE: Final = 3.0
 GOOD: Final = {
@@ -153,7 +152,7 @@ def _worker(sidecar: Sidecar, slot: int) -> int:
     return workers[slot % len(workers)]
 
 
-class Probes:
+class Probes(Threads):
     """Asks until it is left. `sidecar` gives the sidecar that serves now. `bound`: so many seconds after a revocation was
     confirmed, no worker may admit the token. `more`: further codes that a kind may get while the fault lasts."""
 
@@ -165,10 +164,10 @@ class Probes:
         bound: float,
         more: Mapping[str, Iterable[str]] | None = None,
     ) -> None:
+        super().__init__()
         self._sidecar = sidecar
         self._bound = bound
         self._more = {kind: set(codes) for kind, codes in (more or {}).items()}
-        self._ended = threading.Event()
         self._begun = 0.0  # of the fault
         self._lock = threading.Lock()
         self.answers: list[Answer] = []
@@ -383,13 +382,4 @@ class Probes:
             while {line.get("/orders", token)[0] for token in self._revoked} != {"401"}:
                 assert time.monotonic() < deadline
             line.close()
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join(30)
+        return super().__enter__()

@@ -12,16 +12,36 @@ from tests.support.process import SECRET, Sidecar, get
 CLIENT = {"client_id": "reporting", "client_secret": SECRET}
 
 
-class Traffic:
+class Threads:
+    """Work that goes on in threads from its beginning until its end."""
+
+    def __init__(self) -> None:
+        self._ended = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join(30)
+
+
+class Traffic(Threads):
     """Asks with tokens that are valid and with tokens that are revoked meanwhile, and refreshes, until it is left.
 
     `bound`: so many seconds after a revocation was confirmed, no sidecar may admit the token. `faults` is what must not happen.
     """
 
     def __init__(self, sidecars: list[Sidecar], bound: float) -> None:
+        super().__init__()
         self._sidecars = sidecars
         self._bound = bound
-        self._ended = threading.Event()
         self._revoked: list[tuple[str, float]] = []
         self._valid = [each.token() for each in sidecars]
         self.answers: Counter[tuple[str, int]] = Counter()
@@ -83,18 +103,6 @@ class Traffic:
             self.answers["refresh", status] += 1
             if status != 503 or self._ended.wait(0.05):
                 return status, body
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join(30)
 
 
 REFRESHING = {"client_id": "refreshing", "client_secret": "refreshing-secret-of-a-client-0123"}

@@ -64,8 +64,7 @@ class IntrospectEndpoint:
             raise Refused(Reason.MAY_NOT_INTROSPECT, client_id=client.client_id)
         if "token" not in parameters:
             raise Refused(Reason.INVALID_REQUEST, "The parameter token is missing.", client_id=client.client_id)
-        moment = self._monotonic()
-        if not (self._view.usable(moment) or knows_enough(None, self._admission, self._view, moment)):
+        if not knows_enough(None, self._admission, self._view, self._monotonic()):
             raise Refused(Reason.STORE_UNAVAILABLE, TRY_THE_SAME_AGAIN, client_id=client.client_id)
         token = parameters["token"]
         key = family_key(token)

@@ -10,36 +10,12 @@ from sidecar.core.reasons import Reason
 from sidecar.core.replies import refusal
 from sidecar.proxy.client.connection import ClientConnection
 from sidecar.proxy.client.states import State
-from tests.support.clients import Clients
-from tests.support.transport import Pipe
+from tests.support.clients import Clients, connect, know
 
 GET: Final = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 POST: Final = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n"
 HALF: Final = b"GET /x HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 2000
 TIGHT: Final = 4096  # bytes; a connection costs 1024 here
-
-
-class Tls:
-    """The TLS side of a transport."""
-
-    def getpeercert(self, *, binary_form: bool) -> None:
-        assert binary_form
-
-
-def connect(clients: Clients, *reads: bytes, secure: bool = False) -> tuple[ClientConnection, Pipe]:
-    connection = clients.connections.expect(secure=secure)
-    assert connection is not None
-    pipe = Pipe(peername=("10.0.0.1", 5), ssl_object=Tls() if secure else None)
-    connection.connection_made(pipe)
-    for read in reads:
-        connection.data_received(read)
-    return connection, pipe
-
-
-def know(clients: Clients, *names: bytes) -> None:
-    """Requests with these fields need no parser."""
-    for _ in range(16):
-        clients.handler.heads.learn([(name, b"") for name in names])
 
 
 def held(clients: Clients) -> int:

@@ -9,26 +9,11 @@ from sidecar.core.reasons import Reason
 from sidecar.core.replies import refusal
 from sidecar.proxy.client.connection import ClientConnection
 from sidecar.proxy.client.states import State
-from tests.support.clients import Clients
+from tests.support.clients import Clients, connect, know
 from tests.support.transport import Pipe
 
 GET: Final = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 POST: Final = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"
-
-
-def connect(clients: Clients, *reads: bytes) -> tuple[ClientConnection, Pipe]:
-    connection, pipe = clients.connections.expect(secure=False), Pipe(peername=("10.0.0.1", 5))
-    assert connection is not None
-    connection.connection_made(pipe)
-    for read in reads:
-        connection.data_received(read)
-    return connection, pipe
-
-
-def know(clients: Clients, *names: bytes) -> None:
-    """Requests with these fields need no parser."""
-    for _ in range(16):
-        clients.handler.heads.learn([(name, b"") for name in names])
 
 
 def posting(*, plain: bool) -> tuple[Clients, ClientConnection, Pipe]:
