@@ -1,17 +1,14 @@
 """Revocation from outside the running processes, through the store that they share. `sidecar tokens revoke` uses it."""
 
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from sidecar.assembly.keys import successor_keys, token_rules
+from sidecar.assembly.shared_store import opened_store
 from sidecar.config.settings import Settings
 from sidecar.core.oauth.refresh_tokens import Outcome, family_key, first_access
 from sidecar.core.ports import Store
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.revocations import NOT_BEFORE_KEPT, NotBefore
-from sidecar.stores import open_store
 
 
 class RevokedGrant(NamedTuple):
@@ -38,7 +35,7 @@ Revoked = RevokedGrant | RevokedAccessToken | RevokedFirst
 
 async def revoke_before(settings: Settings, not_before: NotBefore, now: float) -> None:
     """Revoke everything that the not-before time covers. `now` is in epoch seconds. Raises `StoreUnavailable`."""
-    async with _opened_store(settings) as store:
+    async with opened_store(settings) as store:
         await store.set_not_before(not_before, int(now) + NOT_BEFORE_KEPT)
 
 
@@ -46,7 +43,7 @@ async def revoke_presented(settings: Settings, token: str, now: float) -> Revoke
     """Revoke an access token, or a refresh token with its grant. `now` is in epoch seconds. Raises `Refused` when the sidecar
     did not issue the token, and `StoreUnavailable`."""
     family = family_key(token)
-    async with _opened_store(settings) as store:
+    async with opened_store(settings) as store:
         if family is None:
             claims = token_rules(settings.tokens).read_signed(token)
             await store.revoke(claims.jti, claims.remembered_until)
@@ -65,21 +62,3 @@ async def _revoke_first(settings: Settings, store: Store, token: str, now: float
         raise Refused(Reason.REFRESH_EXPIRED)
     await store.revoke(jti, token_rules(settings.tokens).remembered_until(now))
     return RevokedFirst(jti)
-
-
-@asynccontextmanager
-async def _opened_store(settings: Settings) -> AsyncIterator[Store]:
-    store = open_store(
-        settings.store.url.get_secret_value(),
-        prefix=settings.store.prefix,
-        partitions=settings.store.partitions,
-        timeout=settings.store.timeout,
-        max_staleness=settings.store.max_staleness,
-        clock=time.time,
-        monotonic=time.monotonic,
-        emit=lambda _: None,
-    )
-    try:
-        yield store
-    finally:
-        await store.close()

@@ -4,11 +4,14 @@ import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from sidecar.assembly.clients import client_registry
-from sidecar.cli.terminal import CONFIG, fail, load_settings
+from sidecar.cli.completion import client_ids
+from sidecar.cli.terminal import config_option, fail, json_option, load_settings, print_json
+from sidecar.core.oauth.clients import Client
 from sidecar.core.oauth.secrets import hash_secret
 
 
@@ -18,37 +21,59 @@ def clients() -> None:
 
 
 @clients.command("list")
-@click.option("--config", type=CONFIG, required=True, help="The file that names the clients.")
-def list_clients(config: Path) -> None:
+@config_option("The file that names the clients.")
+@json_option
+def list_clients(config: Path, *, as_json: bool) -> None:
     """List the clients: id, how each may authenticate, its grants, and whether it is disabled."""
-    for client in client_registry(load_settings(config).clients):
+    listed = list(client_registry(load_settings(config).clients))
+    if as_json:
+        print_json([_fields(client) for client in listed])
+        return
+    for client in listed:
         state = " (disabled)" if client.disabled else ""
         click.echo(f"{client.client_id}{state}: {_words(client.auth_methods)}; {_words(sorted(client.grant_types))}")
 
 
 @clients.command("show")
-@click.option("--config", type=CONFIG, required=True, help="The file that names the clients.")
-@click.argument("client_id")
-def show_client(config: Path, client_id: str) -> None:
+@config_option("The file that names the clients.")
+@json_option
+@click.argument("client_id", shell_complete=client_ids)
+def show_client(config: Path, client_id: str, *, as_json: bool) -> None:
     """Show a client as the sidecar sees it. Exit code 1 when no client has this id."""
     client = client_registry(load_settings(config).clients).find(client_id)
     if client is None:
         fail("there is no client of this id; see sidecar clients list")
-    fields = {
+    fields = _fields(client)
+    if as_json:
+        print_json(fields)
+        return
+    fields["keys"] = "; ".join(f"{_words(key.algs)}{f', kid {key.kid}' if key.kid else ''}" for key in client.keys)
+    fields["redirect_uris"] = " ".join(client.redirect_uris)
+    for name, value in fields.items():
+        click.echo(f"{name}: {_shown(value) or '-'}")
+
+
+def _fields(client: Client) -> dict[str, Any]:
+    """What a client may do, and by which kinds of secrets and keys it authenticates, in values of JSON."""
+    return {
         "client_id": client.client_id,
         "client_name": client.client_name,
-        "authentication": _words(client.auth_methods),
-        "secrets": _words("scrypt" if secret.slow else "sha256" for secret in client.secrets),
-        "keys": "; ".join(f"{_words(key.algs)}{f', kid {key.kid}' if key.kid else ''}" for key in client.keys),
-        "grant_types": _words(sorted(client.grant_types)),
+        "authentication": list(client.auth_methods),
+        "secrets": ["scrypt" if secret.slow else "sha256" for secret in client.secrets],
+        "keys": [{"algs": list(key.algs), "kid": key.kid or None} for key in client.keys],
+        "grant_types": sorted(client.grant_types),
         "scope": " ".join(client.scope),
-        "roles": _words(client.roles),
-        "redirect_uris": " ".join(client.redirect_uris),
-        "introspect": "yes" if client.introspect else "no",
-        "disabled": "yes" if client.disabled else "no",
+        "roles": list(client.roles),
+        "redirect_uris": list(client.redirect_uris),
+        "introspect": client.introspect,
+        "disabled": client.disabled,
     }
-    for name, value in fields.items():
-        click.echo(f"{name}: {value or '-'}")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return _words(value) if isinstance(value, list) else str(value or "")
 
 
 @clients.command("new-secret")

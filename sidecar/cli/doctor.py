@@ -1,6 +1,5 @@
 """`sidecar doctor`."""
 
-import json
 import shutil
 import sys
 import textwrap
@@ -11,7 +10,7 @@ from typing import Final
 
 import click
 
-from sidecar.cli.terminal import CONFIG, load_settings
+from sidecar.cli.terminal import at_work, config_option, json_option, load_settings, print_json
 from sidecar.config.document import secret_files
 from sidecar.config.load import SettingsError, load
 from sidecar.doctor.findings import Finding, Status, counts, worst
@@ -24,8 +23,8 @@ _NAME_WIDTHS: Final = (24, 40)  # at least, at most: as the longest word needs
 
 
 @click.command("doctor", short_help="Look at everything that the sidecar depends on, and say what to do.")
-@click.option("--config", type=CONFIG, required=True, help="The file of the sidecar to look at.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+@config_option("The file of the sidecar to look at.")
+@json_option
 def doctor(config: Path, *, as_json: bool) -> None:
     """Look at all that the sidecar depends on: the API, certificates with the days left, Redis, clocks, ports, signing keys,
     descriptors and memory. Print a table with a remedy for each fault.
@@ -46,7 +45,8 @@ def doctor(config: Path, *, as_json: bool) -> None:
     else:
         settings = load_settings(config, now=now)
     raise_descriptor_limit()
-    findings, hanging = examine_all(settings, now=now, files=secret_files(config))
+    with at_work("looking at everything"):
+        findings, hanging = examine_all(settings, now=now, files=secret_files(config))
     if as_json:
         _print_json(findings)
     else:
@@ -62,7 +62,7 @@ def doctor(config: Path, *, as_json: bool) -> None:
 def _print_json(findings: Sequence[Finding]) -> None:
     checks = [{**finding._asdict(), "status": finding.status.value} for finding in findings]
     summary = {status.value: count for status, count in counts(findings).items()}
-    click.echo(json.dumps({"status": worst(findings).value, "summary": summary, "checks": checks}, indent=2))
+    print_json({"status": worst(findings).value, "summary": summary, "checks": checks})
 
 
 def table(findings: Sequence[Finding], width: int) -> Iterator[str]:

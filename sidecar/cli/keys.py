@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import click
 
 from sidecar.assembly.keys import key_ring
 from sidecar.cli.secret_files import write_secret
-from sidecar.cli.terminal import CONFIG, fail, load_settings
+from sidecar.cli.terminal import CONFIG, config_option, fail, json_option, load_settings, print_json
 from sidecar.core.jose.algorithms import ASYMMETRIC, SECRET_BYTES, SYMMETRIC
 from sidecar.core.jose.keys import generate_pem
 from sidecar.core.oauth.names import LONGEST_IDENTIFIER, identifier_fault
@@ -53,22 +54,31 @@ def generate(alg: str, out: Path, kid: str | None) -> None:
 
 
 @keys.command("list")
-@click.option("--config", type=CONFIG, required=True)
-def list_keys(config: Path) -> None:
+@config_option("The file that names the keys.")
+@json_option
+def list_keys(config: Path, *, as_json: bool) -> None:
     """Show each key's id, algorithm, role and window (UTC): never a secret.
 
     The roles: signs; verifies; not yet (verifies, and will sign); retired (verifies, and signs no more). Exit code 1 when no
     key may sign now.
     """
     ring, now = key_ring(load_settings(config).tokens), time.time()
-    head = ("kid", "alg", "role", "not before", "not after")
-    rows = [head, *((key.kid, key.alg, ring.role(key, now), *map(_moment, key.window)) for key in ring)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    listed = [(key.kid, key.alg, ring.role(key, now), *map(_moment, key.window)) for key in ring]
+    if as_json:
+        names = ("kid", "alg", "role", "not_before", "not_after")
+        print_json([dict(zip(names, each, strict=True)) for each in listed])
+    else:
+        _print_table([("kid", "alg", "role", "not before", "not after"), *listed])
     if ring.lapsed(now):
         fail("no key may sign now")
 
 
-def _moment(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+def _print_table(rows: Sequence[Sequence[str | None]]) -> None:
+    cells = [[each or "-" for each in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _moment(seconds: float | None) -> str | None:
+    return None if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -9,27 +10,32 @@ from typing import Any, Final
 import click
 from pydantic_core import PydanticCustomError
 
-from sidecar.cli.terminal import CONFIG, fail
+from sidecar.cli.terminal import at_work, config_option, fail, json_option, print_json
 from sidecar.config.document import read_document
 from sidecar.config.sections.listen import Admin
 from sidecar.config.values import Address, parse_address
 
 _ANSWERED_WITHIN: Final = 600.0  # seconds: each worker may take a while to start
 
-_config = click.option("--config", type=CONFIG, help="The YAML file of that sidecar, which names its admin listener.")
+_config = config_option("The file of that sidecar, which names its admin listener.", required=False)
 _admin = click.option("--admin", metavar="HOST:PORT", help="The admin listener; default: as in the file.")
 
 
 @click.command("reload", short_help="Have a running sidecar read its file again.")
 @_config
 @_admin
-def reload(config: Path | None, admin: str | None) -> None:
+@json_option
+def reload(config: Path | None, admin: str | None, *, as_json: bool) -> None:
     """Have a running sidecar read its configuration file again, and show what changed.
 
     SIGHUP does the same, and the sidecar does it by itself when a file changes. Run this on the same machine. Exit code 1: the
     file has faults, and nothing changed.
     """
-    status, answer = _post(_address(config, admin), "/reload")
+    with at_work("reloading"):
+        status, answer = _post(_address(config, admin), "/reload")
+    if as_json:
+        print_json(answer)
+        sys.exit(int(status == 422))
     if status == 422:
         for fault in answer["faults"]:
             click.echo(fault, err=True)
@@ -55,18 +61,24 @@ def drain(config: Path | None, admin: str | None, *, no_wait: bool) -> None:
     _, answer = _post(_address(config, admin), "/drain")
     click.echo(f"draining; balancers have {answer['delay']:g} s to notice")
     if not no_wait:
-        time.sleep(answer["delay"])
+        with at_work("waiting for the balancers"):
+            time.sleep(answer["delay"])
 
 
 @click.command("roll", short_help="Replace the workers of a running sidecar one by one.")
 @_config
 @_admin
-def roll(config: Path | None, admin: str | None) -> None:
+@json_option
+def roll(config: Path | None, admin: str | None, *, as_json: bool) -> None:
     """Replace each worker of a running sidecar by a new one, without refusing a connection.
 
     The old worker finishes its requests after the new one has begun to accept connections.
     """
-    _, answer = _post(_address(config, admin), "/roll")
+    with at_work("replacing the workers"):
+        _, answer = _post(_address(config, admin), "/roll")
+    if as_json:
+        print_json(answer)
+        return
     for line in answer["workers"]:
         click.echo(line)
 

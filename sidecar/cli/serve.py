@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from sidecar.cli.terminal import CONFIG, fail, load_settings
+from sidecar.cli.terminal import CONFIG, CONFIG_VARIABLE, config_option, fail, json_option, load_settings, print_json
 from sidecar.config.advice import advice
 from sidecar.config.document import secret_files
+from sidecar.config.load import SettingsError, load
 from sidecar.ops.logs import configure
 from sidecar.runtime import signals
 from sidecar.runtime.ending import EndedBadly
@@ -18,7 +19,7 @@ from sidecar.runtime.worker import start_logging
 
 
 @click.command()
-@click.option("--config", type=CONFIG, required=True, help="The YAML file; see check-config.")
+@config_option("The YAML file; see check-config.")
 def serve(config: Path) -> None:
     """Run the sidecar until SIGTERM or Ctrl-C.
 
@@ -45,17 +46,31 @@ def serve(config: Path) -> None:
 
 
 @click.command("check-config", short_help="Check a configuration file and report every fault.")
-@click.argument("file", type=CONFIG)
-def check_config(file: Path) -> None:
+@click.argument("file", type=CONFIG, required=False)
+@config_option("In the place of FILE.", required=False)
+@json_option
+def check_config(file: Path | None, config: Path | None, *, as_json: bool) -> None:
     """Check FILE and report every fault at once, each with its path in the file.
 
     The command resolves references such as ${env:NAME}, so run it where the sidecar will run. Exit code 2 when there are
     faults; a warning is not a fault.
     """
-    settings = load_settings(file, now=time.time())
-    for each in advice(settings, now=time.time(), files=secret_files(file)):
+    path = file or config
+    if path is None:
+        raise click.UsageError(f"Name a file: as FILE, with --config or in {CONFIG_VARIABLE}.")
+    now = time.time()
+    try:
+        settings = load(path, now=now) if as_json else load_settings(path, now=now)
+    except SettingsError as exc:
+        print_json({"status": "faults", "faults": [each._asdict() for each in exc.faults], "warnings": []})
+        sys.exit(2)
+    warnings = advice(settings, now=now, files=secret_files(path))
+    if as_json:
+        print_json({"status": "ok", "faults": [], "warnings": [each._asdict() for each in warnings]})
+        return
+    for each in warnings:
         click.echo(f"warning: {each}", err=True)
-    click.echo(f"{file}: ok ({len(settings.clients)} clients, {len(settings.routes)} routes)")
+    click.echo(f"{path}: ok ({len(settings.clients)} clients, {len(settings.routes)} routes)")
 
 
 @click.command(short_help="Show the sidecar at work on loopback; with --check: the smoke test.")

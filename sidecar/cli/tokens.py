@@ -5,10 +5,11 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
+from sidecar.assembly.inspecting import current_objection
 from sidecar.assembly.keys import token_rules
 from sidecar.assembly.revoking import (
     Revoked,
@@ -18,12 +19,14 @@ from sidecar.assembly.revoking import (
     revoke_before,
     revoke_presented,
 )
+from sidecar.cli.completion import client_ids
 from sidecar.cli.moments import Moment, readable
-from sidecar.cli.terminal import CONFIG, fail, load_settings, read_line
+from sidecar.cli.terminal import at_work, config_option, fail, json_option, load_settings, print_json, read_line
+from sidecar.config.settings import Settings
 from sidecar.core.ports import StoreUnavailable
-from sidecar.core.reasons import Refused
+from sidecar.core.reasons import Reason, Refused
 from sidecar.core.revocations import NotBefore, NotBeforeKind
-from sidecar.core.tokens import explain
+from sidecar.core.tokens import Explanation, explain
 
 
 @click.group()
@@ -32,25 +35,57 @@ def tokens() -> None:
 
 
 @tokens.command()
-@click.option("--config", type=CONFIG, help="Check the token by this file's keys, issuer and audience.")
-def inspect(config: Path | None) -> None:
+@config_option("Check the token by this file's keys, issuer, audience, clients and store.", required=False)
+@json_option
+def inspect(config: Path | None, *, as_json: bool) -> None:
     """Decode the token on stdin and say whether it is valid, or why not.
 
-    Without --config the command verifies nothing: the output shows only what the token claims. It never looks up revocation.
-    Exit code 1 when the sidecar would refuse the token.
+    With a configuration the command decides as the sidecar does: by signature, times, issuer, audience, disabled clients, and
+    the revocations in the store. A store in memory:// cannot be asked. Without a configuration the command verifies nothing,
+    and shows only what the token claims. Exit code 1 when the sidecar would refuse the token, or cannot tell.
     """
     token = read_line("token")
-    rules = token_rules(load_settings(config).tokens) if config else None
-    seen = explain(token, rules, time.time())
-    for name, part in (("header", seen.header), ("claims", seen.claims)):
-        click.echo(f"{name}: {_pretty(part)}")
-    if rules is None:
-        click.echo("not verified: give --config to check signature, times, issuer and audience")
-        sys.exit(0 if seen.claims is not None else 1)
-    if seen.reason is not None:
-        click.echo(f"refused: {seen.reason.word}: {seen.reason.sentence}")
-        sys.exit(1)
-    click.echo("valid (revocation not looked up)")
+    now = time.time()
+    settings = load_settings(config) if config else None
+    seen = explain(token, token_rules(settings.tokens) if settings else None, now)
+    verdict = _unverified(seen) if settings is None else _verdict(settings, token, seen, now)
+    if as_json:
+        print_json({"header": seen.header, "claims": seen.claims, **verdict.fields})
+    else:
+        for name, part in (("header", seen.header), ("claims", seen.claims)):
+            click.echo(f"{name}: {_pretty(part)}")
+        click.echo(verdict.text)
+    sys.exit(verdict.code)
+
+
+class _Verdict(NamedTuple):
+    """What the sidecar would do with a token: in words, in values of JSON, and as an exit code."""
+
+    text: str
+    fields: dict[str, Any]
+    code: int
+
+
+def _unverified(seen: Explanation) -> _Verdict:
+    text = "not verified: give --config to check signature, times, issuer, audience and revocation"
+    return _Verdict(text, {"verdict": "not_verified", "reason": None}, int(seen.claims is None))
+
+
+def _verdict(settings: Settings, token: str, seen: Explanation, now: float) -> _Verdict:
+    reason = seen.reason
+    if reason is None:
+        try:
+            with at_work("looking for revocations"):
+                reason = asyncio.run(current_objection(settings, token, now))
+        except StoreUnavailable as exc:
+            fields = {"verdict": "undecided", "reason": Reason.STORE_UNAVAILABLE.word, "detail": str(exc)}
+            return _Verdict(f"undecided: {Reason.STORE_UNAVAILABLE.word}: {exc}", fields, 1)
+    if reason is not None:
+        text = f"refused: {reason.word}: {reason.sentence}"
+        return _Verdict(text, {"verdict": "refused", "reason": reason.word, "detail": reason.sentence}, 1)
+    asked = not settings.store.in_process
+    text = "valid, and not revoked" if asked else "valid (memory:// lives in the sidecar: revocation not looked up)"
+    return _Verdict(text, {"verdict": "valid", "reason": None, "revocation_looked_up": asked}, 0)
 
 
 def _pretty(part: dict[str, Any] | None) -> str:
@@ -65,8 +100,10 @@ def _pretty(part: dict[str, Any] | None) -> str:
 
 
 @tokens.command()
-@click.option("--config", type=CONFIG, required=True, help="The file that names the store and the keys.")
-@click.option("--client", "client_id", metavar="ID", help="Everything that was issued to this client.")
+@config_option("The file that names the store and the keys.")
+@click.option(
+    "--client", "client_id", metavar="ID", shell_complete=client_ids, help="Everything that was issued to this client."
+)
 @click.option("--subject", metavar="S", help="Everything that was issued in the name of this user or client.")
 @click.option("--all", "everything", is_flag=True, help="Everything.")
 @click.option("--before", type=Moment(), help="With one of these: only what was issued until then. Default: now.")

@@ -53,6 +53,8 @@ TESTED_BY = {
     "runtime.child": "e2e/test_missing_workers.py",
     "ops.exposition": "unit/ops/test_metrics.py",
     "assembly.revoking": "contract/test_revoking.py",
+    "assembly.inspecting": "e2e/test_inspecting.py",
+    "assembly.shared_store": "e2e/test_inspecting.py",
     "stores.memory": "contract/test_stores.py",
     "stores.redis.store": "contract/test_stores.py",
     "stores.redis.connection": "contract/test_lost_connections.py",

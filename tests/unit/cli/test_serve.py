@@ -1,5 +1,6 @@
 """`sidecar check-config` and `demo`, in this process."""
 
+import json
 from pathlib import Path
 
 import yaml
@@ -13,6 +14,18 @@ def test_a_file_without_faults_is_said_to_be_ok(config: Path) -> None:
     *warnings, last = result.output.splitlines()
     assert (result.exit_code, last) == (0, f"{config}: ok (2 clients, 0 routes)")
     assert all(".client_secret: can be guessed" in warning for warning in warnings)
+
+
+def test_faults_and_warnings_can_be_read_by_a_machine(config: Path, tmp_path: Path) -> None:
+    seen = json.loads(run("check-config", "--json", str(config)).stdout)
+    assert (seen["status"], seen["faults"]) == ("ok", [])
+    assert {each["path"] for each in seen["warnings"]} >= {"clients[0].client_secret"}
+    (tmp_path / "bad.yaml").write_text("listen: nowhere")
+    result = run("check-config", "--json", "--config", str(tmp_path / "bad.yaml"))
+    seen = json.loads(result.stdout)
+    assert (result.exit_code, seen["status"]) == (2, "faults")
+    assert {"path": "upstream", "message": "is required"} in seen["faults"]
+    assert run("check-config").exit_code == 2
 
 
 def test_the_demo_refuses_a_store_that_is_none() -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.cli.terminal import fail, load_settings, read_line, read_secret
+from sidecar.cli import terminal
+from sidecar.cli.terminal import at_work, fail, load_settings, read_line, read_secret
 
 
 @pytest.mark.parametrize(("stdin", "line"), [("a", "a"), ("a\r\nb\n", "a"), (" a \n", " a ")])
@@ -40,3 +41,18 @@ def test_every_fault_of_a_configuration_is_told(tmp_path: Path, capsys: pytest.C
     *faults, last = capsys.readouterr().err.splitlines()
     assert (exit_info.value.code, last) == (2, f"{path}: {len(faults)} faults")
     assert {fault.split(":")[0] for fault in faults} >= {"listen", "store.url"}
+
+
+def test_long_work_is_told_on_a_terminal_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(terminal, "_PATIENCE", 0.01)
+    with at_work("looking"):
+        pass
+    assert capsys.readouterr().err == "", "stderr is no terminal here"
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    said = ""
+    with at_work("looking"):
+        while "looking … 0 s" not in said:
+            said += capsys.readouterr().err
+    assert capsys.readouterr().err.endswith("\r\x1b[K")
