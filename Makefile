@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 RUNS := $(VENV)/.runs
 STAMP := $(VENV)/.installed
 
-.PHONY: help unit run test test-faults test-nightly lint format bench clean
+.PHONY: help unit run test test-faults test-nightly lint format docs bench clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
@@ -42,6 +42,9 @@ lint: $(STAMP)  ## ruff and mypy
 format: $(STAMP)
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+docs: $(STAMP)  ## write what is generated: docs/configuration.md, docs/cli.md, config/sidecar.schema.json
+	$(BIN)/python -m tests.support.references
 
 bench: $(STAMP) system  ## what it costs, beside nginx, njs, HAProxy and Envoy as far as they are installed
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -10,6 +10,7 @@ import click
 from sidecar import __version__
 from sidecar.cli.clients import clients
 from sidecar.cli.completion import completion
+from sidecar.cli.config import config
 from sidecar.cli.doctor import doctor
 from sidecar.cli.keys import keys
 from sidecar.cli.running import drain, reload, roll
@@ -49,6 +50,7 @@ for _command in (
     tokens,
     clients,
     keys,
+    config,
     completion,
 ):
     main.add_command(_command)

@@ -53,27 +53,53 @@ class Settings(Model):
     """The whole file."""
 
     listen: Annotated[Listen, BeforeValidator(read_listen)] = Listen()
+    """The address where clients connect. The short form is `listen: 0.0.0.0:3030`."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """The number of processes that share the port. More than one needs a store that they share, such as `redis://`."""
     workers_timeout: Annotated[PositiveDuration, Field(ge=1)] = 10.0
+    """A worker that does not answer its parent for this long is killed and replaced. At least 1s."""
     admin: Admin = Admin()
+    """The listener for `/metrics`, `/healthz` and `/readyz`."""
     upstream: Upstream
+    """The API server that the sidecar protects."""
     store: Store = Store()
+    """Where the sidecar keeps state that outlives a request."""
     tokens: Tokens
+    """Which tokens the sidecar issues and accepts."""
     clients: Annotated[tuple[Client, ...], Field(strict=False)] = ()
+    """The clients that may request tokens."""
     users: Annotated[tuple[User, ...], Field(strict=False)] = ()
+    """The users who may log in, for clients with `authorization_code` or `implicit`."""
     login: Login = Login()
+    """The login and consent pages."""
     compat: Literal["tapdata", "rfc"] = "tapdata"
+    """`tapdata`: tokens and errors also have TapData's members, and the older form of implicit is accepted. `rfc`: none
+    of these."""
     routes: Annotated[tuple[Route, ...], Field(strict=False)] = ()
+    """Which requests need which token. The first route that matches path and method decides; without a match, any valid
+    token is sufficient."""
     trusted_proxies: Annotated[tuple[Network, ...], Field(strict=False)] = ()
+    """Addresses and networks of proxies in front of the sidecar, whose `X-Forwarded-*` and similar headers it believes
+    and extends."""
     proxy_headers: Annotated[tuple[ProxyHeader, ...], Field(strict=False)] = ()
+    """More headers that only a trusted proxy may set. The sidecar drops those of every other peer, in every
+    spelling."""
     credentials: Credentials = Credentials()
+    """Where the sidecar looks for an access token. A list alone is the short form of `places`."""
     timeouts: Timeouts = Timeouts()
+    """How long the sidecar waits for clients and for the API."""
     drain: Drain = Drain()
+    """How the sidecar leaves."""
     limits: Limits = Limits()
+    """How much work a worker accepts, and how large a request may be."""
     throttling: Throttling = Throttling()
+    """How often a caller may try secrets and passwords."""
     streams: Streams = Streams()
+    """Long-lived responses, and tunnels such as WebSocket."""
     tls: Tls | None = None
+    """TLS on the public listener. Without the section, clients speak plain HTTP to the sidecar."""
     logging: Logging = Logging()
+    """What the sidecar writes to stderr."""
     _path: Path | None = PrivateAttr(None)
     _digest: int = PrivateAttr(0)
 

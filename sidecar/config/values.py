@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from sidecar.core.http.fields import proxy_header_fault
@@ -28,6 +28,8 @@ _ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  what a listen
 _SIZE: Final = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)")
 _SIZE_UNITS: Final = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
+KIND: Final = "x-kind"
+"""In the JSON Schema of a value: its kind, such as `duration`, by which `config.schema` writes a default as in the file."""
 FAULT: Final = "setting"
 """The type of the errors that `invalid` creates. The sidecar wrote their messages, so it shows them unchanged."""
 
@@ -182,19 +184,56 @@ def _on_outage(value: object) -> float:
     raise invalid("write deny, or for how long the last known revocations suffice, such as {allow_cached: 5m}")
 
 
+def written(kind: str, pattern: str, *examples: str) -> WithJsonSchema:
+    """The JSON Schema of a value that is a string in the file and something else in the model."""
+    return WithJsonSchema({"type": "string", "pattern": f"^(?:{pattern})$", "examples": list(examples), KIND: kind})
+
+
 not_empty: Final = checked_by(lambda entries: None if entries else "name at least one")
 """A validator for a list that must have at least one entry."""
 
-Duration = Annotated[float, BeforeValidator(parse_duration)]
+_OUTAGE: Final = {
+    "enum": ["deny"],
+    "type": "string",
+}
+_ALLOWED: Final = {
+    "type": "object",
+    "properties": {"allow_cached": {"type": "string", "pattern": f"^{_DURATION.pattern}$", KIND: "duration"}},
+    "required": ["allow_cached"],
+    "additionalProperties": False,
+}
+
+Duration = Annotated[
+    float, BeforeValidator(parse_duration), written("duration", _DURATION.pattern, "500ms", "30s", "15m", "14d")
+]
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
-OnOutage = Annotated[float, BeforeValidator(_on_outage), at_most(7 * 86400, "7d")]
-Size = Annotated[int, BeforeValidator(parse_size)]
-Moment = Annotated[float, BeforeValidator(parse_moment)]
-Scope = Annotated[tuple[str, ...], BeforeValidator(_scope)]
+OnOutage = Annotated[
+    float,
+    BeforeValidator(_on_outage),
+    at_most(7 * 86400, "7d"),
+    WithJsonSchema({"anyOf": [_OUTAGE, _ALLOWED], KIND: "on_outage"}),
+]
+Size = Annotated[int, BeforeValidator(parse_size), written("size", _SIZE.pattern, "64KiB", "10MiB")]
+Moment = Annotated[
+    float, BeforeValidator(parse_moment), written("moment", _MOMENT.pattern, "2026-12-01", "2026-12-01T08:00:00Z")
+]
+Scope = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_scope),
+    WithJsonSchema({"type": "string", "examples": ["orders:read orders:write"], KIND: "scope"}),
+]
 Identifier = Annotated[str, Field(min_length=1, max_length=LONGEST_IDENTIFIER), checked_by(identifier_fault)]
 Role = Annotated[Identifier, checked_by(role_fault)]
-Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
+Network = Annotated[
+    ipaddress.IPv4Network | ipaddress.IPv6Network,
+    BeforeValidator(_network),
+    WithJsonSchema({"type": "string", "examples": ["10.0.0.0/8", "127.0.0.1"], KIND: "network"}),
+]
 ProxyHeader = Annotated[str, checked_by(proxy_header_fault)]
-ListenAddress = Annotated[Address, BeforeValidator(parse_address)]
-LocalFile = Annotated[Path, BeforeValidator(_local_file)]
+ListenAddress = Annotated[
+    Address, BeforeValidator(parse_address), written("address", r".+:[0-9]{1,5}", "0.0.0.0:3030", "[::1]:3030")
+]
+LocalFile = Annotated[
+    Path, BeforeValidator(_local_file), WithJsonSchema({"type": "string", "minLength": 1, KIND: "file"})
+]
 Text = Annotated[str, Field(min_length=1, max_length=200)]

@@ -16,12 +16,19 @@ class SigningKey(RuledModel):
     """One key of the ring (`core.jose.keys`): exactly one of `secret`, `private_key` and `public_key`, as `alg` requires."""
 
     kid: Identifier
+    """The key's id. It names one key for ever: do not reuse it."""
     alg: Alg
+    """HS* needs `secret`; the others need `private_key` or `public_key`."""
     secret: SecretStr | None = None
+    """At least 32 bytes for HS256, 48 for HS384, 64 for HS512."""
     private_key: SecretStr | None = None
+    """A PEM. The sidecar publishes the public half at `/oauth/jwks`."""
     public_key: str | None = None
+    """A PEM. A key with only its public half verifies, and never signs."""
     not_before: Moment | None = None
+    """From when the key may sign. It verifies in any case."""
     not_after: Moment | None = None
+    """Until when the key may sign. It verifies in any case."""
 
     @classmethod
     def _rules(cls, plain: Mapping[str, Any], malformed: Set[str]) -> Iterable[FieldFault]:

@@ -20,17 +20,22 @@ def _url_fault(url: str) -> str | None:
 
 
 class Store(Model):
-    """Where the sidecar keeps state that outlives a request.
-
-    `on_outage` is for how many seconds the last known revocations suffice while the store does not answer; 0 stands for `deny`.
-    """
+    """Where the sidecar keeps state that outlives a request. In `on_outage`, 0 stands for `deny`."""
 
     url: Annotated[SecretStr, checked_by(_url_fault)] = SecretStr("memory://")
+    """`memory://`, `redis://…`, `rediss://…` (TLS), `unix://…`, `redis+sentinel://…` or `redis+cluster://…`."""
     prefix: Annotated[str, Field(max_length=64), checked_by(token_fault)] = "{sidecar}"
+    """The beginning of every key. A Cluster needs the braces."""
     partitions: Annotated[int, Field(ge=1, le=MOST)] = 16
+    """With a Cluster: into how many parts the state is divided. It cannot be changed later."""
     timeout: PositiveDuration = 1.0
+    """How long one command may take."""
     max_staleness: PositiveDuration = 5.0
+    """How long requests are admitted while the process cannot show that it knows every revocation. Then it answers
+    503."""
     on_outage: OnOutage = 0.0
+    """`deny`: 503 after `max_staleness`. `{allow_cached: 5m}`: the revocations that a process knows suffice for so
+    long, at most 7d."""
 
     @property
     def in_process(self) -> bool:

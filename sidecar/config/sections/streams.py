@@ -7,3 +7,4 @@ class Streams(Model):
     """Long-lived responses, and tunnels such as WebSocket."""
 
     end_with_token: bool = True
+    """Whether a response that still flows, or a tunnel, ends within a second after its token expires or is revoked."""

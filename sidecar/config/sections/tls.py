@@ -13,8 +13,11 @@ class Tls(Model):
     """TLS on the public listener. The sidecar reads the files again when they change."""
 
     certificate: LocalFile
+    """A PEM with the certificate and its chain."""
     key: LocalFile
+    """The PEM of its private key."""
     client_ca: LocalFile | None = None
+    """A client may show a certificate signed by this CA. The API sees it as `X-Forwarded-Client-Cert`."""
 
     @model_validator(mode="after")
     def _usable(self) -> Self:

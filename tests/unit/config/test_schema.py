@@ -1,0 +1,105 @@
+"""The JSON Schema: it accepts what the sidecar accepts, and says what is wrong where an editor can know it."""
+
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from sidecar.config.document import _Loader
+from sidecar.config.schema import as_in_the_file, field_texts, json_schema, models
+from sidecar.config.settings import Settings
+from sidecar.core.throttling import Rate
+from tests.support.settings import MINIMAL, changed
+
+SCHEMA = json_schema()
+CHECK = jsonschema.Draft202012Validator(SCHEMA)
+CONFIG = Path(__file__).parents[3] / "config"
+
+
+def test_it_is_a_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("name", sorted(file.name for file in CONFIG.glob("*.yaml")))
+def test_the_examples_are_valid_and_name_the_schema(name: str) -> None:
+    text = (CONFIG / name).read_text()
+    assert text.splitlines()[0] == "# yaml-language-server: $schema=sidecar.schema.json"
+    document = yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
+    assert [each.message for each in CHECK.iter_errors(document)] == []
+
+
+@pytest.mark.parametrize("name", [model.__name__ for model in models(Settings)])
+def test_every_key_is_explained(name: str) -> None:
+    (model,) = [each for each in models(Settings) if each.__name__ == name]
+    assert field_texts(model).keys() == model.model_fields.keys()
+    assert all(text.endswith(".") and text[0] not in " " for text in field_texts(model).values())
+
+
+ACCEPTED: list[dict[str, Any]] = [
+    MINIMAL,
+    changed(listen="0.0.0.0:1"),
+    changed(listen={"address": "[::1]:1", "proxy_protocol": True}),
+    changed(credentials=["bearer"]),
+    changed(credentials={"places": ["bearer"], "body_limit": "1KiB"}),
+    changed(upstream={"url": ["http://a", "https://b", "unix:///c"]}),
+    changed(upstream={"url": "${env:API}"}),
+    changed(timeouts={"drain": "3s", "idle": "${env:IDLE}"}),
+    changed(store={"url": "${file:url}", "on_outage": "deny"}),
+    changed(store={"on_outage": {"allow_cached": "5m"}}),
+    changed(throttling={"failures_per_address": "off", "failures_per_client": False, "requests_per_client": "5/1s"}),
+    changed(logging={"admitted": False, "level": "debug"}),
+    changed(tls=None, compat="rfc"),
+    changed(limits={"memory": "64MiB", "body": None}),
+    changed(clients=[{"client_id": "c", "public_key": "PEM", "token_endpoint_auth_method": "private_key_jwt"}]),
+    changed(clients=[{"client_id": "c", "public_key": ["PEM"], "jwks": {"keys": [{"kty": "EC"}]}}]),
+]
+
+
+@pytest.mark.parametrize("document", ACCEPTED, ids=repr)
+def test_what_the_sidecar_can_accept_is_valid(document: dict[str, Any]) -> None:
+    assert [each.message for each in CHECK.iter_errors(document)] == []
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    (changed(listne="x"), "listne"),
+    (changed(upstream={}), "'url' is a required property"),
+    (changed(upstream={"url": "ftp://x"}), "ftp://x"),
+    (changed(workers=0), "minimum"),
+    (changed(workers="2"), "type 'integer'"),
+    (changed(timeouts={"idle": "5"}), "'5'"),
+    (changed(timeouts={"idle": "5 minutes"}), "'5 minutes'"),
+    (changed(limits={"headers": "1MB"}), "'1MB'"),
+    (changed(logging={"level": "loud"}), "'loud'"),
+    (changed(store={"on_outage": "allow"}), "'allow'"),
+    (changed(routes=[{"path": "/x", "access": "open"}]), "'open'"),
+    (changed(clients=[{"client_id": "c", "grant_types": ["password"]}]), "'password'"),
+]
+
+
+@pytest.mark.parametrize(("document", "said"), REFUSED, ids=repr)
+def test_what_an_editor_can_know_to_be_wrong_is(document: dict[str, Any], said: str) -> None:
+    assert said in str([each.message for each in CHECK.iter_errors(document)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "written"),
+    [
+        ("duration", 0.0, "0s"),
+        ("duration", 0.5, "0.5s"),
+        ("duration", 90.0, "90s"),
+        ("duration", 1800.0, "30m"),
+        ("duration", 14 * 86400.0, "14d"),
+        ("size", 64 * 1024, "64KiB"),
+        ("size", 1000, "1000B"),
+        ("on_outage", 0.0, "deny"),
+        ("on_outage", 300.0, {"allow_cached": "5m"}),
+        ("rate", Rate(5, 60.0), "5/1m"),
+        ("rate", None, "off"),
+        ("scope", ("a", "b"), "a b"),
+        (None, True, True),
+    ],
+)
+def test_defaults_stand_as_in_the_file(kind: str | None, value: object, written: object) -> None:
+    assert as_in_the_file(kind, value) == written
