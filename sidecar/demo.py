@@ -9,6 +9,7 @@ import json
 import re
 import secrets
 import shlex
+import webbrowser
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -177,15 +178,16 @@ def demo_settings(listen: Address, admin: Address, upstream: str, store: str, se
     )
 
 
-def demo(*, check: bool, store: str, port: int, admin_port: int) -> int:
-    """Run the demo and return the exit code. With `check`, run its steps instead of printing them. Raises `StartError`."""
+def demo(*, check: bool, store: str, port: int, admin_port: int, open_console: bool = False) -> int:
+    """Run the demo and return the exit code. With `check`, run its steps instead of printing them. `open_console`: show the
+    console in a browser. Raises `StartError`."""
     assert_c_parser()
     outcome: list[int] = []
-    run(_demo(outcome, check=check, store=store, port=port, admin_port=admin_port))
+    run(_demo(outcome, check=check, store=store, port=port, admin_port=admin_port, open_console=open_console))
     return outcome[0] if outcome else 0
 
 
-async def _demo(outcome: list[int], *, check: bool, store: str, port: int, admin_port: int) -> None:
+async def _demo(outcome: list[int], *, check: bool, store: str, port: int, admin_port: int, open_console: bool) -> None:
     secret = secrets.token_urlsafe(24)
     async with AsyncExitStack() as stack:
         ports = (0, port, admin_port)
@@ -204,7 +206,9 @@ async def _demo(outcome: list[int], *, check: bool, store: str, port: int, admin
 
         async def guide() -> None:
             if await _ready(url_of(admin)):
-                outcome.append(await _check(tour) if check else _print(tour, url_of(public)))
+                if open_console:
+                    await _open(url_of(admin))
+                outcome.append(await _check(tour) if check else _print(tour, url_of(public), url_of(admin)))
             else:
                 click.echo("The sidecar did not become ready: is the store reachable?", err=True)
                 outcome.append(1)
@@ -234,12 +238,17 @@ async def _ready(admin: str) -> bool:
     return False
 
 
-def _print(tour: list[Step], public: str) -> int:
+async def _open(console: str) -> None:
+    if not await asyncio.to_thread(webbrowser.open, console):
+        click.echo(f"No browser was found: open {console} yourself.", err=True)
+
+
+def _print(tour: list[Step], public: str, console: str) -> int:
     click.echo(f"The sidecar guards a small orders API at {public}. Paste these into another terminal:\n")
     for number, step in enumerate(tour, 1):
         click.secho(f"# {number}. {step.title}", fg="cyan")
         click.echo(step.command() + "\n")
-    click.echo("Ctrl-C stops it.")
+    click.echo(f"The console shows what happens: {console}\n\nCtrl-C stops it.")
     return 0
 
 

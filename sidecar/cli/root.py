@@ -12,7 +12,9 @@ from sidecar.cli.clients import clients
 from sidecar.cli.completion import completion
 from sidecar.cli.config import config
 from sidecar.cli.doctor import doctor
+from sidecar.cli.init import init
 from sidecar.cli.keys import keys
+from sidecar.cli.proxy import proxy
 from sidecar.cli.running import drain, reload, roll
 from sidecar.cli.secrets import hash_password, hash_secret
 from sidecar.cli.serve import check_config, demo, serve
@@ -45,6 +47,8 @@ for _command in (
     drain,
     roll,
     demo,
+    proxy,
+    init,
     hash_secret,
     hash_password,
     tokens,

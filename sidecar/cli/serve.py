@@ -78,7 +78,8 @@ def check_config(file: Path | None, config: Path | None, *, as_json: bool) -> No
 @click.option("--store", default="memory://", show_default=True, help="The store, such as redis://127.0.0.1:6379/0.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Default: 3030; with 0 or --check, a free port.")
 @click.option("--admin-port", type=click.IntRange(0, 65535), help="Default: 9464; with 0 or --check, a free port.")
-def demo(*, check: bool, store: str, port: int | None, admin_port: int | None) -> None:
+@click.option("--open", "open_console", is_flag=True, help="Show the console in a browser.")
+def demo(*, check: bool, store: str, port: int | None, admin_port: int | None, open_console: bool) -> None:
     """Show the sidecar at work, on loopback only, in front of a small example API.
 
     The command prints commands to paste. With --check it runs them itself, as the smoke test of an installation.
@@ -93,6 +94,7 @@ def demo(*, check: bool, store: str, port: int | None, admin_port: int | None) -
             store=store,
             port=(0 if check else 3030) if port is None else port,
             admin_port=(0 if check else 9464) if admin_port is None else admin_port,
+            open_console=open_console,
         )
     except StartError as exc:
         fail(f"{exc}; choose others with --port and --admin-port")

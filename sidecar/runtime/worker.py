@@ -44,6 +44,8 @@ from sidecar.tls import CertificateWatch, InvalidTls, server_context, upstream_c
 
 log: Final = logging.getLogger("sidecar")
 
+Announce = Callable[[str, str], None]
+
 _OWNER_WITHIN: Final = 1.0  # seconds for the owner of a shared socket to end it, if it was told to stop as well
 _STEP: Final = 1.0  # seconds for each step of closing
 _LOADED_WITHIN: Final = 60.0  # seconds; then the port opens, and the worker answers 503 until it knows the revocations
@@ -308,15 +310,21 @@ async def start_own_admin(worker: Worker, admin: Listener, reloader: Reloader) -
     )
 
 
-async def _serve_one(settings: Settings, public: Listener, admin: Listener) -> None:
+async def _serve_one(settings: Settings, public: Listener, admin: Listener, announce: Announce | None) -> None:
     worker = Worker(settings, public)
     reloader = Reloader(settings, worker.apply)
     signals.heed(worker.stop, reload=reloader.soon, drain=worker.drain)
     log_starting(settings, public.sock, admin.sock)
     runner = await start_own_admin(worker, admin, reloader)
     watching = asyncio.get_running_loop().create_task(reloader.watch(), name="configuration")
+
+    def ready() -> None:
+        log_ready(settings, public.sock, admin.sock)
+        if announce is not None:
+            announce(url_of(public.sock, secure=settings.tls is not None), url_of(admin.sock))
+
     try:
-        await worker.run(lambda: log_ready(settings, public.sock, admin.sock))
+        await worker.run(ready)
     finally:
         watching.cancel()
         await runner.cleanup()
@@ -356,12 +364,13 @@ def run(main: Coroutine[Any, Any, None]) -> None:
         signals.end()
 
 
-def serve(settings: Settings) -> None:
-    """Run one worker in this process until SIGTERM or SIGINT. Raises `StartError` and `EndedBadly`."""
+def serve(settings: Settings, announce: Announce | None = None) -> None:
+    """Run one worker in this process until SIGTERM or SIGINT. `announce` is called when clients can connect, with the URLs of
+    the public and the admin listener. Raises `StartError` and `EndedBadly`."""
     assert_c_parser()
     raise_descriptor_limit()
     admin, public = claim_both(settings)
-    run(_serve_one(settings, public, admin))
+    run(_serve_one(settings, public, admin, announce))
 
 
 def claim_both(settings: Settings) -> tuple[Listener, Listener]:

@@ -45,6 +45,7 @@ NOT_TYPED: Final = {
     "make test-faults  ": OURS,
     "make lint  ": OURS,
     "make format": OURS,
+    "make docs  ": OURS,
     "make bench  ": OURS,
 }
 """How each command of an `sh` block begins, and why nobody types it here."""

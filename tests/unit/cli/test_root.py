@@ -59,7 +59,7 @@ def test_every_command_that_needs_a_configuration_takes_it_from_the_environment(
 
 def test_every_listing_can_be_read_by_a_machine(config: Path) -> None:
     listings = {("check-config",), ("clients", "list"), ("clients", "show"), ("keys", "list"), ("tokens", "inspect"),
-                ("reload",), ("roll",), ("doctor",)}  # fmt: skip
+                ("reload",), ("roll",), ("doctor",), ("proxy",)}  # fmt: skip
     assert {
         words for words, command in EVERY.items() if any("--json" in option.opts for option in command.params)
     } == listings
