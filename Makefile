@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 RUNS := $(VENV)/.runs
 STAMP := $(VENV)/.installed
+RELEASE := $(VENV)/release/bin
+PYTHONS := 3.12 3.13
 
-.PHONY: help unit run test test-faults test-nightly lint format docs bench clean
+.PHONY: help unit run test test-faults test-nightly lint format docs bench test-pythons release-check clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
@@ -45,6 +47,37 @@ format: $(STAMP)
 
 docs: $(STAMP)  ## write what is generated: docs/configuration.md, docs/cli.md, config/sidecar.schema.json
 	$(BIN)/python -m tests.support.references
+
+test-pythons: $(STAMP)  ## the unit tests and the demo on each other supported Python that is installed
+	@for version in $(PYTHONS); do \
+	  python=; \
+	  for each in python$$version "$$HOME"/.pyenv/versions/$$version.*/bin/python; do \
+	    "$$each" -c "" 2>/dev/null && python=$$each && break; \
+	  done; \
+	  test -n "$$python" || { echo "no Python $$version is installed: skipped"; continue; }; \
+	  venv=$(VENV)/python$$version; \
+	  echo "installing for Python $$version"; \
+	  test -x $$venv/bin/pip || "$$python" -m venv $$venv || exit 1; \
+	  $$venv/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]' || exit 1; \
+	  HYPOTHESIS_PROFILE=quick $$venv/bin/python -m pytest -q tests/unit || exit 1; \
+	  $$venv/bin/sidecar demo --check || exit 1; \
+	done
+
+release-check: $(RUNS)  ## build what would be published, install it into an empty environment, try it, list and audit what is in it
+	@echo "installing the tools of a release"
+	@test -x $(RELEASE)/pip || $(PYTHON) -m venv $(VENV)/release
+	@$(RELEASE)/pip install --quiet --disable-pip-version-check '.[release]'
+	rm -rf dist $(VENV)/empty
+	$(RELEASE)/python -m build --outdir dist
+	$(RELEASE)/twine check --strict dist/*
+	$(RELEASE)/check-wheel-contents dist/*.whl
+	@echo "installing the wheel into an empty environment"
+	@$(PYTHON) -m venv $(VENV)/empty
+	@$(VENV)/empty/bin/pip install --quiet --disable-pip-version-check dist/*.whl
+	cd / && $(CURDIR)/$(VENV)/empty/bin/sidecar demo --check
+	$(RELEASE)/cyclonedx-py environment $(VENV)/empty/bin/python --output-reproducible --of JSON --output-file dist/auth-sidecar.cdx.json
+	$(RELEASE)/python -m tests.support.audit $$($(VENV)/empty/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+	@ls -l dist
 
 bench: $(STAMP) system  ## what it costs, beside nginx, njs, HAProxy and Envoy as far as they are installed
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -79,5 +79,11 @@ def starting_files(answers: Answers) -> dict[str, str]:
 
 def _quoted(text: str) -> str:
     """A text as a YAML scalar: plain where that is safe, otherwise in double quotes."""
-    plain = text and text.isascii() and text.isprintable() and not set(text) & set("\"'#&*!|>%@`{}[], ") and ": " not in text
+    plain = (
+        text
+        and text.isascii()
+        and text.isprintable()
+        and not set(text) & set("\"'#&*!|>%@`{}[], ")
+        and ": " not in text
+    )
     return text if plain and not text.endswith(":") else f'"{text.translate(_QUOTED)}"'

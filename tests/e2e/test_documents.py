@@ -43,6 +43,7 @@ NOT_TYPED: Final = {
     ".venv/bin/pytest tests/unit/proxy/test_handler.py": OURS,
     ".venv/bin/pytest tests/e2e/test_routes.py -k scope": OURS,
     "make test-faults  ": OURS,
+    "make test-pythons  ": OURS,
     "make lint  ": OURS,
     "make format": OURS,
     "make docs  ": OURS,
