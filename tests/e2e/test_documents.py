@@ -23,7 +23,11 @@ from tests.support.upstream import Upstream
 from tests.support.walk import INSTALL, WALK, Place, place, steps_of
 
 CONFIGS: Final = ["config/login.yaml", "config/standalone.yaml"]
-TYPED: Final = {*WALK, *CONFIGS}
+GUIDES: Final = [
+    name for name in documents() if name.startswith("docs/guides/") and "```console" in (ROOT / name).read_text()
+]
+"""Each is complete by itself: its reader has `sidecar` installed, and an empty folder."""
+TYPED: Final = {*WALK, *CONFIGS, *GUIDES}
 """The documents whose `$` lines are typed: by `test_readme`, and below."""
 
 ENGINE: Final = "needs a container engine"
@@ -116,6 +120,25 @@ def test_the_commands_at_the_head_of_a_configuration_start_it(tmp_path: Path, na
             where.type(step._replace(command=f"{step.command} &") if "sidecar serve" in step.command else step)
         assert where.terminal.run("jobs -r").count("sidecar serve") == 1
         assert untracked(where.clone) == []
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_a_guide_can_be_followed_in_an_empty_folder(tmp_path: Path, name: str) -> None:
+    """Every command succeeds, and prints what the guide shows."""
+    behind_nginx = "$ nginx" in text_of(name)
+    if behind_nginx and not Path("/usr/sbin/nginx").exists():
+        pytest.skip("nginx is not installed")
+    with place(tmp_path) as where:
+        installed(where)
+        where.terminal.run("mkdir ../empty && cd ../empty")
+        printed = {step.command: where.type(step).output for step in steps_of(name)}
+    *_, last = [{}, *(json.loads(said) for said in printed.values() if '"received"' in said)]
+    headers = dict(last["received"]["headers"]) if last else {}
+    if behind_nginx:
+        assert headers["X-Forwarded-For"] == "127.0.0.1, 127.0.0.1", "what the client invented is gone"
+        assert headers["X-Forwarded-Proto"] == "https"
+    elif headers:
+        assert headers["X-Auth-Client-Id"] == "client"
 
 
 def installed(where: Place) -> None:

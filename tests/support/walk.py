@@ -35,12 +35,16 @@ class Ports(NamedTuple):
     admin: int
     api: int
     redis: int
+    front: int  # of a proxy in front of the sidecar
 
     def put_into(self, text: str) -> str:
         """The same text, for these ports and for loopback alone."""
         listen = f"listen: 127.0.0.1:{self.public}\nadmin: {{listen: 127.0.0.1:{self.admin}}}"
         text = re.sub(r"listen: [\d.]+:3030", listen, text)
-        for old, new in (("3030", self.public), ("3080", self.api), ("6379", self.redis)):
+        text = re.sub(
+            r"\bsidecar proxy\b", f"\\g<0> --listen 127.0.0.1:{self.public} --admin 127.0.0.1:{self.admin}", text
+        )
+        for old, new in (("3030", self.public), ("3080", self.api), ("6379", self.redis), ("8443", self.front)):
             text = re.sub(rf"\b{old}\b", str(new), text)
         text = text.replace("python -m sidecar.demo_api", f"python -m sidecar.demo_api --listen 127.0.0.1:{self.api}")
         ports = f"--port {self.public} --admin-port {self.admin}"
@@ -73,7 +77,7 @@ class Place:
             output = self.terminal.foreground(command, until="Ctrl-C stops it")
         else:
             output = self.terminal.run(command, typed=typed, until="listens on" if "demo_api" in command else "")
-        self._wait_for_what_starts(command)
+        self._settle(command)
         compare(step, output)
         return Ran(step, output)
 
@@ -89,11 +93,17 @@ class Place:
             document[section] = value
         path.write_text(yaml.safe_dump(document))
 
-    def _wait_for_what_starts(self, command: str) -> None:
-        if "sidecar serve" in command:
+    def _settle(self, command: str) -> None:
+        """Give a configuration that was made the ports of this place, and wait for what was started."""
+        made = re.search(r"sidecar init (\S+)", command)
+        if made:
+            path = Path(self.terminal.run("pwd").strip(), made[1], _CONFIG)
+            path.write_text(self.ports.put_into(path.read_text()))
+        if "sidecar serve" in command or "sidecar proxy" in command:
             wait(lambda: json.loads(get(f"{self.admin}/readyz")[1])["checks"].get("store") == "ok", self._trouble)
-        if "redis-server" in command:
-            wait(lambda: not socket.create_connection(("127.0.0.1", self.ports.redis), 1).close(), self._trouble)
+        for server, port in (("redis-server", self.ports.redis), ("nginx -p", self.ports.front)):
+            if server in command:
+                wait(lambda port=port: not socket.create_connection(("127.0.0.1", port), 1).close(), self._trouble)  # type: ignore[misc]
 
     def _trouble(self) -> str:
         return self.terminal.errors.read_text(errors="replace")[-3000:]
@@ -150,7 +160,11 @@ def place(folder: Path) -> Iterator[Place]:
     clone(folder / "auth-sidecar")
     base = sys._base_executable  # type: ignore[attr-defined]
     script(folder / "bin" / "python3", f'#!/bin/sh\nexec {base} "$@"\n')
-    environment = {"PATH": f"{folder}/bin:/usr/local/bin:/usr/bin:/bin", "HOME": str(folder), "LANG": "C.UTF-8"}
+    environment = {
+        "PATH": f"{folder}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin",
+        "HOME": str(folder),
+        "LANG": "C.UTF-8",
+    }
     with Terminal(folder / "auth-sidecar", environment, folder / "errors") as terminal:
         made = Place(folder, terminal)
         for config in (made.clone / "config").glob("*.yaml"):

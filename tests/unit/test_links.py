@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_a_broken_link_is_noticed() -> None:
     )
     assert broken("docs/new.md", good) == []
     assert broken("docs/new.md", "```\n[x](nowhere.md)\n```\n") == []
-    for bad in ("nowhere.md", "#b", "../README.md#nowhere", "../../elsewhere", "README.md"):
+    for bad in ("nowhere.md", "#b", "../README.md#nowhere", "../../elsewhere", "SECURITY.md"):
         assert broken("docs/new.md", f"{good}[bad]({bad})\n") == [bad]
     assert broken("docs/new.md", '<source srcset="nowhere.png">') == ["nowhere.png"]
 
@@ -75,6 +76,10 @@ def test_a_repeated_heading_has_an_anchor_of_its_own() -> None:
     assert anchors("# A\n\n## B-b\n\n## B-b\n") == {"a", "b-b", "b-b-1"}
 
 
-def test_every_document_for_users_is_linked_from_the_readme() -> None:
+def test_every_document_for_users_is_reached_from_the_readme() -> None:
+    """By a link there, or in the index of the documentation, which it names."""
+    index = "docs/README.md"
     reached = {link.partition("#")[0] for link in links(text_of("README.md"))}
+    assert index in reached
+    reached |= {str(Path("docs", link.partition("#")[0])) for link in links(text_of(index))}
     assert {name for name in MARKDOWN if name.startswith("docs/")} <= reached
