@@ -15,7 +15,7 @@ from sidecar.config.faults import Fault
 from sidecar.core.placeholders import UNRESOLVED, holds_reference, secret_fault, stands_for_another
 
 _INDEX: Final = re.compile(r"\[[0-9]+\]")
-_SECRETS: Final = ("clients.client_secret", "tokens.signing_keys.secret")
+_SECRETS: Final = ("admin.token", "clients.client_secret", "tokens.signing_keys.secret")
 # These values have formats of their own, which the models check.
 _ENCODED: Final = (
     "clients.client_secret_hash",

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from sidecar.config.load import load
-from sidecar.config.settings import Limits, Settings
+from sidecar.config.settings import Admin, Limits, Settings
 from sidecar.core.oauth.users import hash_password
 from tests.support.certificates import Authority
 from tests.support.keys import PEMS, public_pem
@@ -24,7 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / file.name).write_text(file.read_text())
     for name in ("keys", "templates"):
         (tmp_path / name).mkdir()
-    for key in ("keys/2026-11", "signing-key"):
+    for key in ("keys/2026-11", "keys/admin-token", "signing-key"):
         (tmp_path / key).write_text("0123456789abcdef" * 4 + "\n")
     (tmp_path / "keys" / "2026-12.pem").write_text(PEMS["ES256"])
     (tmp_path / "keys" / "2026-10.pub.pem").write_text(public_pem(PEMS["RS256"]))
@@ -74,7 +74,8 @@ def test_the_example_shows_every_key() -> None:
 def test_the_examples_defaults_are_the_programs(folder: Path) -> None:
     """What the example shows beside "default" values is what leaving the key out means."""
     example = load(folder / EXAMPLE.name)
-    for section in ("admin", "credentials", "timeouts", "streams", "throttling", "logging"):
+    assert example.admin.model_copy(update={"token": None}) == Admin()
+    for section in ("credentials", "timeouts", "streams", "throttling", "logging"):
         assert getattr(example, section) == Settings.model_fields[section].default, section
     assert example.limits.model_copy(update={"body": None, "memory": None}) == Limits()
     for name in ("max_connections", "idle"):
