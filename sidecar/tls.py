@@ -4,6 +4,8 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
+from cryptography import x509
+
 
 class InvalidTls(ValueError):
     """The certificate, key or CA cannot be used. The message says which."""
@@ -53,6 +55,16 @@ def upstream_context(ca: Path | None, certificate: Path | None, key: Path | None
     if certificate is not None and key is not None:
         _load(context, certificate, key)
     return context
+
+
+def expiry(path: Path, *, any_of: bool) -> float:
+    """Until when the certificates in a file can be used, in epoch seconds: all of them, such as a chain, or with `any_of` at
+    least one, such as a list of CAs. Raises `InvalidTls`."""
+    try:
+        found = x509.load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError):
+        raise InvalidTls("cannot be read as certificates") from None
+    return (max if any_of else min)(each.not_valid_after_utc.timestamp() for each in found)
 
 
 class CertificateWatch:

@@ -18,6 +18,7 @@ from sidecar.core.events import Event, StoreChanged
 from sidecar.core.ports import Store
 from sidecar.core.revocations import RevocationView
 from sidecar.ops.admin import STORE, WRITES
+from sidecar.ops.console.recent import Recent
 from sidecar.ops.key_watch import KeyWatch
 from sidecar.ops.logs import AccessLog, lines_dropped, request_lines
 from sidecar.ops.metrics import Gauges, Metrics
@@ -83,6 +84,7 @@ class App:
         self._upgrades = Upgrades(self._switching, settings.limits.tunnels)
         self.living = living(self.store, self.view, emit=self.emit, clock=now, monotonic=monotonic)
         self.metrics = Metrics(self.gauges)
+        self.recent, self.began = Recent(now), now()
         self._lines = request_lines(call_later=loop.call_later, clock=now)
         self._retired: list[UpstreamPool] = []  # pools that were replaced, and still carry exchanges
         self.settings, self.rules, self.pool, self.tls = self._prepare(settings, 0, self._new_pool(settings))
@@ -175,7 +177,7 @@ class App:
         return AccessLog(logging.getLogger("sidecar.access"), self.settings.logging.admitted, self._lines)
 
     def _listeners(self) -> list[Callable[[Event], None]]:
-        return [self._note_store, self.metrics.on_event, self.access_log.on_event]
+        return [self._note_store, self.metrics.on_event, self.recent.on_event, self.access_log.on_event]
 
     def emit(self, event: Event) -> None:
         """Pass an event to every handler."""

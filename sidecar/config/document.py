@@ -120,7 +120,9 @@ def _secrets(value: Any, key: str = "") -> Iterator[str]:
     elif isinstance(value, list):
         for item in value:
             yield from _secrets(item, key)
-    elif isinstance(value, str) and (key in ("secret", "private_key", "url", "token") or "secret" in key or "password" in key):
+    elif isinstance(value, str) and (
+        key in ("secret", "private_key", "url", "token") or "secret" in key or "password" in key
+    ):
         yield value
 
 

@@ -1,8 +1,9 @@
-"""The admin listener and its endpoints: `/metrics`, `/healthz`, `/readyz`, and what the operator can ask for. The caller
-passes in what they do."""
+"""The admin listener and its endpoints: `/metrics`, `/healthz`, `/readyz`, the console, and what the operator can ask for. The
+caller passes in what they do."""
 
 import ipaddress
 import socket
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
@@ -10,9 +11,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from sidecar.ops.console.web import LOGIN, LOGOUT, Console, Source
+
 WRITES: Final = "store_writes"
 STORE: Final = "store"
 _ADVISORY: Final = frozenset([WRITES])  # a fault of these checks is shown, but does not make the sidecar unready
+_FORMS: Final = frozenset([LOGIN, LOGOUT])  # for browsers; the console has rules of its own for them
 _STOPPED_WITHIN: Final = 1.0  # seconds for requests in progress, when the listener ends
 
 Exposition = Callable[[], Awaitable[bytes]]
@@ -43,7 +47,7 @@ class Operations(NamedTuple):
     """What the endpoints do. `metrics` gives the exposition; `ready` gives each check by name, with `None` or with what is
     wrong; `needs_store` says whether a fault of the store counts after the store has answered once; `drain` gives the seconds
     for which new connections are still served; `roll` gives a line for each worker that was replaced. `reload`, `drain` and
-    `roll` may raise `Impossible`."""
+    `roll` may raise `Impossible`. `console` is what the console shows; without it there is none."""
 
     metrics: Exposition
     ready: Readiness
@@ -51,15 +55,34 @@ class Operations(NamedTuple):
     reload: Callable[[], Awaitable[Reload]]
     drain: Callable[[], Awaitable[float]]
     roll: Callable[[], Awaitable[Sequence[str]]]
+    console: Source | None = None
 
 
-def admin_app(operations: Operations) -> web.Application:
+class _Readiness:
+    """What `/readyz` says. It remembers whether the store has answered."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+        self._store_answered = False
+
+    async def __call__(self) -> tuple[bool, dict[str, str]]:
+        """Whether the sidecar is ready, and each check."""
+        checks = await self._operations.ready()
+        self._store_answered |= STORE in checks and checks[STORE] is None
+        lenient = self._store_answered and not self._operations.needs_store()
+        advisory = _ADVISORY | {STORE} if lenient else _ADVISORY
+        good = not any(fault for name, fault in checks.items() if name not in advisory)
+        return good, {name: fault or "ok" for name, fault in checks.items()}
+
+
+def admin_app(operations: Operations, *, beyond: bool = False) -> web.Application:
     """`/healthz` answers 200 as long as the process can answer at all: a restart would help neither Redis nor the upstream.
     `/readyz` answers 503 and names the check when one fails. It answers 200, and shows the fault, when only an advisory check
     fails. The check of the store is advisory once it has succeeded: all replicas share the store, and without a ready one,
     clients would get no answer at all, not even the one that tells them to try again. `POST /reload`, `/drain` and `/roll`
-    change the process; only this machine may ask for that.
+    change the process; only this machine may ask for that. `beyond`: other machines reach the listener.
     """
+    readiness = _Readiness(operations)
 
     async def serve_metrics(_: web.Request) -> web.Response:
         return web.Response(body=await operations.metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -67,15 +90,8 @@ def admin_app(operations: Operations) -> web.Application:
     async def serve_health(_: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
-    store_answered = False
-
     async def serve_readiness(_: web.Request) -> web.Response:
-        nonlocal store_answered
-        checks = await operations.ready()
-        store_answered |= STORE in checks and checks[STORE] is None
-        advisory = _ADVISORY if operations.needs_store() or not store_answered else _ADVISORY | {STORE}
-        good = not any(fault for name, fault in checks.items() if name not in advisory)
-        shown = {name: fault or "ok" for name, fault in checks.items()}
+        good, shown = await readiness()
         return web.json_response(
             {"status": "ok" if good else "unavailable", "checks": shown}, status=200 if good else 503
         )
@@ -110,13 +126,15 @@ def admin_app(operations: Operations) -> web.Application:
             web.post("/roll", roll),
         ]
     )
+    if operations.console is not None:
+        Console(operations.console, readiness, beyond=beyond, monotonic=time.monotonic).add_to(app)
     return app
 
 
 @web.middleware
 async def _only_from_here(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse a POST from another machine, and one that a browser sends for a page: any page could send it."""
-    if request.method == "POST":
+    if request.method == "POST" and request.path not in _FORMS:
         if not _is_local(request):
             text = "only this machine may ask for that: run the command where the sidecar runs"
             return web.json_response({"error": text}, status=403)
@@ -142,10 +160,16 @@ def _is_local(request: web.Request) -> bool:
     return address.is_loopback or bool(peer[0] == own[0])
 
 
+def _reached_from_elsewhere(sock: socket.socket) -> bool:
+    """Whether other machines can connect to a listening socket."""
+    address = ipaddress.ip_address(sock.getsockname()[0].partition("%")[0])
+    return not (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
 async def serve_admin(sock: socket.socket, operations: Operations) -> web.AppRunner:
     """Serve the endpoints of `admin_app` on a socket that listens already, until the runner's `cleanup` is called."""
     runner = web.AppRunner(
-        admin_app(operations),
+        admin_app(operations, beyond=_reached_from_elsewhere(sock)),
         access_log=None,
         handle_signals=False,
         keepalive_timeout=75,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import multiprocessing
 import signal
 import socket
@@ -11,12 +12,15 @@ from typing import Final, NamedTuple
 
 from sidecar.assembly.app import log_failure
 from sidecar.config.settings import Settings
+from sidecar.ops.console.facts import Tally, WorkerFacts, read_tally, read_worker
 from sidecar.ops.metrics import Snapshot, without_gauges
 from sidecar.runtime import signals
 from sidecar.runtime.control import Conversation, Kind
 from sidecar.runtime.leaving import first_of
 from sidecar.runtime.sockets import Listener
 from sidecar.runtime.worker_process import work
+
+log: Final = logging.getLogger("sidecar")
 
 _ANSWER_DEADLINE: Final = 2.0
 _STARTED_WITHIN: Final = 60.0  # seconds for a worker's first answer
@@ -72,6 +76,11 @@ class Child:
         """What the worker has counted, as far as it has said so."""
         return self._conversation.last_counts or self._last_snapshot
 
+    @property
+    def last_counts(self) -> Snapshot | None:
+        """What the worker has counted, once it has said so at its end."""
+        return self._conversation.last_counts
+
     async def opened(self, within: float) -> bool:
         """Wait until the worker accepts connections. Returns false when it does not, or ends, within so many seconds."""
         await first_of(self._conversation.open.wait(), self._conversation.over.wait(), within=within)
@@ -92,6 +101,12 @@ class Child:
         """Have the worker use the settings that it has prepared. Returns whether it has done so."""
         self.settings = settings
         return bool(await self._conversation.ask(Kind.USE, _ANSWER_DEADLINE))
+
+    async def follow(self, settings: Settings, packed: str) -> None:
+        """Have the worker use settings that the others use already, or kill it, so that another one replaces it."""
+        if await self.prepare(packed) != "" or not await self.use(settings):
+            log.error("worker_not_reloaded", extra={"worker": self.pid, "detail": "it is replaced"})
+            self.signal(signal.SIGKILL)
 
     async def drain(self) -> None:
         """Have the worker begin the soft drain."""
@@ -114,6 +129,16 @@ class Child:
             self._last_snapshot = snapshot
             return snapshot
         return without_gauges(self.last_snapshot) if self.last_snapshot else None
+
+    async def tally(self) -> Tally | None:
+        """What the worker has counted, for the console's history. `None` when it does not answer in time."""
+        body = await self._conversation.ask(Kind.TALLY, _ANSWER_DEADLINE)
+        return None if body is None else read_tally(body)
+
+    async def facts(self) -> WorkerFacts | None:
+        """What the console shows of the worker. `None` when it does not answer in time."""
+        body = await self._conversation.ask(Kind.FACTS, _ANSWER_DEADLINE)
+        return None if body is None else read_worker(body)
 
     async def hanging(self, within: float) -> None:
         """Return once the worker has not answered for `within` seconds. While it starts, it has more time."""

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, cast
 
+from sidecar.ops.console.facts import is_tally, is_worker
 from sidecar.ops.metrics import Snapshot, is_snapshot
 
 _LONGEST: Final = (
@@ -31,6 +32,8 @@ class Kind(StrEnum):
     """What a message is about."""
 
     SNAPSHOT = "snapshot"  # the worker's counters: an `ops.metrics.Snapshot`
+    TALLY = "tally"  # the part of them that the console's history needs: an `ops.console.facts.Tally`
+    FACTS = "facts"  # what the console shows of the worker: an `ops.console.facts.WorkerFacts`
     ALIVE = "alive"  # `true`: the worker's event loop runs
     READY = "ready"  # the worker's checks: each name with `None`, or with what is wrong
     PREPARE = "prepare"  # with settings: why the worker cannot apply them, empty when it can
@@ -102,6 +105,8 @@ def _is_checks(body: object) -> bool:
 
 _BODIES: Final[Mapping[str, Callable[[object], bool]]] = {
     Kind.SNAPSHOT: is_snapshot,
+    Kind.TALLY: is_tally,
+    Kind.FACTS: is_worker,
     Kind.ALIVE: lambda body: body is True,
     Kind.READY: _is_checks,
     Kind.PREPARE: lambda body: isinstance(body, str),

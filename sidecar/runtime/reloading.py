@@ -54,6 +54,7 @@ class Reloader:
     ) -> None:
         self.settings = settings
         self.configuration = Configuration(successful=True, at=clock(), digest=settings.digest)
+        self.last: tuple[float, Reloaded] | None = None  # when the file was last read again, and what came of it
         self._apply = apply
         self._clock = clock
         self._turn = asyncio.Lock()
@@ -105,6 +106,7 @@ class Reloader:
         return Reloaded((), changes.applied, changes.at_restart)
 
     def _note(self, result: Reloaded, *, quiet: bool) -> None:
+        self.last = (self._clock(), result)
         if result.faults:
             self.configuration = self.configuration._replace(successful=False)
             text = "the sidecar continues with the configuration that it has"

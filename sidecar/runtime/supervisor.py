@@ -21,19 +21,22 @@ import asyncio
 import contextlib
 import logging
 import signal
-import socket
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from sidecar.config.settings import Settings
 from sidecar.ops.admin import Impossible, Operations, serve_admin
+from sidecar.ops.console.history import History
 from sidecar.ops.exposition import render
 from sidecar.ops.logs import lines_dropped
 from sidecar.ops.metrics import Accumulator, Replaced
 from sidecar.runtime import signals
 from sidecar.runtime.child import Child, Life
+from sidecar.runtime.console import Crew, source_of
+from sidecar.runtime.crew import last_tally, several
 from sidecar.runtime.descriptors import raise_descriptor_limit
 from sidecar.runtime.ending import GRACE, EndedBadly, Ending
 from sidecar.runtime.leaving import SoftDrain
@@ -82,7 +85,7 @@ class Supervisor:
         self._children: dict[int, Child] = {}
         self._leaving: dict[Child, asyncio.Task[None]] = {}  # workers that others have replaced, while they drain
         self._rolling = asyncio.Lock()
-        self._past = Accumulator()
+        self._past, self._history = Accumulator(), History(time.monotonic)
         self._crashes = 0
         self._fault: str | None = None  # why the worker that ended last could not start
         self._told: dict[str, float] = {}  # faults of workers that could not start, and when each was logged
@@ -95,6 +98,7 @@ class Supervisor:
         self._soft.listeners.append(admin)
         signals.heed(self._stop, reload=self._reloader.soon, drain=self._begin_drain)
         log_starting(settings, self._public.sock, admin.sock)
+        ready = partial(log_ready, settings, self._public.sock, admin.sock)
         admin.open()
         operations = Operations(
             self._metrics,
@@ -103,6 +107,7 @@ class Supervisor:
             self._reloader.reload,
             self._drain,
             self._roll,
+            source_of(self._reloader, self._crew(), self._history, public=self._public.sock, admin=admin.sock),
         )
         runner = await serve_admin(admin.sock, operations)
         try:
@@ -113,7 +118,7 @@ class Supervisor:
                 ]
                 beside = [
                     group.create_task(self._reloader.watch(), name="configuration"),
-                    group.create_task(self._say_listening(admin.sock), name="listening"),
+                    group.create_task(_opened(self._children, ready), name="listening"),
                 ]
                 await asyncio.wait(serving)
                 for task in beside:
@@ -128,12 +133,6 @@ class Supervisor:
             await runner.cleanup()
         if self._failed:
             raise EndedBadly
-
-    async def _say_listening(self, admin: socket.socket) -> None:
-        """Tell the operator once the public port is open."""
-        while not any(child.is_open for child in self._children.values()):  # noqa: ASYNC110  the workers come and go
-            await asyncio.sleep(0.02)
-        log_ready(self._settings, self._public.sock, admin)
 
     # Leaving.
 
@@ -196,7 +195,7 @@ class Supervisor:
         while (life := await self._watch(slot, child)) is None:
             self._leaving[child] = self._loop.create_task(self._see_off(slot, child))
             child = self._children[slot]
-        self._past.add(child.last_snapshot)
+        self._count_last(child)
         del self._children[slot]
         return life
 
@@ -283,7 +282,7 @@ class Supervisor:
         """Let a worker finish that another one has replaced."""
         await child.leave()
         life = await self._end_of(slot, child)
-        self._past.add(child.last_snapshot)
+        self._count_last(child)
         del self._leaving[child]
         self._failed |= life.exit_code not in (None, 0)
 
@@ -333,12 +332,7 @@ class Supervisor:
             await asyncio.gather(*(child.use(settings) for child in able))
             # One that began meanwhile, or did not answer, has the settings before.
             late = [child for child in self._children.values() if child.settings is not settings]
-            await asyncio.gather(*(self._follow(child, settings, packed) for child in late))
-
-    async def _follow(self, child: Child, settings: Settings, packed: str) -> None:
-        if await child.prepare(packed) != "" or not await child.use(settings):
-            log.error("worker_not_reloaded", extra={"worker": child.pid, "detail": "it is replaced"})
-            child.signal(signal.SIGKILL)
+            await asyncio.gather(*(child.follow(settings, packed) for child in late))
 
     def _all(self) -> Iterator[Child]:
         yield from self._children.values()
@@ -360,9 +354,28 @@ class Supervisor:
     async def _ready(self) -> Checks:
         answers = await asyncio.gather(*(child.ready() for child in self._children.values()))
         checks = _combined(answers, self._settings.workers, self._fault)
-        if self._stopping.is_set() or self._soft.begun:
+        if self._draining():
             checks["draining"] = "the process is going away"
         return checks
+
+    def _draining(self) -> bool:
+        return self._stopping.is_set() or self._soft.begun
+
+    def _crew(self) -> Crew:
+        return several(
+            self._children.values, self._draining, self._settings.workers, self._replaced, lambda: self._fault
+        )
+
+    def _count_last(self, child: Child) -> None:
+        self._past.add(child.last_snapshot)
+        self._history.ended(child.pid, last_tally(child))
+
+
+async def _opened(children: Mapping[int, Child], tell: Callable[[], None]) -> None:
+    """Tell the operator once the public port is open."""
+    while not any(child.is_open for child in children.values()):  # noqa: ASYNC110  the workers come and go
+        await asyncio.sleep(0.02)
+    tell()
 
 
 def _combined(answers: Iterable[Checks | None], workers: int, fault: str | None) -> dict[str, str | None]:

@@ -31,9 +31,11 @@ from sidecar.assembly.app import App, Prepared, log_failure
 from sidecar.config.settings import Settings
 from sidecar.core.restarts import Restarts
 from sidecar.ops.admin import Impossible, Operations, serve_admin
+from sidecar.ops.console.history import History
 from sidecar.ops.exposition import render
 from sidecar.ops.logs import configure
 from sidecar.runtime import signals
+from sidecar.runtime.console import alone, source_of
 from sidecar.runtime.descriptors import Descriptors, raise_descriptor_limit
 from sidecar.runtime.ending import GRACE, NO_THREAD, EndedBadly, Ending
 from sidecar.runtime.leaving import SoftDrain, first_of
@@ -141,6 +143,11 @@ class Worker:
         self.ending.within(self.soft.left + self.app.settings.drain.timeout + GRACE)
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop.set)
+
+    @property
+    def sock(self) -> socket.socket:
+        """The public socket."""
+        return self._public.sock
 
     @property
     def stopping(self) -> bool:
@@ -306,7 +313,15 @@ async def start_own_admin(worker: Worker, admin: Listener, reloader: Reloader) -
 
     return await serve_admin(
         admin.sock,
-        Operations(metrics, app.readiness, lambda: app.settings.admin.ready_needs_store, reloader.reload, drain, roll),
+        Operations(
+            metrics,
+            app.readiness,
+            lambda: app.settings.admin.ready_needs_store,
+            reloader.reload,
+            drain,
+            roll,
+            source_of(reloader, alone(app), History(app.monotonic), public=worker.sock, admin=admin.sock),
+        ),
     )
 
 

@@ -17,7 +17,9 @@ import time
 from typing import Final
 
 from sidecar.assembly.app import Prepared, log_failure
+from sidecar.assembly.facts import tally, worker_facts
 from sidecar.config.settings import Settings
+from sidecar.ops.console.facts import packed
 from sidecar.runtime import signals
 from sidecar.runtime.control import Answer, Framing, Garbled, Kind, Question, encode
 from sidecar.runtime.ending import EndedBadly, in_background
@@ -159,6 +161,10 @@ class Parent:
         match question.kind:
             case Kind.SNAPSHOT:
                 return worker.app.metrics.snapshot()
+            case Kind.TALLY:
+                return packed(tally(worker.app))
+            case Kind.FACTS:
+                return packed(worker_facts(worker.app))
             case Kind.READY:
                 return dict(await worker.app.readiness())
             case Kind.PREPARE:

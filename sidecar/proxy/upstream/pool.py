@@ -47,6 +47,16 @@ class UpstreamTls(NamedTuple):
     server_name: str | None = None
 
 
+class UpstreamHealth(NamedTuple):
+    """One address: its exchanges and idle connections, improper responses in a row, and for how many seconds it is skipped."""
+
+    url: str
+    exchanges: int
+    idle: int
+    failures: int
+    skipped: float
+
+
 class _Upstream:
     """One server: its idle connections and its recent history."""
 
@@ -335,6 +345,14 @@ class UpstreamPool:
                 return ()
             faults.append(outcome)
         return faults
+
+    def health(self) -> list[UpstreamHealth]:
+        """How each address fares."""
+        now = self.monotonic()
+        return [
+            UpstreamHealth(url, each.exchanges, len(each.idle), each.failures, max(0.0, each.passed_over_until - now))
+            for url, each in zip(self._urls, self._upstreams, strict=True)
+        ]
 
     def retire(self) -> None:
         """Another pool takes its place. Close the idle connections; the others carry their exchanges to the end."""

@@ -9,7 +9,9 @@ import pytest
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestClient
 
-from sidecar.ops.admin import Impossible, Operations, _is_local, admin_app, serve_admin
+from sidecar.ops.admin import Impossible, Operations, _is_local, _reached_from_elsewhere, admin_app, serve_admin
+from sidecar.ops.console.history import History
+from sidecar.ops.console.web import Source
 
 Client = Callable[..., Awaitable[TestClient[Any, Any]]]
 
@@ -166,3 +168,35 @@ async def test_the_endpoints_are_served_on_a_socket_that_listens_already() -> No
         async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as response:
             assert await response.read() == b"a_metric 2\n"
         await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("family", "address", "reached"),
+    [
+        (socket.AF_INET, "127.0.0.1", False),
+        (socket.AF_INET, "0.0.0.0", True),
+        (socket.AF_INET6, "::1", False),
+        (socket.AF_INET6, "::", True),
+        (socket.AF_INET6, "::ffff:127.0.0.1", False),
+    ],
+)
+def test_a_listener_beyond_loopback_is_recognised(family: int, address: str, reached: bool) -> None:
+    with socket.socket(family) as sock:
+        sock.bind((address, 0))
+        assert _reached_from_elsewhere(sock) is reached
+
+
+def console() -> Source:
+    async def nothing(*_: object) -> Any:
+        return {}
+
+    return Source(nothing, nothing, lambda: "x" * 32, lambda: False, lambda _: None, History(lambda: 0.0))
+
+
+async def test_the_forms_of_the_console_are_for_browsers_and_nothing_else_is(aiohttp_client: Client) -> None:
+    client = await aiohttp_client(admin_app(operations({})._replace(console=console())))
+    browser = {"Origin": f"http://{client.host}:{client.port}", "Sec-Fetch-Site": "same-origin"}
+    assert (await client.post("/console/login", headers=browser, data={"token": "y"})).status == 401
+    assert (await client.post("/drain", headers=browser)).status == 403
+    assert (await client.post("/console.json", headers=browser)).status == 403
+    assert (await client.get("/readyz")).status == 200

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from sidecar.ops.console.facts import Tally, packed
 from sidecar.ops.metrics import Gauges, Metrics
 from sidecar.runtime.control import (
     Answer,
@@ -21,6 +22,7 @@ from sidecar.runtime.control import (
     decode,
     encode,
 )
+from tests.support.console import refusals, worker
 
 SNAPSHOT = Metrics(lambda: Gauges(1, 2, 3, 4, 5, store_up=True, staleness=0.5, revocations=6)).snapshot()
 MESSAGES: list[Message] = [
@@ -29,6 +31,8 @@ MESSAGES: list[Message] = [
     Answer(Kind.SNAPSHOT, 1, SNAPSHOT),
     Answer(Kind.READY, 7, {"store": None, "upstream": "it is gone\n\u2028"}),
     Answer(Kind.READY, 8, {}),
+    Answer(Kind.TALLY, 9, packed(Tally({"admitted 200": 1}, {}))),
+    Answer(Kind.FACTS, 10, packed(worker(7, refusals=refusals()))),
     Answer(Kind.FAULT, 0, "no thread"),
 ]
 STREAM = b"".join(map(encode, MESSAGES))
@@ -87,6 +91,8 @@ def test_an_unfinished_line_is_no_message_yet() -> None:
         b'{"kind": "fault", "number": 0, "body": {}}',
         b'{"kind": "fault", "number": 1, "body": "no thread"}',
         b'{"kind": "snapshot", "number": 1, "body": {}}',
+        b'{"kind": "tally", "number": 1, "body": {}}',
+        b'{"kind": "facts", "number": 1, "body": {}}',
         encode(Answer(Kind.READY, 1, {})) + b"{",
     ],
 )

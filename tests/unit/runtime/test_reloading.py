@@ -56,11 +56,13 @@ async def test_a_change_is_applied_and_named(config: Path, caplog: pytest.LogCap
     caplog.set_level("INFO")
     process = Process(config)
     first = process.reloader.configuration
+    assert process.reloader.last is None
     write(config, limits={"in_flight": 7}, workers=1, listen="127.0.0.1:1")
     process.now = 200.0
     result = await process.reloader.reload()
     assert (result.applied, result.at_restart) == (("limits.in_flight",), ("listen.address",))
     assert [settings.limits.in_flight for settings in process.applied] == [7]
+    assert process.reloader.last == (200.0, result)
     assert process.applied[0].listen != load(config).listen
     after = process.reloader.configuration
     assert (after.successful, after.at, after.digest) == (True, 200.0, load(config).digest)
@@ -77,6 +79,7 @@ async def test_faults_change_nothing_and_are_all_said(config: Path, caplog: pyte
     result = await process.reloader.reload()
     assert [fault.partition(":")[0] for fault in result.faults] == ["limits.in_flight", "nonsense"]
     assert process.applied == []
+    assert process.reloader.last == (100.0, result)
     assert process.reloader.configuration == before._replace(successful=False)
     (record,) = caplog.records
     assert (record.msg, vars(record)["faults"]) == ("config_rejected", list(result.faults))

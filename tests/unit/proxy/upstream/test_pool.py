@@ -257,3 +257,19 @@ async def test_an_answer_that_the_client_does_not_take_is_waited_for() -> None:
         asker.connection.pause_reading()
         pool.check(time.monotonic() + 100)
         assert asker.outcome is None
+
+
+async def test_the_health_of_an_address_shows_what_it_carries_and_that_it_is_passed_over() -> None:
+    server = Server()
+    async with server.pool() as pool:
+        (before,) = pool.health()
+        assert (before.exchanges, before.idle, before.failures, before.skipped) == (0, 0, 0, 0.0)
+        asker = await asked(pool)
+        assert pool.health()[0].exchanges == 1
+        await answered(server, asker)
+        assert (pool.health()[0].exchanges, pool.health()[0].idle) == (0, 1)
+        for _ in range(3):
+            pool.failed(asker.connection)
+        assert 0 < pool.health()[0].skipped <= 1
+        server.passed += 1
+        assert pool.health()[0].skipped == 0
