@@ -4,6 +4,7 @@ import os
 
 from sidecar.assembly.app import App
 from sidecar.ops.console.facts import StoreFacts, Tally, UpstreamFacts, WorkerFacts
+from sidecar.ops.console.recent import told
 
 
 def tally(app: App) -> Tally:
@@ -48,8 +49,12 @@ def _store(app: App) -> StoreFacts:
 
 
 def _upstreams(app: App) -> list[UpstreamFacts]:
+    """Each address with its last fault: a request that failed, or a connection that could not be opened."""
+    ahead = app.now() - app.monotonic()  # of the monotonic clock
     found = []
-    for url, exchanges, idle, failures, skipped in app.pool.health():
+    for url, exchanges, idle, failures, skipped, unreached in app.pool.health():
         at, fault = app.recent.upstreams.get(url, (None, ""))
+        if unreached is not None and (at is None or unreached[0] + ahead > at):
+            at, fault = unreached[0] + ahead, told(unreached[1])
         found.append(UpstreamFacts(url, exchanges, idle, failures, skipped, fault, at))
     return found

@@ -29,7 +29,7 @@ from sidecar.ops.console.facts import (
     together,
 )
 from sidecar.ops.console.history import History
-from sidecar.ops.console.web import Source
+from sidecar.ops.console.web import Ready, Source
 from sidecar.runtime.reloading import Reloader
 from sidecar.runtime.sockets import url_of
 from sidecar.tls import InvalidTls, expiry
@@ -89,10 +89,10 @@ class _Office:
         self._read: tuple[Settings, dict[str, list[Setting]], KeyRing] | None = None
         self._certificates: tuple[Settings, float, list[CertificateFacts]] | None = None
 
-    async def facts(self, good: bool, checks: Mapping[str, str]) -> Facts:  # noqa: FBT001  as `ops.console.web.Ready` gives it
-        """Everything."""
-        settings, now = self._reloader.settings, time.time()
-        workers = list(await self._crew.facts())
+    async def facts(self, ready: Ready) -> Facts:
+        """Everything. A worker that does not answer is waited for once."""
+        (good, checks), given = await asyncio.gather(ready(), self._crew.facts())
+        settings, now, workers = self._reloader.settings, time.time(), list(given)
         for worker in workers:
             self._used = together(self._used, worker.used)
         sections, ring = self._of(settings)

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from sidecar.core.causes import Fault
 from sidecar.core.events import Event, RequestDone, SecretUsed, StoreChanged, TokenIssued
 from sidecar.ops.console.facts import Refusal
 from sidecar.ops.redaction import without_tokens
@@ -48,7 +49,7 @@ class Recent:
         fault = event.fault
         if fault is not None and fault.upstream:
             self.upstreams.pop(fault.upstream, None)
-            self.upstreams[fault.upstream] = (now, f"{fault.cause.word}: {_shown(fault.detail)}")
+            self.upstreams[fault.upstream] = (now, told(fault))
             if len(self.upstreams) > _MOST_UPSTREAMS:
                 del self.upstreams[next(iter(self.upstreams))]
 
@@ -59,6 +60,11 @@ class Recent:
     def clients(self, configured: Mapping[str, object]) -> dict[str, float]:
         """The last use of each of the configured clients."""
         return {name: at for name, at in self.used.items() if name in configured}
+
+
+def told(fault: Fault) -> str:
+    """The cause of a failure, in words."""
+    return f"{fault.cause.word}: {_shown(fault.detail)}"
 
 
 def _refusal(at: float, event: RequestDone) -> Refusal:

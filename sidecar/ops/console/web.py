@@ -19,6 +19,7 @@ from urllib.parse import parse_qs
 from aiohttp import web
 from pydantic import TypeAdapter
 
+from sidecar.core.http.cookies import CONSOLE, SECURE_CONSOLE
 from sidecar.ops.console.access import SESSION, Gate, Verdict, Visit
 from sidecar.ops.console.facts import Facts, Tally
 from sidecar.ops.console.history import BUCKET, History
@@ -27,8 +28,6 @@ from sidecar.ops.console.watchers import Watchers
 
 LOGIN: Final = "/console/login"
 LOGOUT: Final = "/console/logout"
-_COOKIE: Final = "sidecar-console"
-_SECURE_COOKIE: Final = "__Host-sidecar-console"  # over TLS
 _LONGEST_FORM: Final = 4096
 _TAKEN_WITHIN: Final = 10.0  # seconds for a watcher to take what it was sent
 _RETRY: Final = 2000  # milliseconds before a browser connects again
@@ -54,11 +53,11 @@ Ready = Callable[[], Awaitable[tuple[bool, Mapping[str, str]]]]
 
 
 class Source(NamedTuple):
-    """Where the console gets what it shows. `facts` is given what `/readyz` says; `tallies` gives the counts of each worker by
-    its process id; `token` the token in force; `draining` says whether the process is about to go; `failed` is told of a
-    defect. `history` belongs to the process."""
+    """Where the console gets what it shows. `facts` calls what it is given, for what `/readyz` says. `tallies` gives the counts
+    of each worker by its process id, `token` the token in force. `draining` says whether the process is about to go, and
+    `failed` is told of a defect. `history` belongs to the process."""
 
-    facts: Callable[[bool, Mapping[str, str]], Awaitable[Facts]]
+    facts: Callable[[Ready], Awaitable[Facts]]
     tallies: Callable[[], Awaitable[Mapping[int, Tally]]]
     token: Callable[[], str | None]
     draining: Callable[[], bool]
@@ -116,8 +115,7 @@ class Console:
                 self._source.failed(exc)
 
     async def _facts(self) -> Facts:
-        good, checks = await self._ready()
-        facts = await self._source.facts(good, checks)
+        facts = await self._source.facts(self._ready)
         self._source.history.add({worker.pid: worker.tally for worker in facts.workers})
         return facts
 
@@ -224,7 +222,7 @@ def _visit(request: web.Request) -> Visit:
     return Visit(
         host=headers.get("Host", ""),
         peer=str(peer[0]) if isinstance(peer, tuple) else "",
-        session=request.cookies.get(_SECURE_COOKIE) or request.cookies.get(_COOKIE, ""),
+        session=request.cookies.get(SECURE_CONSOLE) or request.cookies.get(CONSOLE, ""),
         authorization=headers.get("Authorization", ""),
         origin=headers.get("Origin", ""),
         forwarded_host=headers.get("X-Forwarded-Host", ""),
@@ -260,7 +258,7 @@ def _set_cookie(response: web.Response, request: web.Request, secret: str, secon
     # The listener speaks plain HTTP. A proxy in front may speak TLS, and then the browser says so itself.
     secure = request.headers.get("Origin", "").startswith("https://")
     response.set_cookie(
-        _SECURE_COOKIE if secure else _COOKIE,
+        SECURE_CONSOLE if secure else CONSOLE,
         secret,
         max_age=seconds,
         path="/",

@@ -28,7 +28,7 @@ from sidecar.core.causes import Cause, Fault
 from sidecar.proxy.limits import PoolLimits, UpstreamTimeouts
 from sidecar.proxy.ports import ResponseSink
 from sidecar.proxy.upstream.connection import UpstreamConnection
-from sidecar.proxy.upstream.faults import unreachable
+from sidecar.proxy.upstream.faults import UpstreamHealth, unreachable
 from sidecar.proxy.upstream.shapes import ResponseShapes
 
 _FAILURES: Final = 3  # improper responses in a row before an upstream is skipped
@@ -47,16 +47,6 @@ class UpstreamTls(NamedTuple):
     server_name: str | None = None
 
 
-class UpstreamHealth(NamedTuple):
-    """One address: its exchanges and idle connections, improper responses in a row, and for how many seconds it is skipped."""
-
-    url: str
-    exchanges: int
-    idle: int
-    failures: int
-    skipped: float
-
-
 class _Upstream:
     """One server: its idle connections and its recent history."""
 
@@ -64,6 +54,7 @@ class _Upstream:
         "connect",
         "exchanges",
         "failures",
+        "fault",
         "idle",
         "passed_over_until",
         "pause",
@@ -76,6 +67,7 @@ class _Upstream:
         self.idle: list[tuple[UpstreamConnection, float]] = []  # each with the time until which it may be used
         self.exchanges = 0
         self.failures = 0
+        self.fault: tuple[float, Fault] | None = None  # why it was not reached last, and when
         self.passed_over_until = 0.0
         self.pause = _PASSED_OVER[0]
         self.used_once_until = 0.0
@@ -280,6 +272,7 @@ class UpstreamPool:
             upstream.exchanges -= 1
             if outcome.cause is Cause.NO_SOCKETS:
                 return outcome  # the upstream is not at fault
+            upstream.fault = self.monotonic(), outcome
             self._pass_over(upstream)
             tried.append(address)
             if len(tried) == len(self._upstreams) or not receiver.wanted:
@@ -350,8 +343,8 @@ class UpstreamPool:
         """How each address fares."""
         now = self.monotonic()
         return [
-            UpstreamHealth(url, each.exchanges, len(each.idle), each.failures, max(0.0, each.passed_over_until - now))
-            for url, each in zip(self._urls, self._upstreams, strict=True)
+            UpstreamHealth(url, u.exchanges, len(u.idle), u.failures, max(0.0, u.passed_over_until - now), u.fault)
+            for url, u in zip(self._urls, self._upstreams, strict=True)
         ]
 
     def retire(self) -> None:

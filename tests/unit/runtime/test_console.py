@@ -23,6 +23,10 @@ from tests.support.process import configuration
 TOKEN = "canary" * 8
 
 
+async def is_ready() -> tuple[bool, dict[str, str]]:
+    return True, {"store": "ok"}
+
+
 class Office:
     """A worker alone with its file."""
 
@@ -56,7 +60,7 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
 
 
 async def test_a_process_alone_shows_itself(office: Office) -> None:
-    facts = await office.source.facts(True, {"store": "ok"})
+    facts = await office.source.facts(is_ready)
     assert (facts.wanted, len(facts.workers), facts.replaced, facts.draining) == (1, 1, {}, False)
     assert (facts.ready, facts.checks, facts.store) == (True, {"store": "ok"}, "memory://")
     assert [(key.kid, key.role) for key in facts.keys] == [("k1", "signs")]
@@ -73,7 +77,7 @@ async def test_a_process_alone_shows_itself(office: Office) -> None:
 async def test_no_secret_is_among_the_facts(tmp_path: Path) -> None:
     clients = [{"client_id": "a", "client_secret": TOKEN}]
     office = Office(tmp_path, admin={"listen": "127.0.0.1:0", "token": TOKEN}, clients=clients)
-    facts = await office.source.facts(True, {})
+    facts = await office.source.facts(is_ready)
     assert office.source.token() == TOKEN
     assert "canary" not in repr(facts)
     await office.close()
@@ -83,12 +87,12 @@ async def test_a_reload_shows_in_the_token_and_in_the_facts(office: Office) -> N
     assert office.source.token() is None
     office.write(admin={"listen": "127.0.0.1:0", "token": TOKEN})
     await office.reloader.reload()
-    facts = await office.source.facts(True, {})
+    facts = await office.source.facts(is_ready)
     assert office.source.token() == TOKEN
     assert facts.configuration.applied == ["admin.token"]
     office.write(clients="canary")
     await office.reloader.reload()
-    facts = await office.source.facts(True, {})
+    facts = await office.source.facts(is_ready)
     assert office.source.token() == TOKEN, "the configuration that it has goes on"
     assert facts.configuration.faults == ["clients: must be a list"]
     assert facts.configuration.applied == []
@@ -99,7 +103,7 @@ async def test_certificates_are_read_from_their_files(tmp_path: Path) -> None:
     pair = Authority(tmp_path).issue("server", "sidecar")
     tls = {"certificate": str(pair.certificate), "key": str(pair.key)}
     office = Office(tmp_path, tls=tls)
-    (found,) = (await office.source.facts(True, {})).certificates
+    (found,) = (await office.source.facts(is_ready)).certificates
     assert (found.name, found.file, found.fault) == ("tls.certificate", str(pair.certificate), "")
     assert found.not_after is not None
     await office.close()
@@ -109,4 +113,4 @@ async def test_a_drain_shows(office: Office) -> None:
     assert not office.source.draining()
     office.app.connections.draining = True
     assert office.source.draining()
-    assert (await office.source.facts(False, {})).draining
+    assert (await office.source.facts(is_ready)).draining

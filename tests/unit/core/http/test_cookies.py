@@ -36,10 +36,13 @@ CUT = {
     "as PHP folds names": (f"a=1; ._Host-sidecar={VALUE}", "a=1"),
     "behind a comma": (f"a=1, sidecar={VALUE}; b=2", "b=2"),
     "behind a space": (f"a=1 __Host-sidecar={VALUE}; b=2", "b=2"),
+    "that of the console": (f"a=1; sidecar-console={VALUE}; b=2", "a=1; b=2"),
+    "that of the console over TLS": (f"__Host-sidecar-console={VALUE}; b=2", "b=2"),
+    "that of the console behind a comma": (f"a=1, sidecar-console={VALUE}; b=2", "b=2"),
     "in the quotes of another": (f'a="x; sidecar={VALUE}"; b=2', 'a="x; b=2'),
 }
 KEPT = [
-    "", "a=1", "a=1; b=2;", "sidecars=1", "my-sidecar=1", "a.sidecar=1", "Sidecar=1", "SIDECAR=1", "__host-sidecar=1",
+    "", "a=1", "a=1; b=2;", "sidecars=1", "sidecar-consoles=1", "sidecar-=1", "my-sidecar=1", "a.sidecar=1", "Sidecar=1", "SIDECAR=1", "__host-sidecar=1",
     "__Secure-sidecar=1", "-sidecar=1", f"my-sidecar={VALUE}", f"x__Host-sidecar={VALUE}", "a=sidecar", "a=x,sidecar",
     "a=x,sidecar=1", "a=x sidecar=1", f"a=x,sidecar={VALUE}v", f"sidecar_={VALUE}", "panels=main,sidecar; b=1", ";;", "=sidecar",
 ]  # fmt: skip

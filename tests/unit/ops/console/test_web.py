@@ -14,7 +14,7 @@ from sidecar.ops.console import web as console_web
 from sidecar.ops.console.facts import Facts, Tally
 from sidecar.ops.console.history import History
 from sidecar.ops.console.watchers import MOST
-from sidecar.ops.console.web import Console, Source
+from sidecar.ops.console.web import Console, Ready, Source
 from tests.support.console import Clock, facts, worker
 from tests.support.waiting import eventually
 
@@ -40,8 +40,9 @@ class World:
         self.console = Console(source, self._ready, beyond=beyond, monotonic=self.clock, every=0.001)
         self.console._watchers._every = 0.01
 
-    async def _facts(self, good: bool, checks: Mapping[str, str]) -> Facts:
+    async def _facts(self, ready: Ready) -> Facts:
         self.looks += 1
+        good, checks = await ready()
         return replace(self.shown, ready=good, checks=dict(checks), workers=[worker(1, self.tally)])
 
     async def _tallies(self) -> Mapping[int, Tally]:
