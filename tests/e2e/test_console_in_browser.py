@@ -96,8 +96,10 @@ def test_every_page_fits_and_reads_well(chromium: Browser, name: str, scheme: An
     """No sideways scrolling, contrast of 4.5 to 1 (WCAG 2.2 AA), targets of 24 pixels; and the pictures."""
     folder, complaints = Path(os.environ.get("SCREENSHOTS", tmp_path)), list[str]()
     with (
-        served(PAGES[name], hour=name in ("console", "worst")) as address,
-        chromium.new_context(viewport=SIZES[size], color_scheme=scheme, reduced_motion="reduce") as context,
+        served(PAGES[name], token=TOKEN, hour=name in ("console", "worst")) as address,
+        chromium.new_context(
+            viewport=SIZES[size], color_scheme=scheme, extra_http_headers={"Authorization": f"Bearer {TOKEN}"}
+        ) as context,
     ):
         page = context.new_page()
         listen(page, complaints)
