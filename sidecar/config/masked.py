@@ -4,27 +4,27 @@ A secret or a hash becomes `HIDDEN`. The store's address is shown without names,
 is not listed here is hidden too, so that a new kind of value shows nothing before somebody has decided what.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_args
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, SecretStr, WithJsonSchema
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from sidecar.config.faults import NAMED
+from sidecar.config.schema import as_in_the_file
 from sidecar.config.settings import Settings
-from sidecar.config.values import Address, parse_duration, parse_moment, parse_size
+from sidecar.config.values import KIND, Address
 from sidecar.core.store_address import StoreAddress, read_store_address
-from sidecar.core.throttling import Rate
 
 HIDDEN: Final = "••••••••"
 _OFF: Final = "not set"
 _MOST_ENTRIES: Final = 50  # of a list, such as clients
-_DURATIONS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
-_SIZES: Final = ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"), (1, "B"))
+_AS_IN_THE_FILE: Final = frozenset(["duration", "size", "rate", "on_outage", "scope"])
 _KEY_MATERIAL: Final = ("public_key", "jwks")  # public, but long
 
 
@@ -70,22 +70,29 @@ def _differs(value: Any, field: FieldInfo) -> bool:
 
 
 def _text(path: str, value: Any, field: FieldInfo) -> str:
+    kind = _kind(field)
     if value is None:
-        return _OFF
+        return "off" if kind == "rate" else _OFF
     if path == "store.url":
         return _place(read_store_address(value.get_secret_value()))
-    if path.endswith(".on_outage"):
-        return "deny" if value == 0 else f"allow_cached: {_in(value, _DURATIONS)}"
     if path.rpartition(".")[2] in _KEY_MATERIAL:
         return "public keys, not shown"
-    readers = {getattr(each, "func", None) for each in field.metadata}
-    if parse_duration in readers:
-        return _in(value, _DURATIONS)
-    if parse_size in readers:
-        return _in(value, _SIZES)
-    if parse_moment in readers:
-        return f"{value:.0f} (epoch seconds)"
-    return _plain(value)
+    if kind == "moment":
+        return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return _plain(as_in_the_file(kind, value) if kind in _AS_IN_THE_FILE else value)
+
+
+def _kind(field: FieldInfo) -> str | None:
+    """The kind of a field's values, which says how they stand in the file."""
+    return next(_kinds((*field.metadata, field.annotation)), None)
+
+
+def _kinds(parts: Iterable[Any]) -> Iterator[str]:
+    for part in parts:
+        if isinstance(part, WithJsonSchema) and part.json_schema and KIND in part.json_schema:
+            yield part.json_schema[KIND]
+        else:
+            yield from _kinds(get_args(part))
 
 
 def _plain(value: Any) -> str:
@@ -95,11 +102,9 @@ def _plain(value: Any) -> str:
             return HIDDEN
         case bool():
             return "true" if value else "false"
-        case Rate():
-            return f"{value.burst}/{_in(value.seconds, _DURATIONS)}"
         case Enum():
             return str(value.value)
-        case str() | int() | float() | Path() | Address() | IPv4Network() | IPv6Network():
+        case Address() | str() | int() | float() | Path() | IPv4Network() | IPv6Network():
             return str(value)
         case tuple() | list():
             return ", ".join(map(_plain, value)) or "none"
@@ -107,16 +112,6 @@ def _plain(value: Any) -> str:
             return ", ".join(f"{name}: {_plain(item)}" for name, item in value.items()) or "none"
         case _:
             return HIDDEN
-
-
-def _in(value: float, units: tuple[tuple[int, str], ...]) -> str:
-    """A number with the largest unit that divides it, such as `15m`."""
-    if value == 0:
-        return f"0{units[-1][1]}"
-    for size, unit in units:
-        if value % size == 0:
-            return f"{value // size:.0f}{unit}"
-    return f"{value:g}{units[-1][1]}"
 
 
 def _place(address: StoreAddress) -> str:

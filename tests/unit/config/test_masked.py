@@ -54,7 +54,7 @@ def test_no_secret_is_shown(file: Path) -> None:
         ("limits.headers", "32KiB"),
         ("limits.body", "not set"),
         ("throttling.failures_per_client_and_address", "30/1m"),
-        ("throttling.requests_per_client", "not set"),
+        ("throttling.requests_per_client", "off"),
         ("credentials.places", "bearer, header, query, body"),
         ("streams.end_with_token", "true"),
         ("tls", "not set"),
@@ -65,6 +65,22 @@ def test_no_secret_is_shown(file: Path) -> None:
 )  # fmt: skip
 def test_a_value_is_written_as_in_the_file(file: Path, path: str, text: str) -> None:
     assert values(settings_of(file, changed()))[path] == text
+
+
+def test_a_set_value_is_written_as_in_the_file_too(file: Path) -> None:
+    document = changed(
+        store__on_outage={"allow_cached": "90s"},
+        limits__body="10MiB",
+        routes=[{"path": "/a", "scope": "a b", "on_outage": {"allow_cached": "5m"}}],
+        trusted_proxies=["10.0.0.0/8"],
+    )
+    document["tokens"]["signing_keys"][0]["not_before"] = "2026-11-24"
+    shown = values(settings_of(file, document))
+    assert shown["store.on_outage"] == "allow_cached: 90s"
+    assert shown["limits.body"] == "10MiB"
+    assert (shown["routes[0].scope"], shown["routes[0].on_outage"]) == ("a b", "allow_cached: 5m")
+    assert shown["trusted_proxies"] == "10.0.0.0/8"
+    assert shown["tokens.signing_keys[1].not_before"] == "2026-11-24T00:00:00Z"
 
 
 def test_what_is_not_the_default_is_marked(file: Path) -> None:
