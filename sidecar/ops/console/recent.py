@@ -43,9 +43,10 @@ class Recent:
 
     def _refused(self, event: RequestDone) -> None:
         now = self._clock()
-        # One character more than is shown, so that a cut text is recognised.
-        kept = event._replace(method=event.method[: _LONGEST + 1], path=event.path[: _LONGEST + 1])
-        self._refusals.append((now, kept))
+        if len(event.path) > _LONGEST or len(event.method) > _LONGEST:
+            # One character more than is shown, so that a cut text is recognised.
+            event = event._replace(method=event.method[: _LONGEST + 1], path=event.path[: _LONGEST + 1])
+        self._refusals.append((now, event))
         fault = event.fault
         if fault is not None and fault.upstream:
             self.upstreams.pop(fault.upstream, None)

@@ -121,7 +121,8 @@ class Console:
 
     async def _parts(self) -> Mapping[str, str]:
         facts, history = await self._facts(), self._source.history
-        return self._page.parts(facts, history.minutes(), covered=history.seconds)
+        # In a thread, because a single worker serves requests in this one: it takes some milliseconds, and more the first time.
+        return await asyncio.to_thread(self._page.parts, facts, history.minutes(), covered=history.seconds)
 
     # The endpoints.
 
@@ -130,7 +131,8 @@ class Console:
         if verdict is not Verdict.WELCOME:
             return self._turned_away(verdict)
         facts, history = await self._facts(), self._source.history
-        return _html(self._page.whole(facts, history.minutes(), covered=history.seconds, asks=self._gate.asks))
+        minutes, covered, asks = history.minutes(), history.seconds, self._gate.asks
+        return _html(await asyncio.to_thread(self._page.whole, facts, minutes, covered=covered, asks=asks))
 
     async def _serve_facts(self, request: web.Request) -> web.Response:
         verdict = self._gate.admit(_visit(request))
