@@ -22,6 +22,7 @@ from sidecar.config.values import KIND, Address
 from sidecar.core.store_address import StoreAddress, read_store_address
 
 HIDDEN: Final = "••••••••"
+TOP: Final = "top level"
 _OFF: Final = "not set"
 _MOST_ENTRIES: Final = 50  # of a list, such as clients
 _AS_IN_THE_FILE: Final = frozenset(["duration", "size", "rate", "on_outage", "scope"])
@@ -37,8 +38,12 @@ class Value(NamedTuple):
 
 
 def masked(settings: Settings) -> Mapping[str, list[Value]]:
-    """Each section of the file with its values, in the order of the documentation."""
-    return {name: list(_values(name, getattr(settings, name), field)) for name, field in Settings.model_fields.items()}
+    """Each section of the file with its values. What is in no section comes first, as `TOP`."""
+    sections: dict[str, list[Value]] = {TOP: []}
+    for name, field in Settings.model_fields.items():
+        for value in _values(name, getattr(settings, name), field):
+            sections.setdefault(TOP if value.path == name else name, []).append(value)
+    return sections
 
 
 def masked_store(settings: Settings) -> str:
@@ -61,7 +66,7 @@ def _entries(path: str, entries: tuple[BaseModel, ...]) -> Iterator[Value]:
         where = f"{path}[{getattr(entry, NAMED[path]) if path in NAMED else index}]"
         yield from (each for each in _values(where, entry, FieldInfo()) if each.changed)
     if len(entries) > _MOST_ENTRIES:
-        yield Value(path, f"and {len(entries) - _MOST_ENTRIES} more", changed=True)
+        yield Value(f"{path}[…]", f"and {len(entries) - _MOST_ENTRIES} more", changed=True)
 
 
 def _differs(value: Any, field: FieldInfo) -> bool:

@@ -140,7 +140,7 @@ class _Office:
         path = self._reloader.settings.path
         return ConfigurationFacts(
             file=str(path) if path is not None else "none",
-            digest=f"{known.digest:012x}",
+            digest=f"{known.digest:012x}" if known.digest else "none",
             read_at=known.at,
             tried_at=tried_at,
             faults=list(result.faults) if result else [],

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config.masked import HIDDEN, masked, masked_store
+from sidecar.config.masked import HIDDEN, TOP, masked, masked_store
 from sidecar.config.settings import Settings
 from sidecar.core.oauth.users import hash_password
 from tests.support.settings import CLIENT, changed, settings_of
@@ -90,9 +90,17 @@ def test_what_is_not_the_default_is_marked(file: Path) -> None:
     assert not {"timeouts.connect", "workers", "login.scopes"} & marked
 
 
+def test_what_is_in_no_section_comes_first(file: Path) -> None:
+    sections = masked(settings_of(file, changed(clients=[CLIENT])))
+    assert next(iter(sections)) == TOP
+    assert {"workers", "compat", "users", "tls"} <= {value.path for value in sections[TOP]}
+    assert {"listen", "clients", "tokens"} <= sections.keys()
+    assert not {"workers", "users"} & sections.keys()
+
+
 def test_a_long_list_is_cut(file: Path) -> None:
     clients = [{**CLIENT, "client_id": f"c{number}"} for number in range(60)]
     shown = values(settings_of(file, changed(clients=clients)))
     assert "clients[c49].client_id" in shown
     assert "clients[c50].client_id" not in shown
-    assert shown["clients"] == "and 10 more"
+    assert shown["clients[…]"] == "and 10 more"
