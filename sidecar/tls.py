@@ -27,6 +27,16 @@ def _trust(context: ssl.SSLContext, ca: Path) -> None:
         raise InvalidTls(f"the CA file cannot be used: {exc.strerror or 'no certificate in it'}") from None
 
 
+def expiry_of(file: Path, *, any_of: bool = False) -> float | None:
+    """When the certificates in a PEM file expire, in epoch seconds: the first of them, such as of a chain, or with `any_of` the
+    last, such as of a list of CAs. `None` for a file that cannot be read."""
+    try:
+        certificates = x509.load_pem_x509_certificates(file.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return (max if any_of else min)(each.not_valid_after_utc.timestamp() for each in certificates)
+
+
 def server_context(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
     """Create the context of the public listener: TLS 1.2 or later, HTTP/1.1. Raises `InvalidTls`.
 
@@ -55,16 +65,6 @@ def upstream_context(ca: Path | None, certificate: Path | None, key: Path | None
     if certificate is not None and key is not None:
         _load(context, certificate, key)
     return context
-
-
-def expiry(path: Path, *, any_of: bool) -> float:
-    """Until when the certificates in a file can be used, in epoch seconds: all of them, such as a chain, or with `any_of` at
-    least one, such as a list of CAs. Raises `InvalidTls`."""
-    try:
-        found = x509.load_pem_x509_certificates(path.read_bytes())
-    except (OSError, ValueError):
-        raise InvalidTls("cannot be read as certificates") from None
-    return (max if any_of else min)(each.not_valid_after_utc.timestamp() for each in found)
 
 
 class CertificateWatch:

@@ -3,14 +3,13 @@
 import os
 
 from sidecar.assembly.app import App
-from sidecar.ops.console.facts import StoreFacts, Tally, UpstreamFacts, WorkerFacts
+from sidecar.ops.console.facts import StoreFacts, Tally, UpstreamFacts, WorkerFacts, tally_of
 from sidecar.ops.console.recent import told
 
 
 def tally(app: App) -> Tally:
     """The counts that the console's history needs."""
-    counted = app.metrics.snapshot()
-    return Tally(counted["requests"], counted["failures"])
+    return tally_of(app.metrics.snapshot())
 
 
 def worker_facts(app: App) -> WorkerFacts:

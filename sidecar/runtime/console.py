@@ -32,7 +32,7 @@ from sidecar.ops.console.history import History
 from sidecar.ops.console.web import Ready, Source
 from sidecar.runtime.reloading import Reloader
 from sidecar.runtime.sockets import url_of
-from sidecar.tls import InvalidTls, expiry
+from sidecar.tls import expiry_of
 
 _CERTIFICATES_FOR: Final = 30.0  # seconds between two looks at the files
 
@@ -195,7 +195,5 @@ def _files(settings: Settings) -> list[tuple[str, Path, bool]]:
 
 
 def _certificate(name: str, path: Path, any_of: bool) -> CertificateFacts:  # noqa: FBT001  as `_files` gives it
-    try:
-        return CertificateFacts(name, str(path), expiry(path, any_of=any_of))
-    except InvalidTls as exc:
-        return CertificateFacts(name, str(path), None, str(exc))
+    expiry = expiry_of(path, any_of=any_of)
+    return CertificateFacts(name, str(path), expiry, "cannot be read as certificates" if expiry is None else "")

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 
-from sidecar.ops.console.facts import Tally, WorkerFacts
+from sidecar.ops.console.facts import Tally, WorkerFacts, tally_of
 from sidecar.ops.metrics import Replaced
 from sidecar.runtime.child import Child
 from sidecar.runtime.console import Crew
@@ -42,4 +42,4 @@ def several(
 def last_tally(child: Child) -> Tally | None:
     """What a worker that has ended has counted, if it has said so at its end."""
     counted = child.last_counts
-    return None if counted is None else Tally(counted["requests"], counted["failures"])
+    return None if counted is None else tally_of(counted)

@@ -95,6 +95,11 @@ def packed(facts: "WorkerFacts | Tally") -> Any:
     return adapter.dump_python(facts, mode="json")
 
 
+def tally_of(snapshot: Mapping[str, Any]) -> Tally:
+    """The part of a snapshot (`ops.metrics.Metrics.snapshot`) that the console needs."""
+    return Tally(snapshot["requests"], snapshot["failures"])
+
+
 def read_worker(body: object) -> WorkerFacts:
     """The opposite of `packed`. Raises `ValueError` when the shape is wrong."""
     return _WORKER.validate_python(body)

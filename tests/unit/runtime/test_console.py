@@ -109,6 +109,15 @@ async def test_certificates_are_read_from_their_files(tmp_path: Path) -> None:
     await office.close()
 
 
+async def test_a_certificate_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    pair = Authority(tmp_path).issue("server", "sidecar")
+    office = Office(tmp_path, tls={"certificate": str(pair.certificate), "key": str(pair.key)})
+    pair.certificate.unlink()
+    (found,) = (await office.source.facts(is_ready)).certificates
+    assert (found.not_after, found.fault) == (None, "cannot be read as certificates")
+    await office.close()
+
+
 async def test_a_drain_shows(office: Office) -> None:
     assert not office.source.draining()
     office.app.connections.draining = True
