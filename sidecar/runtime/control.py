@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, cast
 
-from sidecar.ops.metrics import Snapshot, is_snapshot
+from sidecar.ops.snapshots import Snapshot, is_snapshot
 
 _LONGEST: Final = (
     64 * 1024 * 1024

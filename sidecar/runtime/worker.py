@@ -31,11 +31,13 @@ from sidecar.assembly.app import App, Prepared, log_failure
 from sidecar.config.settings import Settings
 from sidecar.core.restarts import Restarts
 from sidecar.ops.admin import Impossible, Operations, serve_admin
+from sidecar.ops.deployment import deployment
 from sidecar.ops.exposition import render
 from sidecar.ops.logs import configure
 from sidecar.runtime import signals
 from sidecar.runtime.descriptors import Descriptors, raise_descriptor_limit
 from sidecar.runtime.ending import GRACE, NO_THREAD, EndedBadly, Ending
+from sidecar.runtime.lag import LagMeter
 from sidecar.runtime.leaving import SoftDrain, first_of
 from sidecar.runtime.memory import Memory
 from sidecar.runtime.reloading import NotApplied, Reloader
@@ -66,7 +68,8 @@ def assert_c_parser() -> None:
 
 class Worker:
     """Runs one `App` until it is told to stop. `shared`: other processes accept from the socket too, and the parent ends it.
-    `jitter` gives a random number from 0 to 1, for the pauses before restarts. Raises `StartError`."""
+    `slot` is the number of the worker. `jitter` gives a random number from 0 to 1, for the pauses before restarts. Raises
+    `StartError`."""
 
     def __init__(
         self,
@@ -74,6 +77,7 @@ class Worker:
         public: Listener,
         *,
         shared: bool = False,
+        slot: int = 0,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._descriptors, self._memory = Descriptors(), Memory(settings.workers)
@@ -87,11 +91,12 @@ class Worker:
         self._stop = asyncio.Event()
         loop = self._loop = asyncio.get_running_loop()
         try:
-            self.app = App(self._affordable(settings), loop)
+            self.app = App(self._affordable(settings), loop, slot=slot)
         except InvalidTls as exc:
             raise StartError(f"TLS: {exc}") from None
         self._acceptor = self.app.acceptor(public.sock)
         self._certificates = self._certificate_watches()
+        self._lag = LagMeter(loop, monotonic=self.app.monotonic, observe=self.app.metrics.observe_lag)
         self._look_again = 0.0
         self._background: list[asyncio.Task[None]] = []
 
@@ -158,6 +163,7 @@ class Worker:
         # The objects that exist now live until the end: exclude them from every full collection.
         gc.collect()
         gc.freeze()
+        self._lag.start()
         try:
             if await self._loaded():
                 self._public.open()
@@ -173,6 +179,7 @@ class Worker:
             log.info("stopped", extra={"requests_cut": cut})
             self.ending.code = int(self._failed)
         finally:
+            self._lag.stop()
             self._acceptor.close()
             await self._close()
         if self._failed:
@@ -260,6 +267,7 @@ class Worker:
 
     def _use_tls(self, context: ssl.SSLContext) -> None:
         self._acceptor.tls = context
+        self.app.expiries.use_listener(self.app.settings)
 
     async def _close(self) -> None:
         """Close the parts. Each step may take a second; a step that hangs is left behind, and `ending` logs it."""
@@ -293,7 +301,8 @@ async def start_own_admin(worker: Worker, admin: Listener, reloader: Reloader) -
     worker.soft.listeners.append(admin)
 
     async def metrics() -> bytes:
-        return render([app.metrics.snapshot()], reloader.configuration)
+        draining = worker.stopping or app.connections.draining
+        return render([app.metrics.snapshot(), deployment(reloader.configuration, workers=1, draining=draining)])
 
     async def drain() -> float:
         worker.drain()

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from sidecar.ops.metrics import Gauges, Metrics
+from sidecar.ops.metrics import Metrics
+from sidecar.ops.snapshots import Readings
 from sidecar.runtime.control import (
     Answer,
     Conversation,
@@ -22,7 +23,9 @@ from sidecar.runtime.control import (
     encode,
 )
 
-SNAPSHOT = Metrics(lambda: Gauges(1, 2, 3, 4, 5, store_up=True, staleness=0.5, revocations=6)).snapshot()
+SNAPSHOT = Metrics(
+    lambda: Readings({"sidecar_token_cache_hits_total": {"": 4}}, {"sidecar_tunnels": {"": 3}})
+).snapshot()
 MESSAGES: list[Message] = [
     Question(Kind.SNAPSHOT, 1),
     Question(Kind.READY, 2**40),
