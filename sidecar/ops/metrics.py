@@ -127,11 +127,11 @@ class Metrics:
         requests = self._requests[decision]
         requests.statuses[status] += 1
         self._first_byte.observe(first_byte_seconds)
-        if stream is None:
-            requests.observe(seconds)
-            self._upstream.observe(upstream_seconds)
-        else:
+        if stream is not None:
             _observe(self._streams, stream, seconds, LONG_BOUNDS)
+            return
+        requests.observe(seconds)
+        self._upstream.observe(upstream_seconds)
 
     def observe_lag(self, seconds: float) -> None:
         """Count by how much the event loop was late."""

@@ -46,6 +46,10 @@ class Outcome(Enum):
 _WHOLE, _STREAMED = Outcome.WHOLE, Outcome.STREAMED
 
 
+Flow = tuple[float | None, StreamKind | None]
+"""`first_byte_seconds` and `stream` of a `RequestDone`."""
+
+
 class Tally(Protocol):
     """Counts requests that the API answered completely. The arguments are those of a `RequestDone`."""
 
@@ -230,8 +234,7 @@ class Answering:
         if tally is not None and outcome is _WHOLE:
             tally.count_whole(self.decision, self.status, now - self.started, self._upstream_seconds)  # type: ignore[arg-type]
         elif tally is not None and outcome is _STREAMED:
-            upstream, first_byte = self._upstream_seconds, self._first_byte_seconds()
-            kind = self._stream_kind(now)
+            upstream, (first_byte, kind) = self._upstream_seconds, self._flow(now)
             tally.count_streamed(self.decision, self.status, now - self.started, upstream, first_byte, kind)  # type: ignore[arg-type]
         else:
             self._services.report(self._done(now))
@@ -253,14 +256,10 @@ class Answering:
             self.user or (verified.token.user if verified is not None else None),
             self.told,
             self.endpoint,
-            self._first_byte_seconds(),
-            self._stream_kind(now),
+            *self._flow(now),
         )
 
-    def _first_byte_seconds(self) -> float | None:
-        """For how long the upstream was awaited, if it answered."""
-        raise NotImplementedError
-
-    def _stream_kind(self, now: float) -> StreamKind | None:
-        """What flowed for so long that the durations say nothing about speed."""
+    def _flow(self, now: float) -> Flow:
+        """For how long the upstream was awaited, if it answered; and what flowed for so long that the durations say nothing
+        about speed."""
         raise NotImplementedError

@@ -9,12 +9,11 @@ from typing import Final
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from sidecar.core.causes import Fault
-from sidecar.core.events import StreamKind
 from sidecar.core.http.response_headers import ResponseHeaders, is_event_stream
 from sidecar.core.http.trailers import trailer_section
 from sidecar.core.reasons import Plane, Reason
 from sidecar.core.replies import refusal
-from sidecar.proxy.answering import Answering, Outcome
+from sidecar.proxy.answering import Answering, Flow, Outcome
 from sidecar.proxy.ports import UpstreamLink, WholeResponse
 from sidecar.proxy.request import BodyTooLarge
 from sidecar.proxy.request_body import BodySender, check_declared, chunk, read_at_hand
@@ -185,15 +184,14 @@ class Exchange(Answering):
             return self._long or (self.sending and now - self.sent_at > _LONG)
         return now - self._flows_since > _LONG
 
-    def _first_byte_seconds(self) -> float | None:
+    def _flow(self, now: float) -> Flow:
         if self.outcome is _WHOLE:
-            return self._upstream_seconds
-        return self._flows_since - self.sent_at if self._flows_since else None
-
-    def _stream_kind(self, now: float) -> StreamKind | None:
+            return self._upstream_seconds, None
+        since = self._flows_since
+        first_byte = since - self.sent_at if since else None
         if self.tunnel is not None:
-            return "tunnel"
-        return "stream" if self._long or 0 < self._flows_since < now - _LONG else None
+            return first_byte, "tunnel"
+        return first_byte, "stream" if self._long or 0 < since < now - _LONG else None
 
     def on_body(self, data: bytes) -> None:
         self._streamed.body(data)
