@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, NamedTuple
 
+from sidecar.assembly import readings
+from sidecar.assembly.expiries import Expiries
 from sidecar.assembly.living import living
 from sidecar.assembly.snapshot import request_rules
 from sidecar.config import settings as config
@@ -20,8 +22,10 @@ from sidecar.core.revocations import RevocationView
 from sidecar.ops.admin import STORE, WRITES
 from sidecar.ops.console.recent import Recent
 from sidecar.ops.key_watch import KeyWatch
-from sidecar.ops.logs import AccessLog, lines_dropped, request_lines
-from sidecar.ops.metrics import Gauges, Metrics
+from sidecar.ops.logs import AccessLog, request_lines
+from sidecar.ops.metrics import Metrics
+from sidecar.ops.process import Process
+from sidecar.ops.snapshots import Readings
 from sidecar.proxy.answering import Answering, Services
 from sidecar.proxy.client.acceptor import Acceptor
 from sidecar.proxy.client.connections import ClientConnections
@@ -31,8 +35,10 @@ from sidecar.proxy.handler import AuthenticatingHandler
 from sidecar.proxy.limits import ClientLimits, ClientRules, ClientTimeouts, PoolLimits, UpstreamTimeouts
 from sidecar.proxy.rules import RequestRules
 from sidecar.proxy.tunnel import Tunnel
-from sidecar.proxy.upstream.pool import UpstreamPool, UpstreamTls
+from sidecar.proxy.upstream.pool import UpstreamPool
+from sidecar.proxy.upstream.server import UpstreamTls
 from sidecar.stores import open_store
+from sidecar.stores.timed import TimedStore
 from sidecar.tls import server_context, upstream_context
 
 log: Final = logging.getLogger("sidecar")
@@ -51,7 +57,7 @@ class Prepared(NamedTuple):
 
 class App:
     """The parts of one worker. `runtime.worker` and tests use `store`, `connections`, `pool` and `metrics`. `now` gives epoch
-    seconds, `monotonic` monotonic seconds. Raises `InvalidTls`."""
+    seconds, `monotonic` monotonic seconds. `slot` is the number of the worker. Raises `InvalidTls`."""
 
     def __init__(
         self,
@@ -60,6 +66,7 @@ class App:
         *,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        slot: int = 0,
     ) -> None:
         self.now = now
         self.monotonic = monotonic
@@ -82,8 +89,11 @@ class App:
         self.tunnels: set[Tunnel] = set()
         self._switching: set[Answering] = set()
         self._upgrades = Upgrades(self._switching, settings.limits.tunnels)
-        self.living = living(self.store, self.view, emit=self.emit, clock=now, monotonic=monotonic)
-        self.metrics = Metrics(self.gauges)
+        timed = TimedStore(self.store, emit=self.emit, monotonic=monotonic)
+        self.living = living(timed, self.view, emit=self.emit, clock=now, monotonic=monotonic)
+        self.metrics = Metrics(self.readings)
+        self._process = Process(f"worker-{slot}")
+        self.expiries = Expiries(settings)
         self.recent, self.began = Recent(now), now()
         self._lines = request_lines(call_later=loop.call_later, clock=now)
         self._retired: list[UpstreamPool] = []  # pools that were replaced, and still carry exchanges
@@ -119,6 +129,7 @@ class App:
         """Apply other settings from now on, in one step of the event loop. A request that has begun keeps the old rules and
         its connection to the API; a stream that the new rules would not admit ends."""
         self.settings, self.rules, pool, self.tls = prepared
+        self.expiries.use(self.settings)
         self._use_pool(pool)
         log.setLevel(self.settings.logging.level.upper())
         self.access_log.close()
@@ -132,6 +143,7 @@ class App:
     def use_upstream_tls(self, context: ssl.SSLContext) -> None:
         """Use another TLS context for new connections to the API."""
         self._use_pool(self._new_pool(self.settings, context))
+        self.expiries.use_upstream(self.settings)
         self._use_services()
 
     def _use_pool(self, pool: UpstreamPool) -> None:
@@ -163,7 +175,7 @@ class App:
         return Services(
             self.pool,
             self.emit,
-            None if self.access_log.admitted_shown else self.metrics.count,
+            None if self.access_log.admitted_shown else self.metrics,
             self.monotonic,
             self.tunnels,
             self._switching,
@@ -189,24 +201,20 @@ class App:
             self.store_up = event.up
             self.store_known.set()
 
-    def gauges(self) -> Gauges:
-        """The current values of the parts, for the metrics."""
-        condition = self.store.condition()
-        return Gauges(
-            in_flight=self.connections.in_flight,
-            connections=self.connections.present,
-            tunnels=len(self.tunnels),
-            cache_hits=self.living.lookups.hits,
-            cache_misses=self.living.lookups.misses,
-            store_up=self.store_up,
-            staleness=self.view.staleness(self.monotonic()),
-            revocations=len(self.view),
-            log_lines_dropped=lines_dropped(),
-            store_writable=not condition.fault_of_writes,
-            clock_skew=condition.skew,
-            unreadable=condition.unreadable,
-            memory_held=self.connections.memory.held,
-            memory_limit=self.connections.memory.limit,
+    def readings(self) -> Readings:
+        """What the parts count and measure themselves, for the metrics."""
+        return readings.together(
+            readings.of_clients(self.connections, self.tunnels, self._upgrades.most),
+            readings.of_upstreams(self.pool, self._retired),
+            readings.of_store(
+                self.store.condition(),
+                up=self.store_up,
+                staleness=self.view.staleness(self.monotonic()),
+                revocations=len(self.view),
+            ),
+            readings.of_living(self.living),
+            readings.of_keys(self.rules.tokens.ring, self.expiries.by_use(), self.now()),
+            self._process.readings(),
         )
 
     def check_upstreams(self, now: float) -> None:

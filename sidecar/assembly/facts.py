@@ -14,7 +14,7 @@ def tally(app: App) -> Tally:
 
 def worker_facts(app: App) -> WorkerFacts:
     """Everything that the console shows of a worker. Takes well below a millisecond; the caller asks when somebody looks."""
-    gauges = app.gauges()
+    clients = app.connections
     return WorkerFacts(
         pid=os.getpid(),
         since=app.began,
@@ -23,11 +23,11 @@ def worker_facts(app: App) -> WorkerFacts:
         upstreams=_upstreams(app),
         refusals=app.recent.refusals(),
         used=app.recent.clients({client.client_id: client for client in app.settings.clients}),
-        in_flight=gauges.in_flight,
-        connections=gauges.connections,
-        tunnels=gauges.tunnels,
-        memory_held=gauges.memory_held,
-        memory_limit=gauges.memory_limit,
+        in_flight=clients.in_flight,
+        connections=clients.present,
+        tunnels=len(app.tunnels),
+        memory_held=clients.memory.held,
+        memory_limit=clients.memory.limit,
     )
 
 
@@ -48,12 +48,11 @@ def _store(app: App) -> StoreFacts:
 
 
 def _upstreams(app: App) -> list[UpstreamFacts]:
-    """Each address with its last fault: a request that failed, or a connection that could not be opened."""
-    ahead = app.now() - app.monotonic()  # of the monotonic clock
+    """Each address with its last fault: the present one, or that of the last request that failed there."""
     found = []
-    for url, exchanges, idle, failures, skipped, unreached in app.pool.health():
+    for url, exchanges, idle, failures, skipped, present in app.pool.health():
         at, fault = app.recent.upstreams.get(url, (None, ""))
-        if unreached is not None and (at is None or unreached[0] + ahead > at):
-            at, fault = unreached[0] + ahead, told(unreached[1])
+        if present is not None and told(present) != fault:
+            at, fault = None, told(present)  # no request has failed by it yet
         found.append(UpstreamFacts(url, exchanges, idle, failures, skipped, fault, at))
     return found

@@ -13,7 +13,7 @@ from sidecar.core.replies import Endpoint
 from sidecar.proxy.rules import CredentialRules, HostRules, RequestRules
 from sidecar.proxy.token_cache import TokenCache
 from sidecar.proxy.upstream.connection import UPSTREAM_HOST
-from sidecar.proxy.upstream.pool import authority_of
+from sidecar.proxy.upstream.server import authority_of
 
 
 def request_rules(settings: config.Settings, living: Living, generation: int) -> RequestRules:

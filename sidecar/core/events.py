@@ -23,13 +23,19 @@ class Decision(StrEnum):
     LOCAL = "local"  # answered by an endpoint of the sidecar
 
 
+StreamKind = Literal["stream", "tunnel"]
+"""`tunnel`: after an upgrade. `stream`: an event stream, or a body that flowed for a long time."""
+
+
 class RequestDone(NamedTuple):
     """A request on the public listener was answered, or its connection was lost before that.
 
     `status` is the status that the client got (499: the client closed first, as in nginx's log). `path` has no query.
     Durations are in seconds; `upstream_seconds` is `None` when no request went to the upstream. `fault` says what went wrong
     between the sidecar and the upstream. `user` is the user of the token or of the browser session. `told`: another event says
-    what happened, and who did it.
+    what happened, and who did it. `endpoint` names the endpoint of the sidecar that was asked, if any. `first_byte_seconds`:
+    from sending the request to the upstream to the first byte of its response. `stream`: bytes flowed for so long that the
+    durations say nothing about speed.
     """
 
     decision: Decision
@@ -44,6 +50,9 @@ class RequestDone(NamedTuple):
     fault: Fault | None = None
     user: str | None = None
     told: bool = False
+    endpoint: str | None = None
+    first_byte_seconds: float | None = None
+    stream: StreamKind | None = None
 
 
 class TokenIssued(NamedTuple):
@@ -103,6 +112,19 @@ class SecretUsed(NamedTuple):
     at: float
 
 
+StoreOperation = Literal["heartbeat", "read", "write", "refresh", "revoke", "throttle"]
+"""A kind of operation of the store: `heartbeat` of the revocation feed; `read` and `write` of a value (a code, a login, an
+assertion); `refresh`: of a family of refresh tokens, whatever is done with it; `revoke`; `throttle`: attempts are counted."""
+
+
+class StoreUsed(NamedTuple):
+    """An operation of the store took so many seconds. `answered`: it did not fail."""
+
+    operation: StoreOperation
+    seconds: float
+    answered: bool
+
+
 class StoreChanged(NamedTuple):
     """The store became reachable or unreachable. `detail` names the fault, never an address with a password."""
 
@@ -127,6 +149,6 @@ class StoreNoted(NamedTuple):
 
 
 PersonEvent = UserLoggedIn | LoginFailed | UserLoggedOut | LogoutFailed
-Event = RequestDone | TokenIssued | TokenRevoked | PersonEvent | SecretUsed | StoreChanged | StoreNoted
+Event = RequestDone | TokenIssued | TokenRevoked | PersonEvent | SecretUsed | StoreUsed | StoreChanged | StoreNoted
 EventHandler = Callable[[Event], None]
 """Called synchronously and in order. It must be fast and must not raise."""

@@ -20,7 +20,8 @@ from sidecar.doctor.findings import Finding, bad, good, skipped
 from sidecar.proxy.limits import PoolLimits, UpstreamTimeouts
 from sidecar.proxy.ports import TunnelEnd, UpstreamLink, WholeResponse
 from sidecar.proxy.upstream.connection import UpstreamConnection
-from sidecar.proxy.upstream.pool import UpstreamPool, UpstreamTls, authority_of
+from sidecar.proxy.upstream.pool import UpstreamPool
+from sidecar.proxy.upstream.server import UpstreamTls, authority_of
 from sidecar.tls import upstream_context
 
 _FIREWALL: Final = "see whether a firewall drops the packets, or a name server does not answer (getent hosts NAME)"

@@ -19,14 +19,22 @@ _T = TypeVar("_T")
 
 
 class SlowHashes:
-    """One thread, called `name`, and its queue. It outlives every change of the configuration. `close` ends it."""
+    """One thread, called `name`, and its queue of at most `limit` attempts; `refused` counts those that found no place. It
+    outlives every change of the configuration. `close` ends it."""
 
     def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._waiting: Counter[str] = Counter()
+        self.refused = 0
+        self.limit = _MOST
 
     def __repr__(self) -> str:
-        return f"{self._waiting.total()} waiting"
+        return f"{self.waiting} waiting"
+
+    @property
+    def waiting(self) -> int:
+        """How many attempts are in progress or wait."""
+        return self._waiting.total()
 
     async def run(self, check: Callable[..., _T], *arguments: object, peer: str, client_id: str | None = None) -> _T:
         """Run `check` in the thread; returns or raises what `check` does. `peer` is the address of the caller. Raises
@@ -36,7 +44,8 @@ class SlowHashes:
 
     @contextmanager
     def _place(self, peer: str, client_id: str | None) -> Iterator[None]:
-        if self._waiting[peer] >= _MOST_OF_ONE or self._waiting.total() >= _MOST:
+        if self._waiting[peer] >= _MOST_OF_ONE or self.waiting >= self.limit:
+            self.refused += 1
             raise Refused(Reason.THROTTLED, client_id=client_id)
         self._waiting[peer] += 1
         try:

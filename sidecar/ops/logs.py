@@ -185,7 +185,7 @@ class RequestLines:
 
     def add(self, level: int, event: RequestDone) -> None:
         """Add the line of a request. It is written within a tenth of a second."""
-        decision, status, seconds, _, reason, method, path, client_id, peer, fault, user, _ = event
+        decision, status, seconds, _, reason, method, path, client_id, peer, fault, user, *_ = event
         who = _named("client_id", client_id) + _named("user", user)
         self._take(
             f"{{{self._head()}, {_outcome(level, decision, reason, status)}, "

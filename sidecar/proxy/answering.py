@@ -9,11 +9,11 @@ Rules:
 import asyncio
 from collections.abc import Callable, Set
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from sidecar.core.admission import VerifiedToken
 from sidecar.core.causes import Fault
-from sidecar.core.events import Decision, RequestDone
+from sidecar.core.events import Decision, RequestDone, StreamKind
 from sidecar.core.http.cross_origin import Fields
 from sidecar.core.http.request_headers import NO_TRAILERS
 from sidecar.core.reasons import Reason
@@ -42,15 +42,37 @@ class Outcome(Enum):
     CLIENT_LEFT = "client left"  # before the response was complete
 
 
-Tally = Callable[[Decision, int, float, float | None], None]
-"""Called for a request that ended without a reason, with its decision, status, seconds and seconds upstream."""
+# In Python 3.11, accessing an enumeration member calls a function each time.
+_WHOLE, _STREAMED = Outcome.WHOLE, Outcome.STREAMED
+
+
+Flow = tuple[float | None, StreamKind | None]
+"""`first_byte_seconds` and `stream` of a `RequestDone`."""
+
+
+class Tally(Protocol):
+    """Counts requests that the API answered completely. The arguments are those of a `RequestDone`."""
+
+    def count_whole(self, decision: Decision, status: int, seconds: float, upstream_seconds: float) -> None:
+        """The answer came in one piece."""
+
+    def count_streamed(
+        self,
+        decision: Decision,
+        status: int,
+        seconds: float,
+        upstream_seconds: float,
+        first_byte_seconds: float,
+        stream: StreamKind | None,
+    ) -> None:
+        """The answer was forwarded as it came."""
 
 
 class Services(NamedTuple):
-    """What all exchanges of a worker share. For a request that ended without a reason, `tally` is called instead of `report`;
-    it is `None` when consumers need more than decision, status, seconds and seconds upstream. `switching` are the exchanges
-    that are or may become a tunnel; `tunnel_idle` is in seconds, `body_limit` in bytes; `tapdata`: refusals carry its integer
-    `code`. `log_failure` reports a defect of the sidecar."""
+    """What all exchanges of a worker share. `tally` is told of a request that the API answered completely, instead of
+    `report`; it is `None` when consumers need more than it is told. `switching` are the
+    exchanges that are or may become a tunnel; `tunnel_idle` is in seconds, `body_limit` in bytes; `tapdata`: refusals carry its
+    integer `code`. `log_failure` reports a defect of the sidecar."""
 
     pool: RequestSender
     report: Callable[[RequestDone], None]
@@ -86,6 +108,7 @@ class Answering:
     path = ""
     shared: Fields = ()  # CORS fields for every reply of the sidecar, so that a page may read it
     status = 0
+    endpoint: str | None = None  # of the sidecar, that the request is for
     task: asyncio.Task[None] | None = None
     upgrade = b""  # the protocol that the upstream is asked to switch to
     rules: RequestRules  # that decide the request from beginning to end
@@ -207,11 +230,14 @@ class Answering:
             self._services.switching.discard(self)
         if now is None:
             now = self._services.monotonic()
-        services = self._services
-        if self.reason is None and services.tally is not None:
-            services.tally(self.decision, self.status, now - self.started, self._upstream_seconds)
+        tally = self._services.tally
+        if tally is not None and outcome is _WHOLE:
+            tally.count_whole(self.decision, self.status, now - self.started, self._upstream_seconds)  # type: ignore[arg-type]
+        elif tally is not None and outcome is _STREAMED:
+            upstream, (first_byte, kind) = self._upstream_seconds, self._flow(now)
+            tally.count_streamed(self.decision, self.status, now - self.started, upstream, first_byte, kind)  # type: ignore[arg-type]
         else:
-            services.report(self._done(now))
+            self._services.report(self._done(now))
         self.connection.exchange_ended(self, now)
 
     def _done(self, now: float) -> RequestDone:
@@ -229,4 +255,11 @@ class Answering:
             self.fault,
             self.user or (verified.token.user if verified is not None else None),
             self.told,
+            self.endpoint,
+            *self._flow(now),
         )
+
+    def _flow(self, now: float) -> Flow:
+        """For how long the upstream was awaited, if it answered; and what flowed for so long that the durations say nothing
+        about speed."""
+        raise NotImplementedError

@@ -9,11 +9,11 @@ from typing import Final
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from sidecar.core.causes import Fault
-from sidecar.core.http.response_headers import ResponseHeaders
+from sidecar.core.http.response_headers import ResponseHeaders, is_event_stream
 from sidecar.core.http.trailers import trailer_section
-from sidecar.core.reasons import Reason
+from sidecar.core.reasons import Plane, Reason
 from sidecar.core.replies import refusal
-from sidecar.proxy.answering import Answering, Outcome
+from sidecar.proxy.answering import Answering, Flow, Outcome
 from sidecar.proxy.ports import UpstreamLink, WholeResponse
 from sidecar.proxy.request import BodyTooLarge
 from sidecar.proxy.request_body import BodySender, check_declared, chunk, read_at_hand
@@ -24,6 +24,8 @@ from sidecar.proxy.tunnel import Tunnel
 _SAFE: Final = frozenset(["GET", "HEAD", "OPTIONS", "TRACE"])
 _CLIENT_LEFT: Final = 499
 _HTTP_1_1: Final = (1, 1)
+# In seconds. The duration of a body that flows for longer says how long its sender or its reader took, not how fast anyone was.
+_LONG: Final = 10.0
 # In Python 3.11, accessing an enumeration member calls a function each time.
 _WHOLE: Final = Outcome.WHOLE
 
@@ -33,11 +35,15 @@ class Exchange(Answering):
 
     # Class attributes hold the values that most exchanges never change; this saves setting them for each.
     resendable = False
-    sent_at = 0.0
+    sent_at = (
+        0.0  # monotonic seconds: when the request was sent, with its body unless the upstream answered before its end
+    )
     tunnel: Tunnel | None = None
     _body: BodySender | None = None  # set when the body is streamed
     _waiting_head: bytes | None = None  # the head of a request whose small body has not arrived yet
     _upstream: UpstreamLink | None = None
+    _flows_since = 0.0  # monotonic seconds: when the head of the response came, unless with the whole of it
+    _long = False  # bytes of a body flowed for a long time, or the response is an event stream
 
     @property
     def streaming(self) -> bool:
@@ -99,7 +105,12 @@ class Exchange(Answering):
             return payload.read_nowait() if payload.is_eof() else b""
         if not payload.is_eof():
             self._body = BodySender(
-                message, payload, limit=limit, last_chunk=self._last_chunk, broken=self._give_up_sending
+                message,
+                payload,
+                limit=limit,
+                last_chunk=self._last_chunk,
+                passed=self._body_passed,
+                broken=self._give_up_sending,
             )
             return b""
         rest = read_at_hand(payload, limit) if not payload.at_eof() else b""
@@ -119,6 +130,13 @@ class Exchange(Answering):
         """Do not send the rest of the body. If the client is gone, its connection has already ended this exchange."""
         if self.outcome is None:
             self._fail(reason)
+
+    def _body_passed(self) -> None:
+        """The whole body was sent: from now on the upstream is awaited, not the client."""
+        now = self._services.monotonic()
+        self._long = self._long or now - self.sent_at > _LONG
+        if not self.status:
+            self.sent_at = now
 
     def _last_chunk(self) -> bytes:
         """The end of a chunked request, with the announced trailers."""
@@ -154,6 +172,26 @@ class Exchange(Answering):
             self.keep_alive = False
         self._plan_rest_of_request()
         response.head(status, reason, headers, self._connection_line())
+        self._flows_since = self._services.monotonic()
+        if headers.length is None and is_event_stream(headers):
+            self._long = True
+
+    def flows_long(self, now: float) -> bool:
+        """Whether it is an event stream, or bytes of a body have been flowing for a long time. Not for tunnels."""
+        if self.outcome is not None or self.tunnel is not None:
+            return False
+        if self._long or not self.status:
+            return self._long or (self.sending and now - self.sent_at > _LONG)
+        return now - self._flows_since > _LONG
+
+    def _flow(self, now: float) -> Flow:
+        if self.outcome is _WHOLE:
+            return self._upstream_seconds, None
+        since = self._flows_since
+        first_byte = since - self.sent_at if since else None
+        if self.tunnel is not None:
+            return first_byte, "tunnel"
+        return first_byte, "stream" if self._long or 0 < since < now - _LONG else None
 
     def on_body(self, data: bytes) -> None:
         self._streamed.body(data)
@@ -169,6 +207,7 @@ class Exchange(Answering):
 
     def on_switch(self, connection: UpstreamLink, reason: bytes, headers: ResponseHeaders) -> Tunnel:
         self.status = 101
+        self._flows_since = self._services.monotonic()
         self.keep_alive = False
         self._head_written = True
         self._streamed.switch(reason, headers)
@@ -227,6 +266,10 @@ class Exchange(Answering):
         connection.write(b"".join((head, b"\r\n" if plain else self._connection_line() + b"\r\n", body)))
         if self._body is not None:
             self._body.stop()
+            if self._long:
+                self._flows_since = now
+                self._end(Outcome.STREAMED, now)
+                return
         self._end(_WHOLE, now)
 
     def on_complete(self, now: float) -> None:
@@ -247,7 +290,8 @@ class Exchange(Answering):
         if self._upstream is not None:
             self._upstream.abort()  # the upstream may still answer what it received; that answer is no longer wanted
             self._upstream = None
-        self._upstream_seconds = self._services.monotonic() - self.sent_at
+        if reason.plane is Plane.UPSTREAM:  # otherwise the API owes nothing, and may not even have been asked
+            self._upstream_seconds = self._services.monotonic() - self.sent_at
         self.stop_sending()
         self._answer(refusal(reason), Outcome.GIVEN_UP)  # a head that was collected but not written is discarded
 
@@ -284,3 +328,28 @@ class Exchange(Answering):
         if self._upstream is not None:
             self._upstream.abort()
             self._upstream = None
+
+
+def _share_names() -> None:
+    """Have CPython share the names of the attributes that nearly every exchange sets. It shares those that the first few
+    instances set, and no more than thirty: an exchange with another one gets a dictionary of its own, which costs more than all
+    metrics. Without this, the first requests of a process would decide which ones are shared."""
+    first = Exchange.__new__(Exchange)
+    for name in (
+        *(
+            "connection",
+            "message",
+            "payload",
+            "_services",
+            "started",
+            "head_request",
+            "keep_alive",
+        ),  # from the beginning
+        *("rules", "path", "decision", "client_id", "verified", "sent_at", "resendable", "_upstream"),  # forwarded
+        *("status", "_head_written", "_upstream_seconds", "outcome", "wanted", "reason"),  # answered
+        *("_response", "_flows_since", "endpoint", "task"),  # in many
+    ):
+        setattr(first, name, None)
+
+
+_share_names()

@@ -17,6 +17,7 @@ from sidecar.core.http import credentials
 from sidecar.core.http.paths import RequestTarget, split_target
 from sidecar.core.http.plain_heads import PlainHead, PlainHeads
 from sidecar.core.http.request_headers import RequestHeaders, read_request_headers
+from sidecar.core.oauth.endpoint_paths import label_of
 from sidecar.core.policy import Access, Route
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import Reply
@@ -112,7 +113,10 @@ class AuthenticatingHandler:
     def turn_away(self, exchange: Exchange) -> None:
         """Refuse a request without examining it, because there are too many."""
         exchange.rules = self._rules
-        if not share(exchange, exchange.message.path.partition("?")[0]):
+        path = exchange.message.path.partition("?")[0]
+        if path in self._rules.endpoints:
+            exchange.endpoint = label_of(path)
+        if not share(exchange, path):
             exchange.refuse(Reason.OVERLOADED)
 
     # The phases.

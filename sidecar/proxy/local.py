@@ -8,6 +8,7 @@ from sidecar.core.http.cross_origin import Fields
 from sidecar.core.http.forwarded import client_address
 from sidecar.core.http.paths import RequestTarget
 from sidecar.core.http.request_headers import RequestHeaders
+from sidecar.core.oauth.endpoint_paths import label_of
 from sidecar.core.policy import Route
 from sidecar.core.reasons import Reason, Refused
 from sidecar.core.replies import EndpointRequest, Reply
@@ -35,6 +36,7 @@ class LocalEndpoints:
     ) -> None:
         """Answer the request, or a CORS preflight for it. Raises `Refused` when too many requests wait."""
         exchange.decision = Decision.LOCAL
+        exchange.endpoint = label_of(route.path)
         raw = _fields(exchange)
         if share(exchange, route.path, raw):
             return

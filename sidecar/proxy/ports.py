@@ -1,7 +1,6 @@
 """What the parts of the data path know of each other: protocols, and the values that both sides share.
 
-A request comes from a client connection and goes to an upstream connection, and each calls the other back. So neither imports
-the other; both import this module, which imports neither of them::
+A client connection and an upstream connection call each other back. So neither imports the other, and both import this module::
 
     client.acceptor ──► client.connections ──► client.connection ──► ports
                                 handler ──► exchange ──► answering ──► tunnel ──► ports
@@ -131,6 +130,9 @@ class RequestInProgress(RequestToAnswer, Protocol):
     @property
     def streaming(self) -> bool:
         """Whether bytes flow for an unlimited time."""
+
+    def flows_long(self, now: float) -> bool:
+        """Whether it is a stream for the metrics: see `exchange`."""
 
     def client_paused(self) -> None:
         """The client accepts no more of the response for now."""
@@ -385,7 +387,7 @@ class ConnectionPool(Protocol[C_contra]):
     def answered(self, connection: C_contra) -> None:
         """The upstream gave a proper response, on a connection that cannot carry another exchange."""
 
-    def failed(self, connection: C_contra) -> None:
+    def failed(self, connection: C_contra, fault: Fault) -> None:
         """The upstream gave no proper response."""
 
     def unsolicited(self, connection: C_contra) -> None:

@@ -69,9 +69,9 @@ def rest_is_small(message: Message, payload: Body, *, expects_continue: bool) ->
 
 class BodySender:
     """Streams the body of one request to the upstream. `limit` is in bytes; `last_chunk` gives the end of a chunked body,
-    with its trailers; `broken` is told why the rest is not sent."""
+    with its trailers; `passed` is called when the whole body was sent, and `broken` is told why the rest is not sent."""
 
-    __slots__ = ("_broken", "_last_chunk", "_limit", "_message", "_payload", "_task")
+    __slots__ = ("_broken", "_last_chunk", "_limit", "_message", "_passed", "_payload", "_task")
 
     def __init__(
         self,
@@ -80,12 +80,14 @@ class BodySender:
         *,
         limit: int | None,
         last_chunk: Callable[[], bytes],
+        passed: Callable[[], None],
         broken: Callable[[Reason], None],
     ) -> None:
         self._message = message
         self._payload = payload
         self._limit = limit
         self._last_chunk = last_chunk
+        self._passed = passed
         self._broken = broken
         self._task: asyncio.Task[None] | None = None
 
@@ -123,12 +125,13 @@ class BodySender:
             self._broken(Reason.MALFORMED_REQUEST)
 
     async def _pass_on(self, upstream: UpstreamLink) -> None:
-        chunked, passed = self._message.chunked, 0
+        chunked, size = self._message.chunked, 0
         while data := await self._payload.readany():
-            passed += len(data)
-            if self._limit is not None and passed > self._limit:
+            size += len(data)
+            if self._limit is not None and size > self._limit:
                 raise BodyTooLarge
             upstream.write(chunk(data) if chunked else data)
             await upstream.drain()
         if chunked:
             upstream.write(self._last_chunk())
+        self._passed()

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from sidecar.assembly.app import log_failure
 from sidecar.config.settings import Settings
 from sidecar.ops.console.facts import Tally, WorkerFacts, read_tally, read_worker
-from sidecar.ops.metrics import Snapshot, without_gauges
+from sidecar.ops.snapshots import Snapshot, without_gauges
 from sidecar.runtime import signals
 from sidecar.runtime.control import Conversation, Kind
 from sidecar.runtime.leaving import first_of
@@ -38,16 +38,16 @@ class Life(NamedTuple):
 
 
 class Child:
-    """A worker process, as its parent sees it. `settings` are those that it uses. Raises `OSError` and `MemoryError` when no
-    process can be started."""
+    """A worker process, as its parent sees it. `settings` are those that it uses, `slot` is its number. Raises
+    `OSError` and `MemoryError` when no process can be started."""
 
-    def __init__(self, settings: Settings, public: Listener) -> None:
+    def __init__(self, settings: Settings, public: Listener, slot: int) -> None:
         self.settings = settings
         self.born = time.monotonic()
         self.replaced = asyncio.Event()  # another worker has taken its place
         ours, theirs = socket.socketpair()
         context = multiprocessing.get_context("spawn")
-        self._process: BaseProcess = context.Process(target=work, args=(settings, public, theirs), daemon=False)
+        self._process: BaseProcess = context.Process(target=work, args=(settings, public, theirs, slot), daemon=False)
         try:
             with theirs, signals.withheld():
                 self._process.start()

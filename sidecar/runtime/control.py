@@ -21,7 +21,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple, cast
 
 from sidecar.ops.console.facts import is_tally, is_worker
-from sidecar.ops.metrics import Snapshot, is_snapshot
+from sidecar.ops.snapshots import Snapshot, is_snapshot
 
 _LONGEST: Final = (
     64 * 1024 * 1024

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 
+from sidecar.ops.catalogue import Replaced
 from sidecar.ops.console.facts import Tally, WorkerFacts, tally_of
-from sidecar.ops.metrics import Replaced
 from sidecar.runtime.child import Child
 from sidecar.runtime.console import Crew
 

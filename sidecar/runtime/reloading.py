@@ -17,7 +17,8 @@ from sidecar.config.changes import compare
 from sidecar.config.document import referenced_files
 from sidecar.config.load import SettingsError, load
 from sidecar.config.settings import Settings
-from sidecar.ops.exposition import Configuration
+from sidecar.ops.catalogue import ReloadResult
+from sidecar.ops.deployment import Configuration
 
 log: Final = logging.getLogger("sidecar")
 
@@ -108,16 +109,22 @@ class Reloader:
     def _note(self, result: Reloaded, *, quiet: bool) -> None:
         self.last = (self._clock(), result)
         if result.faults:
-            self.configuration = self.configuration._replace(successful=False)
+            self.configuration = self.configuration._replace(successful=False, reloads=self._counted("rejected"))
             text = "the sidecar continues with the configuration that it has"
             log.error("config_rejected", extra={"faults": list(result.faults), "detail": text})
             return
-        self.configuration = Configuration(successful=True, at=self._clock(), digest=self.settings.digest)
+        counted = self._counted("applied" if result.applied else "unchanged")
+        self.configuration = Configuration(True, self._clock(), self.settings.digest, counted)  # noqa: FBT003  its first field
         if result.applied or result.at_restart:
             fields = {"changed": list(result.applied), "needs_restart": list(result.at_restart)}
             log.log(logging.WARNING if result.at_restart else logging.INFO, "config_reloaded", extra=fields)
         elif not quiet:
             log.info("config_unchanged")
+
+    def _counted(self, result: ReloadResult) -> dict[ReloadResult, int]:
+        """The counts of reloads, with one more of this result."""
+        counts = dict(self.configuration.reloads)
+        return {**counts, result: counts.get(result, 0) + 1}
 
     async def watch(self) -> None:
         """Reload whenever a file has changed. Runs until cancelled."""

@@ -29,10 +29,13 @@ from typing import Final
 
 from sidecar.config.settings import Settings
 from sidecar.ops.admin import Impossible, Operations, serve_admin
+from sidecar.ops.catalogue import Replaced
 from sidecar.ops.console.history import History
+from sidecar.ops.deployment import Parent, deployment
 from sidecar.ops.exposition import render
 from sidecar.ops.logs import lines_dropped
-from sidecar.ops.metrics import Accumulator, Replaced
+from sidecar.ops.process import Process
+from sidecar.ops.snapshots import Accumulator
 from sidecar.runtime import signals
 from sidecar.runtime.child import Child, Life
 from sidecar.runtime.console import Crew, source_of
@@ -90,6 +93,7 @@ class Supervisor:
         self._fault: str | None = None  # why the worker that ended last could not start
         self._told: dict[str, float] = {}  # faults of workers that could not start, and when each was logged
         self._replaced: Counter[Replaced] = Counter()
+        self._process = Process("parent")
         self._failed = False
 
     async def run(self, admin: Listener) -> None:
@@ -188,7 +192,7 @@ class Supervisor:
     async def _live(self, slot: int) -> Life:
         """Start a worker, and wait until the one in this slot has ended."""
         try:
-            child = await self._start()
+            child = await self._start(slot)
         except (OSError, MemoryError) as exc:
             return _no_process(exc)
         self._children[slot] = child
@@ -199,9 +203,9 @@ class Supervisor:
         del self._children[slot]
         return life
 
-    async def _start(self) -> Child:
+    async def _start(self, slot: int) -> Child:
         """Start a worker. Raises `OSError` and `MemoryError`."""
-        child = Child(self._settings, self._public)
+        child = Child(self._settings, self._public, slot)
         await child.started()
         if self._soft.begun:
             self._have_drain(child)
@@ -305,7 +309,7 @@ class Supervisor:
         if old is None:
             return f"worker {slot} is being started anyway"
         try:
-            new = await self._start()
+            new = await self._start(slot)
         except (OSError, MemoryError) as exc:
             raise Impossible(str(_no_process(exc).fault)) from None
         opened = await new.opened(_OPENED_WITHIN)
@@ -344,26 +348,25 @@ class Supervisor:
         # A worker that has ended meanwhile is among the past ones, and would count twice.
         present = set(self._all())
         snapshots = [answer for child, answer in zip(asked, answers, strict=True) if answer and child in present]
-        return render(
-            [*snapshots, *self._past.snapshots()],
-            self._reloader.configuration,
-            log_lines_dropped=lines_dropped(),
-            replaced=self._replaced,
-        )
+        own, workers = Parent(lines_dropped(), self._replaced, self._process.readings()), self._settings.workers
+        whole = deployment(self._reloader.configuration, workers=workers, draining=self._going, parent=own)
+        return render([*snapshots, *self._past.snapshots(), whole])
+
+    @property
+    def _going(self) -> bool:
+        """Whether the process is going away."""
+        return self._stopping.is_set() or self._soft.begun
 
     async def _ready(self) -> Checks:
         answers = await asyncio.gather(*(child.ready() for child in self._children.values()))
         checks = _combined(answers, self._settings.workers, self._fault)
-        if self._draining():
+        if self._going:
             checks["draining"] = "the process is going away"
         return checks
 
-    def _draining(self) -> bool:
-        return self._stopping.is_set() or self._soft.begun
-
     def _crew(self) -> Crew:
         return several(
-            self._children.values, self._draining, self._settings.workers, self._replaced, lambda: self._fault
+            self._children.values, lambda: self._going, self._settings.workers, self._replaced, lambda: self._fault
         )
 
     def _count_last(self, child: Child) -> None:

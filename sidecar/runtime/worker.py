@@ -32,12 +32,14 @@ from sidecar.config.settings import Settings
 from sidecar.core.restarts import Restarts
 from sidecar.ops.admin import Impossible, Operations, serve_admin
 from sidecar.ops.console.history import History
+from sidecar.ops.deployment import deployment
 from sidecar.ops.exposition import render
 from sidecar.ops.logs import configure
 from sidecar.runtime import signals
 from sidecar.runtime.console import alone, source_of
 from sidecar.runtime.descriptors import Descriptors, raise_descriptor_limit
 from sidecar.runtime.ending import GRACE, NO_THREAD, EndedBadly, Ending
+from sidecar.runtime.lag import LagMeter
 from sidecar.runtime.leaving import SoftDrain, first_of
 from sidecar.runtime.memory import Memory
 from sidecar.runtime.reloading import NotApplied, Reloader
@@ -70,7 +72,8 @@ def assert_c_parser() -> None:
 
 class Worker:
     """Runs one `App` until it is told to stop. `shared`: other processes accept from the socket too, and the parent ends it.
-    `jitter` gives a random number from 0 to 1, for the pauses before restarts. Raises `StartError`."""
+    `slot` is the number of the worker. `jitter` gives a random number from 0 to 1, for the pauses before restarts. Raises
+    `StartError`."""
 
     def __init__(
         self,
@@ -78,10 +81,11 @@ class Worker:
         public: Listener,
         *,
         shared: bool = False,
+        slot: int = 0,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._descriptors, self._memory = Descriptors(), Memory(settings.workers)
-        self._public = public
+        self.public = public
         self.shared = shared
         self.soft = SoftDrain([public])  # of a single worker; the parent of several has its own
         self.ending = Ending()
@@ -91,11 +95,12 @@ class Worker:
         self._stop = asyncio.Event()
         loop = self._loop = asyncio.get_running_loop()
         try:
-            self.app = App(self._affordable(settings), loop)
+            self.app = App(self._affordable(settings), loop, slot=slot)
         except InvalidTls as exc:
             raise StartError(f"TLS: {exc}") from None
         self._acceptor = self.app.acceptor(public.sock)
         self._certificates = self._certificate_watches()
+        self._lag = LagMeter(loop, monotonic=self.app.monotonic, observe=self.app.metrics.observe_lag)
         self._look_again = 0.0
         self._background: list[asyncio.Task[None]] = []
 
@@ -145,18 +150,13 @@ class Worker:
             self._loop.call_soon_threadsafe(self._stop.set)
 
     @property
-    def sock(self) -> socket.socket:
-        """The public socket."""
-        return self._public.sock
-
-    @property
     def stopping(self) -> bool:
         """Whether the event loop has begun to stop."""
         return self._stop.is_set()
 
     def end_socket(self) -> None:
         """Stop the public socket from listening at once. Other threads may call this."""
-        self._public.end_at_once()
+        self.public.end_at_once()
 
     async def run(self, opened: Callable[[], None] = lambda: None) -> None:
         """Serve until `stop`, then drain. Calls `opened` once the public port is open. Raises `EndedBadly` at the end when the
@@ -167,9 +167,10 @@ class Worker:
         # The objects that exist now live until the end: exclude them from every full collection.
         gc.collect()
         gc.freeze()
+        self._lag.start()
         try:
             if await self._loaded():
-                self._public.open()
+                self.public.open()
                 self._acceptor.start()
                 opened()
             await self._stop.wait()
@@ -182,6 +183,7 @@ class Worker:
             log.info("stopped", extra={"requests_cut": cut})
             self.ending.code = int(self._failed)
         finally:
+            self._lag.stop()
             self._acceptor.close()
             await self._close()
         if self._failed:
@@ -196,11 +198,11 @@ class Worker:
     async def _stop_accepting(self) -> None:
         if not self.shared:
             self.soft.hand_over()
-            await self._public.stop()
+            await self.public.stop()
         elif not (self._failed or self._replaced):
             await self._acceptor.ended(_OWNER_WITHIN)
         # A worker that others outlast leaves the waiting connections to them; so does a socket that was lent.
-        self._acceptor.close(leave=self._public.lent or (self.shared and (self._failed or self._replaced)))
+        self._acceptor.close(leave=self.public.lent or (self.shared and (self._failed or self._replaced)))
 
     def _keep(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         task = self._loop.create_task(self._keep_running(name, work), name=name)
@@ -269,6 +271,7 @@ class Worker:
 
     def _use_tls(self, context: ssl.SSLContext) -> None:
         self._acceptor.tls = context
+        self.app.expiries.use_listener(self.app.settings)
 
     async def _close(self) -> None:
         """Close the parts. Each step may take a second; a step that hangs is left behind, and `ending` logs it."""
@@ -302,7 +305,8 @@ async def start_own_admin(worker: Worker, admin: Listener, reloader: Reloader) -
     worker.soft.listeners.append(admin)
 
     async def metrics() -> bytes:
-        return render([app.metrics.snapshot()], reloader.configuration)
+        draining = worker.stopping or app.connections.draining
+        return render([app.metrics.snapshot(), deployment(reloader.configuration, workers=1, draining=draining)])
 
     async def drain() -> float:
         worker.drain()
@@ -320,7 +324,7 @@ async def start_own_admin(worker: Worker, admin: Listener, reloader: Reloader) -
             reloader.reload,
             drain,
             roll,
-            source_of(reloader, alone(app), History(app.monotonic), public=worker.sock, admin=admin.sock),
+            source_of(reloader, alone(app), History(app.monotonic), public=worker.public.sock, admin=admin.sock),
         ),
     )
 

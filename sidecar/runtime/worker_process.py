@@ -42,12 +42,12 @@ def _unpack(text: str) -> Settings:
     return settings
 
 
-def work(settings: Settings, public: Listener, control: socket.socket) -> None:
+def work(settings: Settings, public: Listener, control: socket.socket, slot: int) -> None:
     """The main function of a worker process. Exit code 1: it could not start, or it failed later."""
     try:
         _go_on_without_parent()
         start_logging(settings, alone=False)
-        run(_work(settings, public, control))
+        run(_work(settings, public, control, slot))
     except StartError as exc:
         with contextlib.suppress(OSError):
             control.sendall(encode(Answer(Kind.FAULT, 0, str(exc))))
@@ -63,9 +63,9 @@ def _go_on_without_parent() -> None:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
 
 
-async def _work(settings: Settings, public: Listener, control: socket.socket) -> None:
+async def _work(settings: Settings, public: Listener, control: socket.socket, slot: int) -> None:
     public.sock.setblocking(False)  # noqa: FBT003  the signature of the standard library
-    worker = Worker(settings, public, shared=True)
+    worker = Worker(settings, public, shared=True, slot=slot)
     signals.heed(worker.stop)
     in_background(lambda: _leave_with_parent(worker), "parent")
     parent = Parent(worker)

@@ -51,7 +51,6 @@ TESTED_BY = {
     "__main__": "e2e/test_main_job.py",
     "runtime.worker": "e2e/test_lifecycle.py",
     "runtime.child": "e2e/test_missing_workers.py",
-    "ops.exposition": "unit/ops/test_metrics.py",
     "assembly.revoking": "contract/test_revoking.py",
     "assembly.inspecting": "e2e/test_inspecting.py",
     "assembly.shared_store": "e2e/test_inspecting.py",

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from sidecar.core.http.fields import PLAIN_OPTIONS, Kind, is_named, plain_length, response_kinds
 
 # In Python 3.11, each access to a member of an enumeration calls a function: too slow for each field of each request.
+_EVENTS: Final = b"text/event-stream"
 _KEEP: Final = Kind.KEEP
 _CONNECTION: Final = Kind.CONNECTION
 _TRANSFER_ENCODING: Final = Kind.TRANSFER_ENCODING
@@ -73,6 +74,12 @@ def read_response_headers(raw: Iterable[tuple[bytes, bytes]]) -> ResponseHeaders
         fields = [pieces[start : start + 4] for start in range(0, len(pieces), 4)]
         pieces = [piece for field in fields if not is_named(field[0], options) for piece in field]
     return ResponseHeaders(pieces, length, chunked, ended.get(_UPGRADE, b""), dated, ended.get(_KEEP_ALIVE, b""))
+
+
+def is_event_stream(headers: ResponseHeaders) -> bool:
+    """Whether the response is a stream of server-sent events, which has no planned end."""
+    fields = zip(headers.pieces[::4], headers.pieces[2::4], strict=False)  # whole lines may follow the fields
+    return any(name.lower() == b"content-type" and value.lower().startswith(_EVENTS) for name, value in fields)
 
 
 def keep_alive_timeout(value: bytes) -> float | None:

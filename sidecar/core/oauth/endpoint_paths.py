@@ -19,3 +19,13 @@ MEMBERS: Final = {
     INTROSPECT: "introspection_endpoint",
 }
 """The member of the metadata (RFC 8414 section 2) that contains each path."""
+
+_LABELS: Final = {path: path.rpartition("/")[2] for path in ALL} | {METADATA: "metadata"}
+
+
+def label_of(path: str) -> str:
+    """The short name of the endpoint at `path`, which may be below the path of an issuer: `token`, `authorize`, `revoke`,
+    `introspect`, `logout`, `jwks` or `metadata`."""
+    if METADATA in path:
+        return _LABELS[METADATA]
+    return next(label for known, label in _LABELS.items() if path.endswith(known))

@@ -9,6 +9,10 @@ from typing import Any, Final
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from sidecar.core.reasons import Reason
+from sidecar.ops.catalogue import FAILURES, SEPARATOR, key
+from sidecar.ops.snapshots import Snapshot
+
 _STRICT: Final = ConfigDict(extra="forbid")
 
 
@@ -95,9 +99,17 @@ def packed(facts: "WorkerFacts | Tally") -> Any:
     return adapter.dump_python(facts, mode="json")
 
 
-def tally_of(snapshot: Mapping[str, Any]) -> Tally:
-    """The part of a snapshot (`ops.metrics.Metrics.snapshot`) that the console needs."""
-    return Tally(snapshot["requests"], snapshot["failures"])
+def tally_of(snapshot: Snapshot) -> Tally:
+    """The part of a snapshot that the console needs."""
+    counters = snapshot["counters"]
+    failures = {}
+    for reason in Reason:
+        # The counters of callers have the plane in their keys, the others in their names.
+        for series in (key(reason.plane, reason.word), reason.word):
+            if count := counters[FAILURES[reason.plane]].get(series):
+                failures[f"{reason.plane} {reason.word}"] = int(count)
+    requests = counters["sidecar_requests_total"]
+    return Tally({series.replace(SEPARATOR, " "): int(count) for series, count in requests.items()}, failures)
 
 
 def read_worker(body: object) -> WorkerFacts:

@@ -212,8 +212,8 @@ def _upstreams(facts: Facts) -> list[Mapping[str, Any]]:
             seen["idle"] += each.idle
             seen["skipped"] = max(seen["skipped"], each.skipped)
             seen["skipping"] += each.skipped > 0
-            if each.fault_at is not None and each.fault_at > seen["fault_at"]:
-                seen["fault"], seen["fault_at"] = each.fault, each.fault_at
+            if each.fault and (each.fault_at or 0.0) >= seen["fault_at"]:
+                seen["fault"], seen["fault_at"] = each.fault, each.fault_at or 0.0
     return list(found.values())
 
 

@@ -102,6 +102,12 @@ class ClientConnections(Generic[E]):
         """The number of connections, including those whose TLS handshake is in progress."""
         return len(self.connections) + len(self.arriving)
 
+    def streams(self) -> int:
+        """How many requests are event streams, or have bodies that have been flowing for a long time."""
+        now = self.monotonic()
+        exchanges = [connection.exchange for connection in self.connections]
+        return sum(exchange is not None and exchange.flows_long(now) for exchange in exchanges)
+
     def trusts(self, peer: str) -> bool:
         """Whether the peer's `X-Forwarded-*` fields are trusted. The peer of a Unix socket is anyone who may open it."""
         if not self._rules.trusted_proxies:

@@ -155,8 +155,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.transport.close()
 
     def _stop(self) -> None:
-        """The connection will carry no further exchange. The pool is told first, because it asks whether there was an
-        exchange."""
+        """It will carry no further exchange. The pool is told first, because it asks whether there was one."""
         self._pool.connection_closing(self)
         self._become(State.CLOSING)
 
@@ -187,9 +186,10 @@ class UpstreamConnection(asyncio.Protocol):
             self._active_at = now
         elif verdict is not Verdict.NOTHING:
             self.abort()
+            fault = Fault(Cause.STALLED if situation.answering else Cause.NO_ANSWER, "", self._url)
             if verdict is Verdict.FAIL:
-                self._pool.failed(self)
-            receiver.on_failure(Fault(Cause.STALLED if situation.answering else Cause.NO_ANSWER, "", self._url))
+                self._pool.failed(self, fault)
+            receiver.on_failure(fault)
 
     # Called by the event loop.
 
@@ -220,8 +220,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self.reused and self.request and not begun:
             self._pool.resend(receiver, self.request)
         else:
-            self._pool.failed(self)
-            receiver.on_failure(lost(exc, begun=begun, kept=self.reused)._replace(upstream=self._url))
+            self._pool.failed(self, fault := lost(exc, begun=begun, kept=self.reused)._replace(upstream=self._url))
+            receiver.on_failure(fault)
 
     def _read_last(self) -> None:
         """Read what arrived before the sidecar's write failed. Its end of stream means nothing: after an error the kernel
@@ -307,14 +307,14 @@ class UpstreamConnection(asyncio.Protocol):
     def _fail(self, receiver: ResponseSink) -> None:
         """The response must not be forwarded."""
         reader = self._reader
-        bad_switch, fault = reader.bad_switch, reader.fault
-        assert fault is not None  # noqa: S101  set by the reader
+        assert reader.fault is not None  # noqa: S101  set by the reader
+        bad_switch, fault = reader.bad_switch, reader.fault._replace(upstream=self._url)
         if reader.complete:  # more bytes arrived than the response has
             self._pool.unsolicited(self)
         self.abort()
         if not bad_switch:
-            self._pool.failed(self)
-        receiver.on_failure(fault._replace(upstream=self._url))
+            self._pool.failed(self, fault)
+        receiver.on_failure(fault)
 
     def _start_tunnel(self, receiver: ResponseSink, now: float) -> None:
         reader = self._reader

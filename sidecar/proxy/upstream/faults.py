@@ -4,7 +4,7 @@ import errno
 import re
 import socket
 import ssl
-from typing import Final, NamedTuple
+from typing import Final
 
 from sidecar.core.causes import Cause, Fault
 
@@ -36,18 +36,6 @@ _OF_CERTIFICATES: Final = re.compile("ALERT.*(CERTIFICATE|UNKNOWN_CA|ACCESS_DENI
 _TLS_RECORD: Final = (b"\x15\x03", b"\x16\x03")  # an alert, a handshake
 _SETTINGS: Final = re.compile(rb"\0..\x04\0\0{4}", re.DOTALL)  # the preface of an HTTP/2 server (RFC 9113 section 3.4)
 _NUMBER: Final = re.compile(r"\[Errno (\d+)\]")
-
-
-class UpstreamHealth(NamedTuple):
-    """How one address fares: its exchanges and idle connections, improper responses in a row, for how many seconds it is still
-    skipped, and why it was not reached last, with the monotonic time of that."""
-
-    url: str
-    exchanges: int
-    idle: int
-    failures: int
-    skipped: float
-    fault: tuple[float, Fault] | None
 
 
 def unreachable(error: OSError | ValueError, *, secure: bool = False, by_file: bool = False) -> Fault:

@@ -19,59 +19,21 @@ Rules:
 """
 
 import asyncio
-import ssl
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, NamedTuple
-from urllib.parse import unquote, urlsplit
+from collections.abc import Callable, Sequence
+from typing import Final
+from urllib.parse import urlsplit
 
 from sidecar.core.causes import Cause, Fault
 from sidecar.proxy.limits import PoolLimits, UpstreamTimeouts
 from sidecar.proxy.ports import ResponseSink
 from sidecar.proxy.upstream.connection import UpstreamConnection
-from sidecar.proxy.upstream.faults import UpstreamHealth, unreachable
+from sidecar.proxy.upstream.faults import unreachable
+from sidecar.proxy.upstream.server import PASSED_OVER, UpstreamHealth, UpstreamServer, UpstreamTls, authority_of, opener
 from sidecar.proxy.upstream.shapes import ResponseShapes
 
 _FAILURES: Final = 3  # improper responses in a row before an upstream is skipped
-_PASSED_OVER: Final = (1.0, 30.0)  # seconds: initially, at most
 _USED_ONCE: Final = (1.0, 30.0)  # likewise, for the connections of an upstream that sent unsolicited bytes
 _TRUSTED_AGAIN: Final = 60.0  # seconds without a recurrence, after which the time restarts at its initial value
-
-Opener = Callable[[Callable[[], UpstreamConnection]], Awaitable[UpstreamConnection]]
-
-
-class UpstreamTls(NamedTuple):
-    """How to speak TLS to an upstream: with the system's defaults unless there is a `context`; `server_name` replaces the
-    URL's name."""
-
-    context: ssl.SSLContext | None = None
-    server_name: str | None = None
-
-
-class _Upstream:
-    """One server: its idle connections and its recent history."""
-
-    __slots__ = (
-        "connect",
-        "exchanges",
-        "failures",
-        "fault",
-        "idle",
-        "passed_over_until",
-        "pause",
-        "used_once_for",
-        "used_once_until",
-    )
-
-    def __init__(self, connect: Opener) -> None:
-        self.connect = connect
-        self.idle: list[tuple[UpstreamConnection, float]] = []  # each with the time until which it may be used
-        self.exchanges = 0
-        self.failures = 0
-        self.fault: tuple[float, Fault] | None = None  # why it was not reached last, and when
-        self.passed_over_until = 0.0
-        self.pause = _PASSED_OVER[0]
-        self.used_once_until = 0.0
-        self.used_once_for = 0.0
 
 
 class UpstreamPool:
@@ -101,7 +63,7 @@ class UpstreamPool:
         self.limits = limits
         self._urls = urls
         self._on_unasked = on_unasked
-        self._upstreams = [_Upstream(_opener(url, loop, tls or UpstreamTls())) for url in urls]
+        self._upstreams = [UpstreamServer(opener(url, loop, tls or UpstreamTls())) for url in urls]
         self._opening: set[asyncio.Task[None]] = set()
         self._expected = 0  # connections that are being opened and are not in `connections` yet
         self._retired = False
@@ -131,7 +93,7 @@ class UpstreamPool:
                 return
         self._open(receiver, request, address)
 
-    def _look_for_idle(self, upstream: _Upstream, now: float) -> UpstreamConnection | None:
+    def _look_for_idle(self, upstream: UpstreamServer, now: float) -> UpstreamConnection | None:
         """An idle connection that can be used at once, removed from the list. One with unread input stays in the list: the
         event loop will read the input, and close the connection unless the input belongs to TLS."""
         passed_over: list[tuple[UpstreamConnection, float]] = []
@@ -157,8 +119,8 @@ class UpstreamPool:
         """An exchange ended with a proper response; keep the connection, idle since `now`, for the next one."""
         upstream = self._upstreams[connection.address]
         upstream.exchanges -= 1
-        upstream.failures = 0
-        upstream.pause = _PASSED_OVER[0]
+        if upstream.failing:
+            upstream.recovered()
         until = now + connection.idle_for
         until = min(until, connection.too_old_at)
         if now < upstream.used_once_until or now > until or self._retired:
@@ -168,14 +130,13 @@ class UpstreamPool:
 
     def answered(self, connection: UpstreamConnection) -> None:
         """The upstream gave a proper response on a connection that cannot be kept."""
-        upstream = self._upstreams[connection.address]
-        upstream.failures = 0
-        upstream.pause = _PASSED_OVER[0]
+        self._upstreams[connection.address].recovered()
 
-    def failed(self, connection: UpstreamConnection) -> None:
+    def failed(self, connection: UpstreamConnection, fault: Fault) -> None:
         """The upstream of this connection gave no proper response."""
         upstream = self._upstreams[connection.address]
         upstream.failures += 1
+        upstream.failed(fault)
         if upstream.failures >= _FAILURES:
             self._pass_over(upstream)
 
@@ -228,10 +189,10 @@ class UpstreamPool:
         good = [address for address in left if self._upstreams[address].passed_over_until <= now]
         return min(good or left, key=lambda address: (self._upstreams[address].exchanges, address))
 
-    def _pass_over(self, upstream: _Upstream) -> None:
+    def _pass_over(self, upstream: UpstreamServer) -> None:
         upstream.failures = 0
         upstream.passed_over_until = self.monotonic() + upstream.pause
-        upstream.pause = min(2 * upstream.pause, _PASSED_OVER[1])
+        upstream.pause = min(2 * upstream.pause, PASSED_OVER[1])
 
     def _open(self, receiver: ResponseSink, request: bytes, address: int) -> None:
         if len(self.connections) + self._expected >= self.limits.max_connections and not self._spare():
@@ -272,7 +233,6 @@ class UpstreamPool:
             upstream.exchanges -= 1
             if outcome.cause is Cause.NO_SOCKETS:
                 return outcome  # the upstream is not at fault
-            upstream.fault = self.monotonic(), outcome
             self._pass_over(upstream)
             tried.append(address)
             if len(tried) == len(self._upstreams) or not receiver.wanted:
@@ -283,11 +243,16 @@ class UpstreamPool:
     async def _connection_to(self, address: int) -> UpstreamConnection | Fault:
         try:
             async with asyncio.timeout(self.timeouts.connect):
-                return await self._upstreams[address].connect(self._factory(address))
+                connection = await self._upstreams[address].connect(self._factory(address))
         except (OSError, ValueError) as exc:  # ValueError for invalid names, such as a..b
             parts = urlsplit(self._urls[address])
             fault = unreachable(exc, secure=parts.scheme == "https", by_file=parts.scheme == "unix")
-            return fault._replace(upstream=self._urls[address])
+            fault = fault._replace(upstream=self._urls[address])
+            if fault.cause is not Cause.NO_SOCKETS:
+                self._upstreams[address].failed(fault)
+            return fault
+        self._upstreams[address].reached()
+        return connection
 
     def _use(self, connection: UpstreamConnection, receiver: ResponseSink, request: bytes) -> None:
         upstream = self._upstreams[connection.address]
@@ -342,10 +307,7 @@ class UpstreamPool:
     def health(self) -> list[UpstreamHealth]:
         """How each address fares."""
         now = self.monotonic()
-        return [
-            UpstreamHealth(url, u.exchanges, len(u.idle), u.failures, max(0.0, u.passed_over_until - now), u.fault)
-            for url, u in zip(self._urls, self._upstreams, strict=True)
-        ]
+        return [each.health(url, now) for url, each in zip(self._urls, self._upstreams, strict=True)]
 
     def retire(self) -> None:
         """Another pool takes its place. Close the idle connections; the others carry their exchanges to the end."""
@@ -353,6 +315,12 @@ class UpstreamPool:
         for upstream in self._upstreams:
             for connection, _ in list(upstream.idle):
                 connection.close()
+
+    def states(self) -> dict[str, int]:
+        """How many connections are in each state: `busy`, `idle`, `opening` or `closing`."""
+        idle = sum(len(upstream.idle) for upstream in self._upstreams)
+        busy = len(self.connections) - idle
+        return {"busy": busy, "idle": idle, "opening": self._expected, "closing": len(self._closing)}
 
     @property
     def occupied(self) -> bool:
@@ -367,26 +335,3 @@ class UpstreamPool:
         await asyncio.gather(*opening, return_exceptions=True)
         for connection in [*self.connections, *self._closing]:
             connection.abort()
-
-
-def authority_of(url: str) -> bytes:
-    """The `Host` to send when the client sent none."""
-    parts = urlsplit(url)
-    return b"localhost" if parts.scheme == "unix" else parts.netloc.encode()
-
-
-def _opener(url: str, loop: asyncio.AbstractEventLoop, tls: UpstreamTls) -> Opener:
-    parts = urlsplit(url)
-    secure = parts.scheme == "https"
-    context = (tls.context or ssl.create_default_context()) if secure else None
-    host, port = parts.hostname or "", parts.port or (443 if secure else 80)
-
-    async def connect(factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:
-        if parts.scheme == "unix":
-            _, protocol = await loop.create_unix_connection(factory, unquote(parts.path))
-        else:
-            name = tls.server_name if secure else None
-            _, protocol = await loop.create_connection(factory, host, port, ssl=context, server_hostname=name)
-        return protocol
-
-    return connect

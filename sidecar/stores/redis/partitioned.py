@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from sidecar.core.events import Event, EventHandler, StoreChanged, StoreNoted
+from sidecar.core.events import Event, EventHandler, StoreChanged, StoreNoted, StoreUsed
 from sidecar.core.oauth.refresh_tokens import Ended, Family, FamilyAccess, FamilyState, Rotated, Rotation
 from sidecar.core.partitions import place_of_entry, place_of_key, place_of_token
 from sidecar.core.ports import StoreCondition, StoreUnavailable
@@ -187,6 +187,8 @@ class PartitionEvents:
                     self._wrote(place, event)
                 case StoreNoted():
                     self._note(event)
+                case StoreUsed():
+                    self._emit(event)
 
         return handle
 

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
-from sidecar.core.events import EventHandler, StoreNoted
+from sidecar.core.events import EventHandler, StoreNoted, StoreUsed
 from sidecar.core.ports import StoreCondition, StoreUnavailable
 from sidecar.stores.redis import scripts
 from sidecar.stores.redis.connection import Server
@@ -118,13 +118,16 @@ class RedisRevocations:
             "interval": milliseconds,
         }
         command = self._run_heartbeat(self.keys, args)
+        sent_at = self._monotonic()
         try:
             answer = await self._server.run(command, again=True)
         except StoreUnavailable as exc:
             if not _refuses_writes(exc.__cause__):
+                self._emit(StoreUsed("heartbeat", self._monotonic() - sent_at, answered=False))
                 raise
             self._note_writable(str(exc))
             return await self._heartbeat_by_reading(last_read)
+        self._emit(StoreUsed("heartbeat", self._monotonic() - sent_at, answered=True))
         self._note_writable("")
         with _readable():
             present, newest, now, server, loss, why, quiet = answer

@@ -9,6 +9,8 @@ import pytest
 from sidecar.assembly.app import App
 from sidecar.config.settings import Settings
 from sidecar.core.events import StoreChanged
+from sidecar.ops.catalogue import COUNTERS, GAUGES, HISTOGRAMS
+from sidecar.ops.snapshots import is_snapshot
 from tests.support.process import configuration
 
 
@@ -32,9 +34,22 @@ async def test_a_worker_that_has_just_begun_says_what_is_missing(app: App) -> No
 
 
 async def test_events_reach_every_listener(app: App) -> None:
-    assert app.gauges().store_up is False
+    assert app.readings().gauges["sidecar_store_up"] == {"": False}
     app.emit(StoreChanged(up=True, detail=""))
-    assert app.gauges().store_up is True
+    assert app.readings().gauges["sidecar_store_up"] == {"": True}
+
+
+async def test_every_metric_of_a_worker_is_known_to_the_catalogue(app: App) -> None:
+    """And nearly all are there: the others are of the parent, or of what the settings do not have."""
+    snapshot = app.metrics.snapshot()
+    assert is_snapshot(snapshot)
+    counters, gauges = ({family.name for family in part} for part in (COUNTERS, GAUGES))
+    assert snapshot["counters"].keys() <= counters
+    assert snapshot["gauges"].keys() <= gauges
+    assert snapshot["histograms"].keys() == {family.name for family in HISTOGRAMS}
+    assert counters - snapshot["counters"].keys() == {"sidecar_config_reloads_total", "sidecar_workers_replaced_total"}
+    others = {name for name in gauges - snapshot["gauges"].keys() if not name.startswith("sidecar_config_")}
+    assert others == {"sidecar_draining", "sidecar_workers_configured"}
 
 
 async def test_settings_are_swapped_whole(app: App) -> None:

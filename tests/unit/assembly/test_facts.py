@@ -49,8 +49,8 @@ async def test_events_show_up(app: App) -> None:
     assert [each.reason for each in facts.refusals] == ["expired", "upstream_unreachable"]
     assert facts.upstreams[0].fault.startswith("refused: nothing listens")
     assert facts.upstreams[0].fault_at == 50.0
-    app.pool._upstreams[0].fault = app.monotonic() + 5, Fault(Cause.NO_ROUTE)
+    app.pool._upstreams[0].fault = Fault(Cause.NO_ROUTE)
     (later,) = worker_facts(app).upstreams
     assert later.fault.startswith("no_route: ")
-    assert later.fault_at == pytest.approx(55.0, abs=1)
+    assert later.fault_at is None
     assert tally(app).failures == {"upstream upstream_unreachable": 1, "protected expired": 1}

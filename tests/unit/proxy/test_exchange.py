@@ -21,6 +21,19 @@ WHOLE = (200, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", b"ok")
 LENGTH = {b"Content-Length": b"4"}
 
 
+class Tallied:
+    """What was told of requests that the API answered completely."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+
+    def count_whole(self, *what: object) -> None:
+        self.told.append(what)
+
+    def count_streamed(self, *what: object) -> None:
+        self.told.append(what)
+
+
 def run(go: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
         await asyncio.wait_for(go(), 20)
@@ -109,13 +122,14 @@ def test_a_streamed_answer_is_written_as_it_comes() -> None:
 
 def test_a_tally_is_told_instead_of_a_report_when_nothing_was_refused() -> None:
     async def go() -> None:
-        told: list[tuple[object, ...]] = []
-        road = Road(GET, tally=lambda *what: told.append(what))
+        tally = Tallied()
+        told = tally.told
+        road = Road(GET, tally=tally)
         road.forward()
         road.now = 103.0
         road.exchange.on_whole(WHOLE, 103.0)
         assert (road.reports, told) == ([], [(road.exchange.decision, 200, 3.0, 3.0)])
-        other = Road(GET, tally=lambda *what: told.append(what))
+        other = Road(GET, tally=tally)
         other.exchange.refuse(Reason.DENIED_BY_ROUTE)
         assert (len(other.reports), len(told)) == (1, 1)
 
@@ -387,3 +401,100 @@ async def test_a_small_body_has_the_limit_of_every_body() -> None:
     road = Road(SMALL, plain=True, body_limit=4)
     road.forward()
     assert (road.sent, road.exchange.reason) == ([], Reason.BODY_TOO_LARGE)
+
+
+# What the metrics are told about durations.
+
+
+def test_a_whole_answer_came_with_its_first_byte() -> None:
+    async def go() -> None:
+        road = Road(GET)
+        road.forward()
+        road.exchange.on_whole(WHOLE, 100.5)
+        (done,) = road.reports
+        assert (done.upstream_seconds, done.first_byte_seconds, done.stream) == (0.5, 0.5, None)
+
+    run(go)
+
+
+@pytest.mark.parametrize(
+    ("fields", "lasts", "stream"),
+    [
+        (LENGTH, 9.0, None),
+        (LENGTH, 11.0, "stream"),
+        ({b"Content-Type": b"text/event-stream"}, 1.0, "stream"),
+        ({b"Content-Type": b"text/html"}, 1.0, None),
+    ],
+)
+def test_a_response_that_flows_for_long_is_a_stream(
+    fields: dict[bytes, bytes], lasts: float, stream: str | None
+) -> None:
+    """However long the upstream took to begin it."""
+
+    async def go() -> None:
+        road = Road(GET)
+        road.forward()
+        road.now = 130.0
+        assert not road.exchange.flows_long(road.now)
+        road.answer(200, fields, b"four")
+        road.now += lasts
+        assert road.exchange.flows_long(road.now) == (stream is not None)
+        road.exchange.on_complete(road.now)
+        assert not road.exchange.flows_long(road.now + 100)
+        (done,) = road.reports
+        assert (done.first_byte_seconds, done.upstream_seconds, done.stream) == (30.0, 30.0 + lasts, stream)
+
+    run(go)
+
+
+@pytest.mark.parametrize(("lasts", "stream"), [(9.0, None), (11.0, "stream")])
+def test_an_upload_is_the_clients_time_and_not_the_apis(lasts: float, stream: str | None) -> None:
+    """A long one is a stream, even if the answer comes in one piece."""
+
+    async def go() -> None:
+        tally = Tallied()
+        road = Road(PUT, tally=tally)
+        road.forward()
+        await eventually(lambda: road.exchange.sending)
+        road.now += lasts
+        assert road.exchange.flows_long(road.now) == (stream is not None)
+        road.come(b"5\r\nhello\r\n0\r\n\r\n")
+        await eventually(lambda: not road.exchange.sending)
+        road.exchange.on_whole(WHOLE, road.now + 0.5)
+        (_, _, seconds, *rest) = tally.told[0]
+        assert (seconds, rest) == (lasts + 0.5, [0.5] if stream is None else [0.5, 0.5, stream])
+
+    run(go)
+
+
+def test_an_answer_that_precedes_the_end_of_the_upload_counts_from_the_head() -> None:
+    async def go() -> None:
+        road = Road(PUT)
+        road.forward()
+        await eventually(lambda: road.exchange.sending)
+        road.now += 2
+        road.answer(200, {b"Content-Length": b"0"})
+        road.now += 2
+        road.come(b"5\r\nhello\r\n0\r\n\r\n")
+        await eventually(lambda: not road.exchange.sending)
+        road.exchange.on_complete(road.now)
+        (done,) = road.reports
+        assert (done.first_byte_seconds, done.upstream_seconds) == (2.0, 4.0)
+
+    run(go)
+
+
+@pytest.mark.parametrize("cause", [Cause.ALL_CONNECTIONS_BUSY, Cause.NO_SOCKETS, Cause.NO_ANSWER, Cause.REFUSED])
+def test_what_the_sidecar_failed_is_no_time_of_the_api(cause: Cause) -> None:
+    """A refusal at once would make the API look fast."""
+
+    async def go() -> None:
+        road = Road(GET)
+        road.forward()
+        road.now += 1
+        road.exchange.on_failure(Fault(cause))
+        (done,) = road.reports
+        assert done.upstream_seconds == (None if cause.reason is Reason.OVERLOADED else 1.0)
+        assert done.first_byte_seconds is None
+
+    run(go)

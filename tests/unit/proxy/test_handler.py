@@ -169,6 +169,9 @@ async def test_too_many_requests_are_turned_away_but_preflights_are_answered(wor
     busy = Noted(ask())
     world.handler.turn_away(busy)  # type: ignore[arg-type]
     assert busy.reason is Reason.OVERLOADED
+    endpoint = Noted(ask("/oauth/token?a=b", None, method="POST"))
+    world.handler.turn_away(endpoint)  # type: ignore[arg-type]
+    assert (endpoint.reason, endpoint.endpoint) == (Reason.OVERLOADED, "token")
     lines = ("Origin: https://page.example", "Access-Control-Request-Method: POST")
     preflight = Noted(ask("/oauth/token", None, *lines, method="OPTIONS"))
     world.handler.turn_away(preflight)  # type: ignore[arg-type]

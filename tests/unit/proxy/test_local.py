@@ -20,7 +20,7 @@ def ask(*lines: str, method: str = "POST", body: bytes = b"a=b", query: str = ""
 async def test_an_endpoint_gets_the_whole_request() -> None:
     noted = await World(rules()).finish(ask(query="?x=1"), Connection("10.1.1.1"))
     assert noted.reply == Reply(200, (), b"POST x=1 10.1.1.1 b'a=b'")
-    assert noted.decision is Decision.LOCAL
+    assert (noted.decision, noted.endpoint) == (Decision.LOCAL, "token")
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,13 @@ class Sending:
     def __init__(self, road: Road, limit: int | None = None) -> None:
         self.road = road
         self.broken: list[Reason] = []
+        self.passed: list[int] = []
         self.sender = BodySender(
             road.exchange.message,
             road.exchange.payload,
             limit=limit,
             last_chunk=lambda: b"0\r\nX: 1\r\n\r\n",
+            passed=lambda: self.passed.append(1),
             broken=self.broken.append,
         )
         self.sender.start(road.upstream, road.loop)

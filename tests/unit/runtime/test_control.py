@@ -10,7 +10,8 @@ import pytest
 import uvloop
 
 from sidecar.ops.console.facts import Tally, packed
-from sidecar.ops.metrics import Gauges, Metrics
+from sidecar.ops.metrics import Metrics
+from sidecar.ops.snapshots import Readings
 from sidecar.runtime.control import (
     Answer,
     Conversation,
@@ -24,7 +25,9 @@ from sidecar.runtime.control import (
 )
 from tests.support.console import refusals, worker
 
-SNAPSHOT = Metrics(lambda: Gauges(1, 2, 3, 4, 5, store_up=True, staleness=0.5, revocations=6)).snapshot()
+SNAPSHOT = Metrics(
+    lambda: Readings({"sidecar_token_cache_hits_total": {"": 4}}, {"sidecar_tunnels": {"": 3}})
+).snapshot()
 MESSAGES: list[Message] = [
     Question(Kind.SNAPSHOT, 1),
     Question(Kind.READY, 2**40),

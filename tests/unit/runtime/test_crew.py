@@ -3,8 +3,10 @@
 from collections import Counter
 from typing import Any, cast
 
+from sidecar.ops.catalogue import Replaced
 from sidecar.ops.console.facts import Tally, WorkerFacts
-from sidecar.ops.metrics import Replaced
+from sidecar.ops.metrics import Metrics
+from sidecar.ops.snapshots import Readings
 from sidecar.runtime.child import Child
 from sidecar.runtime.crew import last_tally, several
 from tests.support.console import worker
@@ -49,5 +51,5 @@ async def test_one_that_ends_meanwhile_does_not_count_twice() -> None:
 def test_the_last_counts_are_those_that_a_worker_gave_at_its_end() -> None:
     child = Answers(1, None, None)
     assert last_tally(cast("Child", child)) is None
-    child.last_counts = {"requests": {"admitted 200": 2}, "failures": {}, "gauges": {}}
-    assert last_tally(cast("Child", child)) == Tally({"admitted 200": 2}, {})
+    child.last_counts = Metrics(lambda: Readings({}, {})).snapshot()
+    assert last_tally(cast("Child", child)) == Tally({}, {})

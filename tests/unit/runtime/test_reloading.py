@@ -80,12 +80,16 @@ async def test_faults_change_nothing_and_are_all_said(config: Path, caplog: pyte
     assert [fault.partition(":")[0] for fault in result.faults] == ["limits.in_flight", "nonsense"]
     assert process.applied == []
     assert process.reloader.last == (100.0, result)
-    assert process.reloader.configuration == before._replace(successful=False)
+    assert process.reloader.configuration == before._replace(successful=False, reloads={"rejected": 1})
     (record,) = caplog.records
     assert (record.msg, vars(record)["faults"]) == ("config_rejected", list(result.faults))
     write(config)
     await process.reloader.reload()
     assert process.reloader.configuration.successful
+    assert process.reloader.configuration.reloads == {"rejected": 1, "unchanged": 1}
+    write(config, limits={"in_flight": 7})
+    await process.reloader.reload()
+    assert process.reloader.configuration.reloads == {"rejected": 1, "unchanged": 1, "applied": 1}
 
 
 async def test_settings_that_cannot_be_used_here_are_not_those_in_force(config: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from sidecar.core.http.response_headers import (
     InvalidResponse,
+    is_event_stream,
     keep_alive_timeout,
     read_response_headers,
     trailer_pieces,
@@ -119,3 +120,19 @@ def test_response(fields: tuple[tuple[bytes, bytes], ...], expected: tuple[bytes
 def test_response_with_doubtful_framing_is_invalid(fields: list[tuple[bytes, bytes]]) -> None:
     with pytest.raises(InvalidResponse):
         read_response_headers(fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ([(b"Content-Type", b"text/event-stream")], True),
+        ([(b"X-A", b"1"), (b"content-TYPE", b" Text/Event-Stream; charset=utf-8")], True),
+        ([(b"Content-Type", b"text/plain")], False),
+        ([(b"X-A", b"text/event-stream")], False),
+        ([], False),
+    ],
+)
+def test_an_event_stream_is_recognised(fields: list[tuple[bytes, bytes]], expected: bool) -> None:
+    headers = read_response_headers(fields)
+    headers.pieces.append(b"Date: now\r\n")  # as the reader adds it
+    assert is_event_stream(headers) is expected

@@ -16,3 +16,10 @@ def test_the_table_names_each_once() -> None:
     assert named == set(endpoint_paths.ALL)
     assert len(endpoint_paths.ALL) == len(named)
     assert set(endpoint_paths.MEMBERS) <= named
+
+
+def test_a_label_is_the_same_below_an_issuer() -> None:
+    labels = [endpoint_paths.label_of(path) for path in endpoint_paths.ALL]
+    assert labels == ["token", "authorize", "revoke", "introspect", "logout", "jwks", "metadata"]
+    assert [endpoint_paths.label_of(f"/realm{path}") for path in endpoint_paths.ALL] == labels
+    assert endpoint_paths.label_of(f"{endpoint_paths.METADATA}/realm") == "metadata"

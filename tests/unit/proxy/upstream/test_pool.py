@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.core.causes import Fault
+from sidecar.core.causes import Cause, Fault
 from sidecar.core.http.response_headers import ResponseHeaders
 from sidecar.core.reasons import Reason
 from sidecar.proxy.limits import PoolLimits, UpstreamTimeouts
@@ -269,7 +269,7 @@ async def test_the_health_of_an_address_shows_what_it_carries_and_that_it_is_pas
         await answered(server, asker)
         assert (pool.health()[0].exchanges, pool.health()[0].idle) == (0, 1)
         for _ in range(3):
-            pool.failed(asker.connection)
+            pool.failed(asker.connection, Fault(Cause.CLOSED_WITHOUT_ANSWER))
         assert 0 < pool.health()[0].skipped <= 1
         server.passed += 1
         assert pool.health()[0].skipped == 0
