@@ -81,7 +81,7 @@ class Worker:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._descriptors, self._memory = Descriptors(), Memory(settings.workers)
-        self._public = public
+        self.public = public
         self.shared = shared
         self.soft = SoftDrain([public])  # of a single worker; the parent of several has its own
         self.ending = Ending()
@@ -145,18 +145,13 @@ class Worker:
             self._loop.call_soon_threadsafe(self._stop.set)
 
     @property
-    def sock(self) -> socket.socket:
-        """The public socket."""
-        return self._public.sock
-
-    @property
     def stopping(self) -> bool:
         """Whether the event loop has begun to stop."""
         return self._stop.is_set()
 
     def end_socket(self) -> None:
         """Stop the public socket from listening at once. Other threads may call this."""
-        self._public.end_at_once()
+        self.public.end_at_once()
 
     async def run(self, opened: Callable[[], None] = lambda: None) -> None:
         """Serve until `stop`, then drain. Calls `opened` once the public port is open. Raises `EndedBadly` at the end when the
@@ -169,7 +164,7 @@ class Worker:
         gc.freeze()
         try:
             if await self._loaded():
-                self._public.open()
+                self.public.open()
                 self._acceptor.start()
                 opened()
             await self._stop.wait()
@@ -196,11 +191,11 @@ class Worker:
     async def _stop_accepting(self) -> None:
         if not self.shared:
             self.soft.hand_over()
-            await self._public.stop()
+            await self.public.stop()
         elif not (self._failed or self._replaced):
             await self._acceptor.ended(_OWNER_WITHIN)
         # A worker that others outlast leaves the waiting connections to them; so does a socket that was lent.
-        self._acceptor.close(leave=self._public.lent or (self.shared and (self._failed or self._replaced)))
+        self._acceptor.close(leave=self.public.lent or (self.shared and (self._failed or self._replaced)))
 
     def _keep(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         task = self._loop.create_task(self._keep_running(name, work), name=name)
@@ -320,7 +315,7 @@ async def start_own_admin(worker: Worker, admin: Listener, reloader: Reloader) -
             reloader.reload,
             drain,
             roll,
-            source_of(reloader, alone(app), History(app.monotonic), public=worker.sock, admin=admin.sock),
+            source_of(reloader, alone(app), History(app.monotonic), public=worker.public.sock, admin=admin.sock),
         ),
     )
 
