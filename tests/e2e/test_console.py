@@ -280,7 +280,7 @@ def test_a_watcher_does_not_hold_up_the_end(tmp_path: Path, upstream: Upstream, 
         assert not sidecar.records("shutdown_overdue")
 
 
-def test_a_watcher_that_does_not_read_is_dropped_and_others_go_on(sidecar: Sidecar) -> None:
+def test_a_watcher_that_does_not_read_holds_nobody_up(sidecar: Sidecar) -> None:
     parts = urlsplit(sidecar.admin)
     with socket.create_connection((parts.hostname or "", parts.port or 0), 10) as silent:
         silent.sendall(b"GET /console/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
