@@ -31,6 +31,7 @@ from sidecar.core.events import (
     SecretUsed,
     StoreChanged,
     StoreNoted,
+    StoreUsed,
     TokenIssued,
     TokenRevoked,
     UserLoggedIn,
@@ -336,8 +337,8 @@ class AccessLog:
     def on_event(self, event: Event) -> None:
         """Log an event, if it is of a kind that is logged."""
         match event:
-            case SecretUsed():
-                pass  # comes with almost every token, so it is looked for first; it has no line
+            case SecretUsed() | StoreUsed():
+                pass  # come with almost every token, so they are looked for first; they have no line
             case TokenIssued():
                 self._issued(event)
             case RequestDone():

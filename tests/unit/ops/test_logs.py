@@ -20,7 +20,9 @@ from sidecar.core.events import (
     LoginFailed,
     LogoutFailed,
     RequestDone,
+    SecretUsed,
     StoreChanged,
+    StoreUsed,
     TokenIssued,
     TokenRevoked,
     UserLoggedIn,
@@ -313,6 +315,16 @@ def test_a_request_that_has_an_event_of_its_own_has_no_line(stream: io.StringIO)
     configure("info", "json", stream)
     log = AccessLog(logging.getLogger("sidecar.access"), "info")
     log.on_event(done(Decision.LOCAL, Reason.BAD_CREDENTIALS)._replace(told=True))
+    assert records(stream) == []
+
+
+def test_what_happens_with_every_token_has_no_line(stream: io.StringIO) -> None:
+    """The metrics count it."""
+    configure("debug", "json", stream)
+    log = AccessLog(logging.getLogger("sidecar.access"), "debug")
+    log.on_event(SecretUsed("app", 1, 5.0))
+    for answered in (True, False):
+        log.on_event(StoreUsed("write", 0.1, answered=answered))
     assert records(stream) == []
 
 
