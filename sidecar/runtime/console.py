@@ -82,8 +82,9 @@ class _Office:
     def __init__(self, reloader: Reloader, crew: Crew, public: socket.socket, admin: socket.socket) -> None:
         self._reloader = reloader
         self._crew = crew
-        self._public = public
-        self._places = url_of(admin)
+        # Now, because the process closes the sockets before it ends.
+        self._plain, self._secure = url_of(public), url_of(public, secure=True)
+        self._admin = url_of(admin)
         self._began = time.time()
         self._used: dict[str, float] = {}  # kept for workers that have ended
         self._read: tuple[Settings, dict[str, list[Setting]], KeyRing] | None = None
@@ -106,8 +107,8 @@ class _Office:
             host=socket.gethostname(),
             pid=os.getpid(),
             since=self._began,
-            public=url_of(self._public, secure=settings.tls is not None),
-            admin=self._places,
+            public=self._plain if settings.tls is None else self._secure,
+            admin=self._admin,
             draining=self._crew.draining(),
             ready=good,
             checks=dict(checks),

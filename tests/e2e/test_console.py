@@ -17,7 +17,7 @@ import yaml
 
 from tests.support.process import KEY, SECRET, Sidecar, get, running
 from tests.support.redis import RedisServer, free_port
-from tests.support.upstream import Upstream, saying
+from tests.support.upstream import Unanswering, Upstream, saying
 from tests.support.waiting import wait_until
 
 TOKEN: Final = "0123456789abcdef" * 2
@@ -268,6 +268,22 @@ def test_watchers_see_a_refusal_and_are_let_go_when_the_process_drains(
         assert "Draining" in last["status"]
         watching.close()
         assert "The sidecar is going away" in page(sidecar)
+
+
+@WORKERS
+def test_the_console_answers_while_requests_finish_after_sigterm(
+    tmp_path: Path, upstream: Upstream, workers: int
+) -> None:
+    upstream.answer = Unanswering()
+    routes = [{"path": "/**", "access": "public"}]
+    with serving(tmp_path, upstream.url, workers, routes=routes, drain={"delay": "0s", "timeout": "20s"}) as sidecar:
+        with socket.create_connection(sidecar.address, 10) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            wait_until(lambda: sum(worker["in_flight"] for worker in facts(sidecar)["workers"]) == 1)
+            sidecar.process.send_signal(signal.SIGTERM)
+            shows(sidecar, "The sidecar is going away")
+            assert facts(sidecar)["public"] == sidecar.public
+        sidecar.stop()
 
 
 @WORKERS

@@ -110,7 +110,6 @@ def _values(facts: Facts, minutes: Sequence[Minute], covered: float) -> dict[str
     return {
         "facts": facts,
         "notices": notices(facts, minutes),
-        "covered": covered,
         "since": since,
         "reasons": rows,
         "by_decision": by_decision,
@@ -135,7 +134,6 @@ def _values(facts: Facts, minutes: Sequence[Minute], covered: float) -> dict[str
         ),
         "steps": _steps(minutes),
         "refusals": facts.refusals[:_MOST_ROWS],
-        "most_rows": _MOST_ROWS,
         "clients": sorted(facts.clients, key=lambda each: (-(each.used or 0), each.client_id))[:_MOST_ROWS],
         "in_flight": sum(worker.in_flight for worker in facts.workers),
         "connections": sum(worker.connections for worker in facts.workers),
