@@ -4,8 +4,6 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
-from cryptography import x509
-
 
 class InvalidTls(ValueError):
     """The certificate, key or CA cannot be used. The message says which."""
@@ -25,16 +23,6 @@ def _trust(context: ssl.SSLContext, ca: Path) -> None:
         context.load_verify_locations(ca)
     except OSError as exc:
         raise InvalidTls(f"the CA file cannot be used: {exc.strerror or 'no certificate in it'}") from None
-
-
-def expiry_of(file: Path, *, any_of: bool = False) -> float | None:
-    """When the certificates in a PEM file expire, in epoch seconds: the first of them, such as of a chain, or with `any_of` the
-    last, such as of a list of CAs. `None` for a file that cannot be read."""
-    try:
-        certificates = x509.load_pem_x509_certificates(file.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return (max if any_of else min)(each.not_valid_after_utc.timestamp() for each in certificates)
 
 
 def server_context(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Final
 
+from cryptography import x509
+
 from sidecar.config import settings as config
 from sidecar.core.store_address import read_store_address
-from sidecar.tls import expiry_of
 
 _OF_STORE: Final = {"ssl_certfile": "store", "ssl_ca_certs": "store_ca"}
 
@@ -51,6 +52,16 @@ class Expiries:
         if self._store is None or self._store[0] != stamp:
             self._store = (stamp, _expiries(self._of_store))
         return {**self._listener, **self._upstream, **self._store[1]}
+
+
+def expiry_of(file: Path, *, any_of: bool = False) -> float | None:
+    """When the certificates in a PEM file expire, in epoch seconds: the first of them, such as of a chain, or with `any_of` the
+    last, such as of a list of CAs. `None` for a file that cannot be read."""
+    try:
+        certificates = x509.load_pem_x509_certificates(file.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return (max if any_of else min)(each.not_valid_after_utc.timestamp() for each in certificates)
 
 
 def _expiries(files: dict[str, Path | None] | dict[str, Path]) -> dict[str, float]:

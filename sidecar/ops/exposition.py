@@ -42,7 +42,7 @@ class _Exposition(Collector):
     def _values(self) -> Iterator[Metric]:
         for family in GAUGES:
             found = self._gauges.get(family.name)
-            if found:
+            if found is not None:
                 metric = GaugeMetricFamily(family.name, family.text, labels=family.labels)
                 for series, values in sorted(found.items()):
                     metric.add_metric(_labels(series, family.labels), family.combine(values))

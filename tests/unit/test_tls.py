@@ -80,19 +80,3 @@ def test_a_key_of_another_certificate_is_named(pair: Pair, authority: Authority)
     other = authority.issue("other", "localhost")
     with pytest.raises(InvalidTls, match="cannot be used together"):
         tls.server_context(pair.certificate, other.key, None)
-
-
-def test_a_chain_expires_with_its_first_certificate_and_a_list_of_cas_with_its_last(authority: Authority) -> None:
-    early, late = (authority.issue(f"c{hours}", "c", valid=(-1, hours)).certificate for hours in (5, 9))
-    first, last = tls.expiry_of(early), tls.expiry_of(late)
-    assert first is not None
-    assert last is not None
-    assert last - first == 4 * 3600
-    early.write_bytes(early.read_bytes() + late.read_bytes())
-    assert (tls.expiry_of(early), tls.expiry_of(early, any_of=True)) == (first, last)
-
-
-def test_what_is_no_certificate_has_no_expiry(tmp_path: Path) -> None:
-    (tmp_path / "x").write_text("no certificate")
-    assert tls.expiry_of(tmp_path / "x") is None
-    assert tls.expiry_of(tmp_path / "none") is None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from sidecar.assembly.expiries import Expiries
+from sidecar.assembly.expiries import Expiries, expiry_of
 from sidecar.config.settings import Settings
 from tests.support.certificates import Authority
 from tests.support.process import configuration
@@ -59,3 +59,20 @@ def test_a_file_that_is_gone_has_no_expiry(tmp_path: Path) -> None:
     assert expiries.by_use().keys() == {"store_ca"}
     ca.ca.unlink()
     assert expiries.by_use() == {}
+
+
+def test_a_chain_expires_with_its_first_certificate_and_a_list_of_cas_with_its_last(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    early, late = (authority.issue(f"c{hours}", "c", valid=(-1, hours)).certificate for hours in (5, 9))
+    first, last = expiry_of(early), expiry_of(late)
+    assert first is not None
+    assert last is not None
+    assert last - first == 4 * 3600
+    early.write_bytes(early.read_bytes() + late.read_bytes())
+    assert (expiry_of(early), expiry_of(early, any_of=True)) == (first, last)
+
+
+def test_what_is_no_certificate_has_no_expiry(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("no certificate")
+    assert expiry_of(tmp_path / "x") is None
+    assert expiry_of(tmp_path / "none") is None

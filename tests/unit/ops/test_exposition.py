@@ -45,6 +45,13 @@ def test_every_metric_with_every_label_passes_promtool() -> None:
         assert {f"{family.name}_{part}" for part in ("bucket", "sum", "count")} <= names
 
 
+def test_a_metric_without_a_series_is_named_all_the_same() -> None:
+    """So that whoever looks for it sees that it exists."""
+    text = render([snapshot(gauges={"sidecar_upstream_fault": {}})]).decode()
+    assert "# TYPE sidecar_upstream_fault gauge" in text
+    assert "\nsidecar_upstream_fault" not in text
+
+
 def test_gauges_of_several_processes_become_one() -> None:
     found = gauges(
         a={
