@@ -19,10 +19,10 @@ from sidecar.core.capacity import UNLIMITED, price
 from sidecar.core.events import Event, StoreChanged
 from sidecar.core.ports import Store
 from sidecar.core.revocations import RevocationView
+from sidecar.ops.access_log import AccessLog, request_lines
 from sidecar.ops.admin import STORE, WRITES
 from sidecar.ops.console.recent import Recent
 from sidecar.ops.key_watch import KeyWatch
-from sidecar.ops.logs import AccessLog, request_lines
 from sidecar.ops.metrics import Metrics
 from sidecar.ops.process import Process
 from sidecar.ops.snapshots import Readings

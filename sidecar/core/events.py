@@ -35,7 +35,7 @@ class RequestDone(NamedTuple):
     between the sidecar and the upstream. `user` is the user of the token or of the browser session. `told`: another event says
     what happened, and who did it. `endpoint` names the endpoint of the sidecar that was asked, if any. `first_byte_seconds`:
     from sending the request to the upstream to the first byte of its response. `stream`: bytes flowed for so long that the
-    durations say nothing about speed.
+    durations say nothing about speed. `request_id` is the id that the caller gave the request.
     """
 
     decision: Decision
@@ -53,6 +53,7 @@ class RequestDone(NamedTuple):
     endpoint: str | None = None
     first_byte_seconds: float | None = None
     stream: StreamKind | None = None
+    request_id: str | None = None
 
 
 class TokenIssued(NamedTuple):

@@ -19,7 +19,7 @@ from sidecar.core.http.request_headers import NO_TRAILERS
 from sidecar.core.reasons import Reason
 from sidecar.core.replies import Reply, refusal, with_fields, without_code
 from sidecar.proxy.ports import ClientLink, RequestSender
-from sidecar.proxy.request import Body, Message
+from sidecar.proxy.request import Body, Message, request_id
 from sidecar.proxy.request_body import check_declared, read_at_hand, read_whole, rest_is_small
 from sidecar.proxy.response import StreamedResponse
 from sidecar.proxy.rules import RequestRules
@@ -257,6 +257,7 @@ class Answering:
             self.told,
             self.endpoint,
             *self._flow(now),
+            request_id(self.message),
         )
 
     def _flow(self, now: float) -> Flow:

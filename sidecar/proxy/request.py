@@ -3,6 +3,7 @@
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
+from sidecar.core.http import request_ids
 from sidecar.core.http.plain_heads import PlainHead
 from sidecar.proxy.small_body import SmallBody
 
@@ -32,3 +33,10 @@ def declared_length(message: Message) -> int | None:
         return None
     digits = message.headers.get("Content-Length")
     return int(digits.lstrip("0") or "0") if digits else 0  # Python limits digits, zeros included
+
+
+def request_id(message: Message) -> str | None:
+    """The id that the caller gave the request, if it gave one."""
+    if isinstance(message, PlainHead):
+        return request_ids.request_id(message.section.raw)
+    return request_ids.request_id(b"\r\n".join(name + b": " + value for name, value in message.raw_headers))

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from sidecar import __version__
 from sidecar.assembly.app import App, log_failure
+from sidecar.assembly.expiries import expiry_of
 from sidecar.assembly.facts import tally, worker_facts
 from sidecar.assembly.keys import key_ring
 from sidecar.config.masked import masked, masked_store
@@ -32,7 +33,6 @@ from sidecar.ops.console.history import History
 from sidecar.ops.console.web import Ready, Source
 from sidecar.runtime.reloading import Reloader
 from sidecar.runtime.sockets import url_of
-from sidecar.tls import expiry_of
 
 _CERTIFICATES_FOR: Final = 30.0  # seconds between two looks at the files
 

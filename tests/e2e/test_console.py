@@ -92,7 +92,7 @@ def test_requests_and_refusals_of_every_worker_show(tmp_path: Path, upstream: Up
         for _ in range(10):
             assert get(f"{sidecar.public}/open?x=canary")[0] == 200
             assert get(f"{sidecar.public}/closed/?access_token={token}")[0] == 403
-        assert get(f"{sidecar.public}/orders/{token}?x=canary")[0] == 401
+        assert get(f"{sidecar.public}/orders/{token}?x=canary", **{"X-Request-Id": "<b>id-1"})[0] == 401
         found = refusals(sidecar)
         assert sorted({each["reason"] for each in found}) == ["denied_by_route", "missing_token"]
         assert len(found) == 11
@@ -106,6 +106,7 @@ def test_requests_and_refusals_of_every_worker_show(tmp_path: Path, upstream: Up
         assert next(each for each in found if each["reason"] == "missing_token")["path"] == "/orders/[token]"
         html = page(sidecar)
         assert "denied_by_route" in html
+        assert "id &lt;b&gt;id-1" in html
         assert "/orders/[token]" in html
         for secret in (token, "canary", KEY, SECRET):
             assert secret not in html, "nothing secret"

@@ -195,3 +195,24 @@ def test_an_admitted_request_names_the_user_when_it_is_logged(tmp_path_factory: 
         for subject, user in (("anna", "anna"), ("reporting", None)):
             record = sidecar.record("request_admitted", path=f"/{subject}")
             assert (record["client_id"], record.get("user")) == ("reporting", user)
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ("X-Request-Id: abc-1", "abc-1"),
+        ("traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "4bf92f3577b34da6a3ce929d0e0e4736"),
+        ("X-Request-Id:abc-2\r\nTransfer-Encoding: chunked", "abc-2"),  # a head that only the parser reads
+        ("X-Request-Id: two words", None),
+        (f"X-Request-Id: eyJ{'a' * 30}.{'b' * 30}.{'c' * 30}", "[token]"),
+        ("Accept: */*", None),
+    ],
+)
+def test_a_refusal_has_the_id_that_the_request_had(place: Sidecar, fields: str, shown: str | None) -> None:
+    before = len(place.records("request_refused"))
+    end = "0\r\n\r\n" if "chunked" in fields else ""
+    with socket.create_connection(place.address, timeout=10) as connection:
+        connection.sendall(f"POST /x HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n{end}".encode())
+        assert read_response(connection).status == 401
+    wait_until(lambda: len(place.records("request_refused")) == before + 1)
+    assert place.records("request_refused")[before].get("request_id") == shown

@@ -40,6 +40,7 @@ class Refusal:
     cause: str | None = None
     detail: str | None = None
     upstream: str | None = None
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)

@@ -84,6 +84,7 @@ def _refusal(at: float, event: RequestDone) -> Refusal:
         cause=fault.cause.word if fault else None,
         detail=_shown(fault.detail) if fault else None,
         upstream=fault.upstream or None if fault else None,
+        request_id=None if event.request_id is None else _shown(event.request_id),
     )
 
 
