@@ -45,7 +45,7 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-docs: $(STAMP)  ## write what is generated: docs/configuration.md, docs/cli.md, config/sidecar.schema.json
+docs: $(STAMP)  ## write what is generated: references, schema, dashboard, alerts for the Prometheus operator
 	$(BIN)/python -m tests.support.references
 
 test-pythons: $(STAMP)  ## the unit tests and the demo on each other supported Python that is installed

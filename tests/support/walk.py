@@ -36,6 +36,7 @@ class Ports(NamedTuple):
     api: int
     redis: int
     front: int  # of a proxy in front of the sidecar
+    prometheus: int
 
     def put_into(self, text: str) -> str:
         """The same text, for these ports and for loopback alone."""
@@ -44,7 +45,14 @@ class Ports(NamedTuple):
         text = re.sub(
             r"\bsidecar proxy\b", f"\\g<0> --listen 127.0.0.1:{self.public} --admin 127.0.0.1:{self.admin}", text
         )
-        for old, new in (("3030", self.public), ("3080", self.api), ("6379", self.redis), ("8443", self.front)):
+        for old, new in (
+            ("3030", self.public),
+            ("9464", self.admin),
+            ("3080", self.api),
+            ("6379", self.redis),
+            ("8443", self.front),
+            ("9090", self.prometheus),
+        ):
             text = re.sub(rf"\b{old}\b", str(new), text)
         text = text.replace("python -m sidecar.demo_api", f"python -m sidecar.demo_api --listen 127.0.0.1:{self.api}")
         ports = f"--port {self.public} --admin-port {self.admin}"
@@ -76,7 +84,8 @@ class Place:
         if step.command == "make run":
             output = self.terminal.foreground(command, until="Ctrl-C stops it")
         else:
-            output = self.terminal.run(command, typed=typed, until="listens on" if "demo_api" in command else "")
+            until, within = "listens on" if "demo_api" in command else "", 240 if command.startswith("until ") else 60
+            output = self.terminal.run(command, typed=typed, until=until, within=within)
         self._settle(command)
         compare(step, output)
         return Ran(step, output)
@@ -101,7 +110,12 @@ class Place:
             path.write_text(self.ports.put_into(path.read_text()))
         if "sidecar serve" in command or "sidecar proxy" in command:
             wait(lambda: json.loads(get(f"{self.admin}/readyz")[1])["checks"].get("store") == "ok", self._trouble)
-        for server, port in (("redis-server", self.ports.redis), ("nginx -p", self.ports.front)):
+        servers = {
+            "redis-server --port": self.ports.redis,
+            "nginx -p": self.ports.front,
+            "prometheus --": self.ports.prometheus,
+        }
+        for server, port in servers.items():
             if server in command:
                 wait(lambda port=port: not socket.create_connection(("127.0.0.1", port), 1).close(), self._trouble)  # type: ignore[misc]
 
@@ -167,7 +181,7 @@ def place(folder: Path) -> Iterator[Place]:
     }
     with Terminal(folder / "auth-sidecar", environment, folder / "errors") as terminal:
         made = Place(folder, terminal)
-        for config in (made.clone / "config").glob("*.yaml"):
+        for config in (*(made.clone / "config").glob("*.yaml"), made.clone / "deploy/prometheus/prometheus.yaml"):
             config.write_text(made.ports.put_into(config.read_text()))
         yield made
 
