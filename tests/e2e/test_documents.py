@@ -59,6 +59,8 @@ NOT_TYPED: Final = {
     ".venv/bin/pytest tests/e2e/test_routes.py -k scope": OURS,
     "make test-faults  ": OURS,
     "make test-pythons  ": OURS,
+    "make image-test  ": OURS,
+    "make lock  ": OURS,
     "make lint  ": OURS,
     "make format": OURS,
     "make docs  ": OURS,
