@@ -52,6 +52,7 @@ NOT_TYPED: Final = {
     "TOKEN=$(curl -s localhost:8080/oauth/token": CLUSTER,
     "curl -i localhost:8080/orders": CLUSTER,
     "kubectl ": CLUSTER,
+    "helm install orders": CLUSTER,
     "make help  ": OURS,
     "make unit  ": OURS,
     "make test  ": OURS,

@@ -130,10 +130,10 @@ def settings_of(documents: list[Document], folder: Path) -> Settings:
 
 def contents(document: Document) -> dict[str, str]:
     """The files of a ConfigMap or of a Secret."""
-    data: dict[str, str] = document["data"]
+    data: dict[str, str] = document.get("data", {})
     if document["kind"] == "ConfigMap":
         return data
-    return {name: base64.b64decode(text).decode() for name, text in data.items()}
+    return {**document.get("stringData", {}), **{name: base64.b64decode(text).decode() for name, text in data.items()}}
 
 
 def memory(size: str) -> int:
