@@ -46,6 +46,9 @@ class Engine:
     def close(self) -> None:
         self._network.kill()
         with self._network:
+            subprocess.run(
+                ["umount", "--lazy", str(self._folder / "store" / "overlay")], capture_output=True, check=False
+            )
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def base(self, name: str) -> None:

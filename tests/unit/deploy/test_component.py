@@ -1,6 +1,7 @@
 """The main use: the sidecar is added to a Deployment that exists, with the files and commands of the README."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -46,12 +47,13 @@ def section(heading: str) -> str:
     return found[1]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As the README says: the clone, and beside it the folder with the Deployment."""
-    (tmp_path / "auth-sidecar" / "deploy").mkdir(parents=True)
-    place(tmp_path / "auth-sidecar" / "deploy")
-    folder = tmp_path / "orders"
+    whole = tmp_path_factory.mktemp("readme")
+    (whole / "auth-sidecar" / "deploy").mkdir(parents=True)
+    place(whole / "auth-sidecar" / "deploy")
+    folder = whole / "orders"
     folder.mkdir()
     (text,) = re.findall(r"```yaml\n(.*?)```", section("Add it to your Deployment"), re.DOTALL)
     (folder / "kustomization.yaml").write_text(text)
@@ -66,7 +68,14 @@ def folder(tmp_path: Path) -> Path:
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return folder
+    return whole
+
+
+@pytest.fixture
+def folder(tmp_path: Path, prepared: Path) -> Path:
+    """A copy that a test may change."""
+    shutil.copytree(prepared, tmp_path / "copy")
+    return tmp_path / "copy" / "orders"
 
 
 def test_the_sidecar_is_added_and_everything_else_stays(folder: Path, tmp_path: Path) -> None:
