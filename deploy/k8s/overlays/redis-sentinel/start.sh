@@ -6,16 +6,27 @@ me="$HOSTNAME.redis"
 password=$(cat /etc/redis-secret/password)
 first=redis-0.redis
 
-named() {  # the primary by the word of a sentinel that answers
+look() {  # the primary by the word of a sentinel that answers, and how many replicas that one knows
     for host in redis-0.redis redis-1.redis redis-2.redis; do
-        found=$(REDISCLI_AUTH=$password timeout 2 redis-cli -h "$host" -p 26379 --no-auth-warning \
-            sentinel get-master-addr-by-name orders 2>/dev/null | head -n 1) || continue
-        case $found in redis-*) echo "$found"; return ;; esac
+        answer=$(REDISCLI_AUTH=$password timeout 2 redis-cli -h "$host" -p 26379 --no-auth-warning sentinel master orders 2>/dev/null) || continue
+        primary=$(echo "$answer" | sed -n '/^ip$/{n;p;q;}')
+        replicas=$(echo "$answer" | sed -n '/^num-slaves$/{n;p;q;}')
+        case $primary in redis-*) return ;; esac
     done
+    primary="" replicas=0
 }
 
 umask 077
-primary=$(named)
+look
+# A primary that starts without its data would empty its replicas, and a sentinel that knows no replica would fail to make one of them
+# the primary. Both wait until the other sentinels have done so. Before there was any data, they know no replica either.
+case $1 in server) kept=/data/appendonlydir ;; sentinel) kept=/data/sentinel.conf ;; esac
+tries=120
+while [ "$primary" = "$me" ] && [ "$replicas" != 0 ] && [ ! -e $kept ] && [ $tries -gt 0 ]; do
+    tries=$((tries - 1))
+    sleep 1
+    look
+done
 case $1 in
 server)
     {
@@ -24,6 +35,7 @@ server)
         echo "replica-announce-ip $me"
         echo "maxmemory-policy noeviction"
         echo 'save ""'
+        echo "appendonly yes"  # outlives a restart of the container, not of the pod
         echo "dir /data"
         # A primary that lost its replicas takes no writes: they would be lost with it.
         echo "min-replicas-to-write 1"
@@ -32,7 +44,8 @@ server)
     exec redis-server /data/redis.conf
     ;;
 sentinel)
-    {
+    # Sentinels write what they learn into this file.
+    [ -e /data/sentinel.conf ] || {
         echo "port 26379"
         echo "dir /data"
         echo "requirepass $password"
@@ -43,7 +56,7 @@ sentinel)
         echo "sentinel auth-pass orders $password"
         echo "sentinel sentinel-pass $password"
         echo "sentinel down-after-milliseconds orders 5000"
-        echo "sentinel failover-timeout orders 30000"
+        echo "sentinel failover-timeout orders 10000"
     } > /data/sentinel.conf
     exec redis-server /data/sentinel.conf --sentinel
     ;;
