@@ -52,7 +52,8 @@ class Trial:
             script = data.with_suffix(f".{kind}.sh")
             script.write_text(text.replace("/data", str(data)).replace("/etc/redis-secret", str(self._folder)))
             command = [*self._inside, f"HOSTNAME={pod}", "sh", str(script), kind]
-            process = self._stack.enter_context(subprocess.Popen(command, stdout=subprocess.DEVNULL))
+            log = self._stack.enter_context(data.with_suffix(f".{kind}.log").open("ab"))
+            process = self._stack.enter_context(subprocess.Popen(command, stdout=log))
             self._stack.callback(process.kill)
             self._processes[pod].append(process)
 
@@ -71,6 +72,16 @@ class Trial:
             if role[:1] == ["master"]:
                 found.add(f"{pod}.redis" if role.count("6379") == len(PODS) - 1 else f"{pod} with too few replicas")
         return found
+
+    def is_complete(self) -> bool:
+        """Each sentinel knows both replicas and both other sentinels, which takes it up to ten seconds."""
+        texts = [self.ask(pod, 26379, "sentinel", "master", "orders").splitlines() for pod in PODS]
+        return all(
+            text[text.index(name) + 1] == "2"
+            for text in texts
+            if text
+            for name in ("num-slaves", "num-other-sentinels")
+        ) and all(texts)
 
     def ask(self, pod: str, port: int, *words: str) -> str:
         done = subprocess.run(
@@ -122,6 +133,7 @@ def trial(tmp_path: Path) -> Iterator[Trial]:
 def test_the_sentinels_agree_fail_over_and_take_back_who_lost_everything(trial: Trial) -> None:
     """The primary comes back at once, without its data, while the sentinels still name it: it does not empty its replicas."""
     wait_until(trial.is_sound, within=60)
+    wait_until(trial.is_complete, within=60)
     trial.ask("redis-0", 6379, "set", "kept", "yes")
     trial.ask("redis-0", 6379, "wait", "2", "5000")
     trial.kill("redis-0")

@@ -6,14 +6,15 @@ me="$HOSTNAME.redis"
 password=$(cat /etc/redis-secret/password)
 first=redis-0.redis
 
-look() {  # the primary by the word of a sentinel that answers, and how many replicas that one knows
+look() {  # the primary by the word of the first sentinel that answers, and whether any of them knows replicas
+    primary="" replicas=0
     for host in redis-0.redis redis-1.redis redis-2.redis; do
         answer=$(REDISCLI_AUTH=$password timeout 2 redis-cli -h "$host" -p 26379 --no-auth-warning sentinel master orders 2>/dev/null) || continue
-        primary=$(echo "$answer" | sed -n '/^ip$/{n;p;q;}')
-        replicas=$(echo "$answer" | sed -n '/^num-slaves$/{n;p;q;}')
-        case $primary in redis-*) return ;; esac
+        name=$(echo "$answer" | sed -n '/^ip$/{n;p;q;}')
+        known=$(echo "$answer" | sed -n '/^num-slaves$/{n;p;q;}')
+        case $name in redis-*) primary=${primary:-$name} ;; *) continue ;; esac
+        if [ "$known" != 0 ]; then replicas=$known; fi
     done
-    primary="" replicas=0
 }
 
 umask 077
