@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 RELEASE := $(VENV)/release/bin
 PYTHONS := 3.12 3.13
 
-.PHONY: help unit run test test-faults test-nightly lint format docs bench test-pythons release-check clean
+.PHONY: help unit run test test-faults test-nightly image-test lock lint format docs bench test-pythons release-check clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
@@ -36,10 +36,20 @@ test-faults: $(STAMP) system  ## the slow ones: processes that are killed, froze
 test-nightly: $(STAMP) system  ## the property tests and the fuzzers, for longer
 	HYPOTHESIS_PROFILE=nightly $(BIN)/pytest tests/e2e/test_fidelity.py tests/fuzz tests/unit
 
-lint: $(STAMP)  ## ruff and mypy
+image-test: $(STAMP)  ## the container image, built and run without a container engine; needs root, see tests/support/container.py
+	@missing=""; \
+	for tool in buildah podman runc debootstrap; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	test -z "$$missing" || ! command -v apt-get >/dev/null || test "$$(id -u)" != 0 || { \
+	  echo "installing$$missing"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	}
+	$(BIN)/pytest -m image tests/image
+
+lint: $(STAMP)  ## ruff, mypy and hadolint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix-only .
@@ -78,6 +88,16 @@ release-check: $(RUNS)  ## build what would be published, install it into an emp
 	$(RELEASE)/cyclonedx-py environment $(VENV)/empty/bin/python --output-reproducible --of JSON --output-file dist/auth-sidecar.cdx.json
 	$(RELEASE)/python -m tests.support.audit $$($(VENV)/empty/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 	@ls -l dist
+
+# Hashes of the wheels of every platform. `uv` is needed for nothing else, so it has an environment of its own.
+LOCKED := deploy/image
+UV = $(VENV)/.uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.13 --generate-hashes --no-annotate \
+  --custom-compile-command "make lock"
+lock: $(STAMP)  ## the versions and hashes of what the image contains, anew
+	@test -x $(VENV)/.uv/bin/uv || { $(PYTHON) -m venv $(VENV)/.uv && $(VENV)/.uv/bin/pip install --quiet uv; }
+	$(UV) pyproject.toml --output-file $(LOCKED)/requirements.txt
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' | \
+	  $(UV) - --output-file $(LOCKED)/build-requirements.txt
 
 bench: $(STAMP) system  ## what it costs, beside nginx, njs, HAProxy and Envoy as far as they are installed
 	$(BIN)/python -m benchmarks $(ARGS)

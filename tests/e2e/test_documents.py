@@ -32,15 +32,27 @@ TYPED: Final = {*WALK, *CONFIGS, *GUIDES}
 
 ENGINE: Final = "needs a container engine"
 CLUSTER: Final = "needs a cluster"
+ELSEWHERE: Final = "tests/unit/deploy/test_component.py types it"
 OURS: Final = "the suite itself, or what runs beside it"
 NOT_TYPED: Final = {
     "docker build --tag registry.example.com/auth-sidecar:0.1.0": ENGINE,
-    "(cd deploy/k8s && kustomize edit set image": CLUSTER,
-    "kubectl create secret generic orders-api-sidecar": CLUSTER,
-    "kubectl apply --kustomize deploy/k8s": CLUSTER,
-    "SECRET=$(kubectl get secret orders-api-sidecar": CLUSTER,
+    "docker push registry.example.com/auth-sidecar:0.1.0": ENGINE,
+    "umask 077 && mkdir secrets": ELSEWHERE,
+    "sidecar keys generate --alg ES256 --out secrets/signing-key.pem": ELSEWHERE,
+    "openssl rand -hex 32 > secrets/client-reporting": ELSEWHERE,
+    "sidecar hash-secret < secrets/client-reporting": ELSEWHERE,
+    "echo 'redis://:PASSWORD@redis:6379/0' > secrets/redis-url": ELSEWHERE,
+    "cd deploy/k8s && umask 077": CLUSTER,
+    "openssl rand -hex 32 > overlays/redis-sentinel/secrets/redis-password": CLUSTER,
+    "cd orders-api": CLUSTER,
+    "PASSWORD=$(cat ../overlays/redis-sentinel/secrets/redis-password)": CLUSTER,
+    'echo "redis+sentinel://:$PASSWORD@redis-0.redis': CLUSTER,
+    "cd ../overlays/example && sed -i": CLUSTER,
+    "SECRET=$(cat ../../orders-api/secrets/client-reporting)": CLUSTER,
     "TOKEN=$(curl -s localhost:8080/oauth/token": CLUSTER,
     "curl -i localhost:8080/orders": CLUSTER,
+    "kubectl ": CLUSTER,
+    "helm install orders": CLUSTER,
     "make help  ": OURS,
     "make unit  ": OURS,
     "make test  ": OURS,
@@ -48,6 +60,8 @@ NOT_TYPED: Final = {
     ".venv/bin/pytest tests/e2e/test_routes.py -k scope": OURS,
     "make test-faults  ": OURS,
     "make test-pythons  ": OURS,
+    "make image-test  ": OURS,
+    "make lock  ": OURS,
     "make lint  ": OURS,
     "make format": OURS,
     "make docs  ": OURS,
@@ -80,7 +94,8 @@ def test_what_is_not_typed_is_known_and_why() -> None:
     found = [command for name in documents() if name.endswith(".md") for command in unrunnable(text_of(name))]
     for command in found:
         assert sum(command.startswith(start) for start in NOT_TYPED) == 1, command
-    assert len(found) == len(NOT_TYPED), "one is listed that no document has"
+    unused = [start for start in NOT_TYPED if not any(command.startswith(start) for command in found)]
+    assert not unused, "one is listed that no document has"
 
 
 def test_blocks_say_what_they_are() -> None:

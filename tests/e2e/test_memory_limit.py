@@ -8,6 +8,7 @@ import re
 import resource
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,9 +17,11 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import pytest
+import yaml
 
 from tests.support.certificates import Authority
 from tests.support.cgroup import MemoryCgroup, memory_cgroup
+from tests.support.manifests import container, contents, memory, named, rendered
 from tests.support.process import COMMAND, SECRET, Sidecar, configuration
 from tests.support.raw import connect, read_response
 from tests.support.upstream import Received, Upstream, reply
@@ -117,9 +120,10 @@ class Owners(threading.Thread):
 
 
 @contextlib.contextmanager
-def limited(folder: Path, upstream: str, limit: int, *, tls: bool = False) -> Iterator[Place]:
-    """A sidecar that may use `limit` bytes, and does not know it from its configuration if that can be avoided."""
-    sections: dict[str, Any] = {"routes": [{"path": "/public/**", "access": "public"}]}
+def limited(folder: Path, upstream: str, limit: int, *, tls: bool = False, **more: Any) -> Iterator[Place]:
+    """A sidecar that may use `limit` bytes, and does not know it from its configuration if that can be avoided. `more` are sections
+    of its configuration."""
+    sections: dict[str, Any] = {"routes": [{"path": "/public/**", "access": "public"}], **more}
     context = None
     if tls:
         authority = Authority(folder / "ca")
@@ -127,7 +131,7 @@ def limited(folder: Path, upstream: str, limit: int, *, tls: bool = False) -> It
         sections["tls"] = {"certificate": str(pair.certificate), "key": str(pair.key)}
         context = authority.trusting()
     with memory_cgroup(limit) as cgroup:
-        if cgroup is None:
+        if cgroup is None and not more:
             sections["limits"] = {"memory": f"{(limit - 80 * MIB) * 3 // 4 // MIB}MiB"}
         config = configuration(upstream, **sections)
         with Sidecar(folder, config, command=cgroup.command if cgroup else COMMAND) as sidecar:
@@ -186,8 +190,30 @@ def test_a_crowd_over_tls_does_not_either(tmp_path: Path) -> None:
 
 @pytest.mark.faults
 def test_ten_thousand_hostile_connections_do_not_get_the_sidecar_killed(tmp_path: Path) -> None:
-    """256 MiB are what the manifests of deploy/k8s allow."""
     attack(tmp_path, 256 * MIB, possible(10_000), waves=3)
+
+
+@pytest.mark.faults
+def test_a_command_beside_a_crowd_does_not_get_a_pod_killed(tmp_path: Path) -> None:
+    """With the memory and the limits of deploy/k8s: the preStop hook is a second process in the same container."""
+    documents = rendered("example")
+    limit = memory(container(documents, "sidecar")["resources"]["limits"]["memory"])
+    limits = yaml.safe_load(contents(named(documents, "ConfigMap"))["sidecar.yaml"])["limits"]
+    with (
+        Upstream(answer) as upstream,
+        limited(tmp_path, upstream.url, limit, limits=limits) as place,
+        contextlib.ExitStack() as stack,
+    ):
+        if place.cgroup is None:
+            pytest.skip("no cgroup can be made here")
+        for number in range(possible(limits["connections"])):
+            hostile(place, stack, [*HOSTILE][number % len(HOSTILE)])
+        wait_until(lambda: place.sidecar.metric("sidecar_own_failures_total", reason="overloaded") > 0, within=60)
+        words = [*place.cgroup.command, "drain", "--admin", place.sidecar.admin.removeprefix("http://")]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        assert place.sidecar.process.poll() is None, "it was killed"
+        assert place.cgroup.most_used is None or place.cgroup.most_used < limit
 
 
 def test_the_limit_of_the_container_is_found(tmp_path: Path) -> None:
