@@ -52,9 +52,10 @@ def secrets() -> dict[str, str]:
 
 
 def place(folder: Path) -> Path:
-    """A copy of deploy/k8s with these files, wherever an overlay asks for them."""
+    """A copy of deploy/k8s, and of what lies beside it, with these files wherever an overlay asks for them."""
     copy = folder / "k8s"
-    shutil.copytree(K8S, copy, ignore=shutil.ignore_patterns("secrets"))
+    for name in ("k8s", "prometheus", "grafana"):
+        shutil.copytree(K8S.parent / name, folder / name, ignore=shutil.ignore_patterns("secrets"))
     made = {**secrets(), "redis-password": "p\n"}
     for overlay in ("orders-api", "overlays/standalone", "overlays/redis-sentinel"):
         (copy / overlay / "secrets").mkdir()

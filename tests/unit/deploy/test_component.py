@@ -109,7 +109,7 @@ def test_the_other_components_take_the_names_and_labels_of_the_deployment(folder
         ("PodDisruptionBudget", "orders-api", "selector"),
         ("NetworkPolicy", "orders-api-ingress", "podSelector"),
         ("NetworkPolicy", "orders-api-egress", "podSelector"),
-        ("PodMonitor", "orders-api", "selector"),
+        ("PodMonitor", "orders-api-sidecar", "selector"),
     ):
         assert named(documents, kind, name)["spec"][path] == {"matchLabels": labels}
     (constraint,) = pod(named(documents, "Deployment"))["topologySpreadConstraints"]
