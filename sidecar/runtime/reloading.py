@@ -24,6 +24,7 @@ log: Final = logging.getLogger("sidecar")
 
 _LOOK_EVERY: Final = 1.0  # seconds between two looks at the files
 _SETTLED_AFTER: Final = 0.2  # seconds without a change, after which a change counts as complete
+_TOLD_FOR: Final = 5.0  # seconds in which whoever asks is told what was taken up just before
 _MOST_LOOKS: Final = 25  # at files that change all the time
 
 Stamp = tuple[tuple[str, tuple[int, ...]], ...]
@@ -56,6 +57,9 @@ class Reloader:
         self.settings = settings
         self.configuration = Configuration(successful=True, at=clock(), digest=settings.digest)
         self.last: tuple[float, Reloaded] | None = None  # when the file was last read again, and what came of it
+        self._taken: tuple[float, Reloaded] | None = (
+            None  # what was taken up without being asked, and nobody was told yet
+        )
         self._apply = apply
         self._clock = clock
         self._turn = asyncio.Lock()
@@ -76,7 +80,11 @@ class Reloader:
         task.add_done_callback(self._asked.discard)
 
     async def reload(self, *, quiet: bool = False) -> Reloaded:
-        """Read the file again and apply it. With `quiet`, a file without changes leaves no line in the log."""
+        """Read the file again and apply it. With `quiet`, a file without changes leaves no line in the log.
+
+        Otherwise somebody asked, perhaps just after the process had noticed the change by itself. Then the result is what it
+        did.
+        """
         async with self._turn:
             try:
                 result = await self._reload()
@@ -84,7 +92,17 @@ class Reloader:
                 log_failure("reload", exc)
                 result = Reloaded(("the sidecar failed to apply it: see internal_error in its log",))
             self._note(result, quiet=quiet)
-            return result
+            return self._taken_up(result) if quiet else self._told(result)
+
+    def _taken_up(self, result: Reloaded) -> Reloaded:
+        if result.applied or result.at_restart:
+            self._taken = (self._clock(), result)
+        return result
+
+    def _told(self, result: Reloaded) -> Reloaded:
+        taken, self._taken = self._taken, None
+        recent = taken is not None and self._clock() - taken[0] < _TOLD_FOR
+        return taken[1] if taken is not None and recent and result == Reloaded() else result
 
     async def _reload(self) -> Reloaded:
         path = self.settings.path

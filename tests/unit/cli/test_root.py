@@ -1,6 +1,8 @@
 """The command itself, in this process; tests/e2e starts it as a process too."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +21,10 @@ def test_the_version() -> None:
 def commands(group: click.Group = main, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """Every command and group below a group, with the words that call it."""
     yield words, group
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         if isinstance(command, click.Group):
             yield from commands(command, (*words, name))
         else:
@@ -78,3 +83,15 @@ def test_colours_can_be_switched_off(monkeypatch: pytest.MonkeyPatch, value: str
     with click.Context(main, color=True) as context:
         context.invoke(main.callback or main)
         assert (context.color is not False) == coloured
+
+
+def test_a_command_beside_the_sidecar_needs_little() -> None:
+    """A container has memory for `sidecar drain` beside the sidecar itself: it imports no library that it does not use."""
+    code = "import sys; from sidecar.cli import main; main.get_command(None, 'drain'); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert not {"aiohttp", "redis", "uvloop", "prometheus_client", "jinja2"} & set(done.stdout.split())
+
+
+def test_an_unknown_command_is_wrong_usage() -> None:
+    result = run("nonsense")
+    assert (result.exit_code, "No such command 'nonsense'" in result.output) == (2, True)

@@ -31,7 +31,7 @@ def test_its_commands_exist() -> None:
     for line in commands:
         program, command, *options = line.split("=", 1)[1].split()
         assert program == "/opt/auth-sidecar/bin/sidecar"
-        assert isinstance(main.commands[command], click.Command)
+        assert isinstance(main.get_command(click.Context(main), command), click.Command)
         assert options == ["--config", "/etc/auth-sidecar/sidecar.yaml"]
 
 

@@ -92,6 +92,28 @@ async def test_faults_change_nothing_and_are_all_said(config: Path, caplog: pyte
     assert process.reloader.configuration.reloads == {"rejected": 1, "unchanged": 1, "applied": 1}
 
 
+@pytest.mark.parametrize(("later", "told"), [(4.9, ("limits.in_flight",)), (5.0, ())])
+async def test_who_asks_is_told_what_was_taken_up_just_before(
+    config: Path, later: float, told: tuple[str, ...]
+) -> None:
+    """The process may notice a change by itself before the operator's command arrives. It is told once."""
+    process = Process(config)
+    write(config, limits={"in_flight": 7})
+    assert (await process.reloader.reload(quiet=True)).applied == ("limits.in_flight",)
+    process.now += later
+    assert (await process.reloader.reload()).applied == told
+    assert (await process.reloader.reload()).applied == ()
+    assert len(process.applied) == 1
+
+
+async def test_faults_are_told_rather_than_what_was_taken_up_before(config: Path) -> None:
+    process = Process(config)
+    write(config, limits={"in_flight": 7})
+    await process.reloader.reload(quiet=True)
+    write(config, nonsense=1)
+    assert (await process.reloader.reload()).faults
+
+
 async def test_settings_that_cannot_be_used_here_are_not_those_in_force(config: Path) -> None:
     process = Process(config)
     process.refuses = NotApplied("TLS: no")
