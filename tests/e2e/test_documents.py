@@ -33,6 +33,7 @@ TYPED: Final = {*WALK, *CONFIGS, *GUIDES}
 ENGINE: Final = "needs a container engine"
 CLUSTER: Final = "needs a cluster"
 ELSEWHERE: Final = "tests/unit/deploy/test_component.py types it"
+SERVICE: Final = "needs root and systemd; tests/unit/deploy/test_systemd.py checks the unit and its commands"
 OURS: Final = "the suite itself, or what runs beside it"
 NOT_TYPED: Final = {
     "docker build --tag registry.example.com/auth-sidecar:0.1.0": ENGINE,
@@ -53,6 +54,19 @@ NOT_TYPED: Final = {
     "curl -i localhost:8080/orders": CLUSTER,
     "kubectl ": CLUSTER,
     "helm install orders": CLUSTER,
+    "useradd --system": SERVICE,
+    "python3 -m venv /opt/auth-sidecar": SERVICE,
+    "/opt/auth-sidecar/bin/sidecar init /etc/auth-sidecar": SERVICE,
+    "chown -R root:auth-sidecar /etc/auth-sidecar": SERVICE,
+    "install -m 0644 deploy/systemd/": SERVICE,
+    "systemctl ": SERVICE,
+    "journalctl -u auth-sidecar": SERVICE,
+    "sudo -u auth-sidecar": SERVICE,
+    "cd deploy/compose": ENGINE,
+    "openssl rand -hex 32 > secrets/redis-password": ENGINE,
+    'echo "redis://:$(cat secrets/redis-password)': ENGINE,
+    "chmod 644 secrets/*": ENGINE,
+    "docker compose up": ENGINE,
     "make help  ": OURS,
     "make unit  ": OURS,
     "make test  ": OURS,
