@@ -1,12 +1,14 @@
-"""What a newcomer starts without a file: `sidecar proxy`."""
+"""What a newcomer starts without a file: `sidecar proxy` and `sidecar demo`."""
 
 import json
+import os
 import re
 import signal
 import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from tests.support.process import COMMAND, get
 from tests.support.redis import free_port
 from tests.support.upstream import Upstream
+from tests.support.walk import script
 
 
 @contextmanager
@@ -87,3 +90,28 @@ def test_an_address_in_use_is_named_before_any_secret_is_shown() -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert address in done.stderr
     assert "--admin" in done.stderr
+
+
+@pytest.mark.parametrize("browser", [True, False])
+def test_the_demo_opens_its_console(tmp_path: Path, *, browser: bool) -> None:
+    """In the browser that BROWSER names; without one it says where the console is."""
+    opened = tmp_path / "opened"
+    script(tmp_path / "browser", f'#!/bin/sh\necho "$1" > {opened}\n' if browser else "#!/bin/sh\nexit 1\n")
+    environment = {**os.environ, "BROWSER": f"{tmp_path}/browser %s", "PATH": str(tmp_path)}
+    words = [*COMMAND, "demo", "--open", "--port", "0", "--admin-port", "0"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout
+        try:
+            said = until(process.stdout, "Ctrl-C stops it")
+            (console,) = re.findall(r"^The console shows what happens: (\S+)$", said, re.MULTILINE)
+            status, page = get(f"{console}/")
+            assert (status, "<title>" in page) == (200, True)
+        finally:
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert opened.exists() == browser
+    if browser:
+        assert opened.read_text().strip() == console
+    else:
+        assert f"open {console} yourself" in errors
