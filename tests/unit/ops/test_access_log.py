@@ -4,7 +4,6 @@ import io
 import json
 import logging
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,29 +26,7 @@ from sidecar.core.events import (
 from sidecar.core.reasons import Reason
 from sidecar.ops.access_log import AccessLog, RequestLines, request_lines
 from sidecar.ops.logs import configure
-
-TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
-
-
-@pytest.fixture
-def stream() -> Iterator[io.StringIO]:
-    """What `configure` writes to; the root logger is as before afterwards."""
-    root = logging.getLogger()
-    handlers, level, ours = root.handlers[:], root.level, logging.getLogger("sidecar").level
-    yield io.StringIO()
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.getLogger("sidecar").setLevel(ours)
-    logging.raiseExceptions = True
-
-
-def done(decision: Decision, reason: Reason | None = None, path: str = "/x") -> RequestDone:
-    status = reason.status if reason else 200
-    return RequestDone(decision, status, 0.0123, None, reason, "GET", path, "c", "10.0.0.1")
-
-
-def records(stream: io.StringIO) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in stream.getvalue().splitlines()]
+from tests.support.logged import done, records
 
 
 @pytest.mark.parametrize(("level", "shown"), [("off", 0), ("debug", 0), ("info", 1)])

@@ -1,11 +1,9 @@
 """Logs: one event, one line, nothing that opens a door and nothing that moves a cursor."""
 
 import io
-import json
 import logging
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,36 +13,12 @@ from hypothesis import strategies as st
 
 from sidecar.core.events import (
     Decision,
-    RequestDone,
 )
 from sidecar.core.reasons import Reason
 from sidecar.ops.access_log import AccessLog
 from sidecar.ops.log_writer import LogWriter
 from sidecar.ops.logs import JsonFormatter, TextFormatter, configure, lines_dropped, redact
-
-TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
-
-
-@pytest.fixture
-def stream() -> Iterator[io.StringIO]:
-    """What `configure` writes to; the root logger is as before afterwards."""
-    root = logging.getLogger()
-    handlers, level, ours = root.handlers[:], root.level, logging.getLogger("sidecar").level
-    yield io.StringIO()
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.getLogger("sidecar").setLevel(ours)
-    logging.raiseExceptions = True
-
-
-def done(decision: Decision, reason: Reason | None = None, path: str = "/x") -> RequestDone:
-    status = reason.status if reason else 200
-    return RequestDone(decision, status, 0.0123, None, reason, "GET", path, "c", "10.0.0.1")
-
-
-def records(stream: io.StringIO) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in stream.getvalue().splitlines()]
-
+from tests.support.logged import TOKEN, done, records
 
 SECRETS = {
     f"Authorization: Bearer {TOKEN}": TOKEN,
