@@ -3,6 +3,7 @@
 Each warning states what to do instead. No warning changes the exit code or shows a configured secret.
 """
 
+import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -131,10 +132,11 @@ def _store(settings: Settings, _: float) -> Iterator[Fault]:
 def _open_files(files: Iterable[Path]) -> Iterator[Fault]:
     for path in sorted(set(files)):
         try:
-            mode = path.stat().st_mode
+            mode, mount = path.stat().st_mode, os.statvfs(path).f_flag
         except OSError:
             continue
-        if mode & stat.S_IROTH:
+        # Nobody can change modes on a read-only mount, such as a Secret of Kubernetes, which is for one container alone.
+        if mode & stat.S_IROTH and not mount & os.ST_RDONLY:
             yield Fault(
                 str(path), "can be read by every user of this machine: chmod 600, or 640 with a group of its own"
             )

@@ -1,6 +1,9 @@
 """config.advice: what a valid configuration is warned of, each with its remedy; and what must stay unmentioned."""
 
+import os
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -110,6 +113,28 @@ def test_a_file_that_everybody_can_read_is_named(tmp_path: Path) -> None:
     clients.append({"client_id": "warehouse", "public_key": "${file:key.pub}", "scope": "orders:read"})
     secret.chmod(stat.S_IRUSR)
     assert warned(tmp_path, clients=clients) == {}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_a_file_whose_mode_nobody_can_change_is_not(tmp_path: Path) -> None:
+    """A Secret of Kubernetes is mounted read-only, into one container."""
+    secret = tmp_path / "reporting-secret"
+    secret.write_text(SECRET)
+    secret.chmod(0o644)
+    code = (
+        "import sys, time; from pathlib import Path; from sidecar.config.advice import advice; from sidecar.config.load import load;"
+        "from sidecar.config.document import secret_files; path = Path(sys.argv[1]);"
+        "print([each.path for each in advice(load(path), now=time.time(), files=secret_files(path))])"
+    )
+    clients = [{**REPORTING, "client_secret": f"${{file:{secret}}}"}]
+    path = tmp_path / "sidecar.yaml"
+    path.write_text(yaml.safe_dump(configuration("http://127.0.0.1:1", **{**GOOD, "clients": clients})))
+    look = f"{sys.executable} -c '{code}' {path}"
+    mount = f"mount --bind -o ro {secret} {secret} && mount -o remount,bind,ro {secret}"
+    for before, found in (("true", [str(secret)]), (mount, [])):
+        words = ["unshare", "--mount", "sh", "-c", f"{before} && {look}"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+        assert done.stdout == f"{found}\n", done.stderr
 
 
 @pytest.mark.parametrize(
