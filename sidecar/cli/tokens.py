@@ -84,7 +84,9 @@ def _verdict(settings: Settings, token: str, seen: Explanation, now: float) -> _
         text = f"refused: {reason.word}: {reason.sentence}"
         return _Verdict(text, {"verdict": "refused", "reason": reason.word, "detail": reason.sentence}, 1)
     asked = not settings.store.in_process
-    text = "valid, and not revoked" if asked else "valid (memory:// lives in the sidecar: revocation not looked up)"
+    text = "valid, and not revoked"
+    if not asked:
+        text = "valid (revocation not looked up)\nmemory:// is in the running sidecar, and a command cannot ask it"
     return _Verdict(text, {"verdict": "valid", "reason": None, "revocation_looked_up": asked}, 0)
 
 
