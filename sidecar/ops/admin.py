@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from sidecar.ops.console.access import PROXY_FIELDS
 from sidecar.ops.console.web import LOGIN, LOGOUT, Console, Source
 
 WRITES: Final = "store_writes"
@@ -133,9 +134,10 @@ def admin_app(operations: Operations, *, beyond: bool = False) -> web.Applicatio
 
 @web.middleware
 async def _only_from_here(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse a POST from another machine, and one that a browser sends for a page: any page could send it."""
+    """Refuse a POST from another machine, one that a proxy on this machine passed on from there, and one that a browser sends
+    for a page: any page could send it."""
     if request.method == "POST" and request.path not in _FORMS:
-        if not _is_local(request):
+        if not _is_local(request) or any(name in request.headers for name in PROXY_FIELDS):
             text = "only this machine may ask for that: run the command where the sidecar runs"
             return web.json_response({"error": text}, status=403)
         if "Origin" in request.headers or "Sec-Fetch-Site" in request.headers:

@@ -25,6 +25,8 @@ from typing import Final, NamedTuple
 from sidecar.core.throttling import Rate, consume
 
 SESSION: Final = 12 * 3600.0  # seconds
+PROXY_FIELDS: Final = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
+"""Header fields by which a proxy says that it passed a request on."""
 _MOST_SESSIONS: Final = 64
 _MOST_ADDRESSES: Final = 1000
 _FAILURES: Final = Rate(10, 60.0)

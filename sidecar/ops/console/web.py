@@ -20,7 +20,7 @@ from aiohttp import web
 from pydantic import TypeAdapter
 
 from sidecar.core.http.cookies import CONSOLE, SECURE_CONSOLE
-from sidecar.ops.console.access import SESSION, Gate, Verdict, Visit
+from sidecar.ops.console.access import PROXY_FIELDS, SESSION, Gate, Verdict, Visit
 from sidecar.ops.console.facts import Facts, Tally
 from sidecar.ops.console.history import BUCKET, History
 from sidecar.ops.console.page import TEMPLATES, Page
@@ -44,7 +44,6 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-_PROXY_FIELDS: Final = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
 _FILES: Final = {"/console.css": "text/css", "/console.js": "text/javascript"}
 _FACTS: Final = TypeAdapter(Facts)
 
@@ -233,7 +232,7 @@ def _visit(request: web.Request) -> Visit:
         and request.path == "/"
         and headers.get("Sec-Fetch-Mode") == "navigate"
         and headers.get("Sec-Fetch-Dest") == "document",
-        proxied=any(name in headers for name in _PROXY_FIELDS),
+        proxied=any(name in headers for name in PROXY_FIELDS),
     )
 
 

@@ -141,6 +141,17 @@ async def test_no_page_can_have_a_browser_ask(aiohttp_client: Client, path: str,
 
 
 @pytest.mark.parametrize(
+    "field", ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "x-forwarded-proto", "X-Real-IP"]
+)
+@pytest.mark.parametrize("path", ["/reload", "/drain", "/roll"])
+async def test_nobody_can_ask_through_a_proxy_on_this_machine(aiohttp_client: Client, path: str, field: str) -> None:
+    client = await aiohttp_client(app({}))
+    response = await client.post(path, headers={field: "192.0.2.1"})
+    assert response.status == 403
+    assert "only this machine may ask" in (await response.json())["error"]
+
+
+@pytest.mark.parametrize(
     ("peer", "own", "local"),
     [
         ("127.0.0.1", "127.0.0.1", True),
