@@ -87,7 +87,7 @@ class Console:
         app.add_routes(
             [
                 web.get("/", self._serve_page),
-                web.get("/console/events", self._serve_events),
+                web.get("/console/events", self._serve_events, allow_head=False),  # its answer would never end
                 web.get("/console.json", self._serve_facts),
                 web.post(LOGIN, self._log_in),
                 web.post(LOGOUT, self._log_out),

@@ -231,6 +231,12 @@ async def test_a_watcher_whose_session_ends_is_let_go(aiohttp_client: MakeClient
         assert len([each async for each in coming]) < 3
 
 
+async def test_asking_for_the_head_of_the_events_watches_nothing(world: World, client: Client) -> None:
+    async with client.head("/console/events") as response:
+        assert response.status == 405
+    assert (world.looks, repr(world.console._watchers)) == (0, "<Watchers 0>")
+
+
 async def test_only_so_many_watch(client: Client) -> None:
     watching = [await client.get("/console/events") for _ in range(MOST)]
     late = await client.get("/console/events")
