@@ -120,15 +120,20 @@ class Console:
 
     async def _parts(self) -> Mapping[str, str]:
         facts, history = await self._facts(), self._source.history
+        minutes, covered = history.minutes(), history.seconds
+
+        def written() -> Mapping[str, str]:
+            return {name: json.dumps(html) for name, html in self._page.parts(facts, minutes, covered=covered).items()}
+
         # In a thread, because a single worker serves requests in this one: it takes some milliseconds, and more the first time.
-        return await asyncio.to_thread(self._page.parts, facts, history.minutes(), covered=history.seconds)
+        return await asyncio.to_thread(written)
 
     # The endpoints.
 
     async def _serve_page(self, request: web.Request) -> web.Response:
         verdict = self._gate.admit(_visit(request))
         if verdict is not Verdict.WELCOME:
-            return self._turned_away(verdict)
+            return await self._turned_away(verdict)
         facts, history = await self._facts(), self._source.history
         minutes, covered, asks = history.minutes(), history.seconds, self._gate.asks
         return _html(await asyncio.to_thread(self._page.whole, facts, minutes, covered=covered, asks=asks))
@@ -168,8 +173,8 @@ class Console:
         async for state in states:
             if not admitted():
                 return
-            changed = {name: html for name, html in state.items() if sent.get(name) != html}
-            sent, text = state, f"{first}event: parts\ndata: {json.dumps(changed)}\n\n"
+            changed = ", ".join(f'"{name}": {html}' for name, html in state.items() if sent.get(name) != html)
+            sent, text = state, f"{first}event: parts\ndata: {{{changed}}}\n\n"
             first = ""
             try:
                 async with asyncio.timeout(_TAKEN_WITHIN):
@@ -186,7 +191,7 @@ class Console:
         given = parse_qs(body.decode("utf-8", "replace")).get("token", [""])[0]
         verdict, secret = self._gate.log_in(_visit(request), given)
         if verdict is not Verdict.WELCOME:
-            return self._turned_away(verdict)
+            return await self._turned_away(verdict)
         response = _see_other()
         if secret:
             _set_cookie(response, request, secret, int(SESSION))
@@ -194,17 +199,17 @@ class Console:
 
     async def _log_out(self, request: web.Request) -> web.Response:
         if not self._gate.log_out(_visit(request)):
-            return self._turned_away(Verdict.FOREIGN)
+            return await self._turned_away(Verdict.FOREIGN)
         response = _see_other()
         _set_cookie(response, request, "", 0)
         return response
 
-    def _turned_away(self, verdict: Verdict) -> web.Response:
-        asked = verdict.status in (401, 429)
-        text = (
-            self._page.login(verdict.text)
-            if asked
-            else self._page.closed(verdict.text, helped=verdict is not Verdict.FOREIGN)
+    async def _turned_away(self, verdict: Verdict) -> web.Response:
+        # In a thread, as in `_parts`: whoever asks first has the templates read, and needs no token for that.
+        text = await (
+            asyncio.to_thread(self._page.login, verdict.text)
+            if verdict.status in (401, 429)
+            else asyncio.to_thread(self._page.closed, verdict.text, helped=verdict is not Verdict.FOREIGN)
         )
         return _html(text, status=verdict.status, verdict=verdict)
 
