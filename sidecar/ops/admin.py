@@ -13,6 +13,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from sidecar.ops.admin_site import AdminSite
 from sidecar.ops.console.access import PROXY_FIELDS
 from sidecar.ops.console.web import LOGIN, LOGOUT, Console, Source
 
@@ -192,5 +193,5 @@ async def serve_admin(sock: socket.socket, operations: Operations) -> web.AppRun
         shutdown_timeout=_STOPPED_WITHIN,
     )
     await runner.setup()
-    await web.SockSite(runner, sock).start()
+    await AdminSite(runner, sock).start()
     return runner

@@ -24,7 +24,9 @@ class Malformed(ValueError):
 def read_object(data: bytes) -> dict[str, Any]:
     """Parse a JSON object without duplicate members, NaN or Infinity, nor numbers beyond every float. Raises `Malformed`."""
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_members, parse_constant=_no_constant, parse_float=_finite)
+        value = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_members, parse_constant=_no_constant, parse_float=_finite
+        )
     except (ValueError, RecursionError):
         raise Malformed("not JSON") from None
     if not isinstance(value, dict):

@@ -260,7 +260,8 @@ async def test_nobody_without_a_token_holds_up_the_requests_of_others(
     monkeypatch.setattr(world.console._page, page, noted)
     headers = {"Origin": "http://evil.example"} if page == "closed" else {}
     assert (await client.post(path, headers=headers)).status in (401, 403)
-    assert threads != [threading.main_thread()] and len(threads) == 1
+    assert len(threads) == 1
+    assert threads != [threading.main_thread()]
 
 
 async def test_only_so_many_watch(client: Client) -> None:
