@@ -166,8 +166,10 @@ class Gate:
             return Verdict.WELCOME
         if len(self._full_at) >= _MOST_ADDRESSES:
             self._full_at = {name: full_at for name, full_at in self._full_at.items() if full_at > now}
-        if address in self._full_at or len(self._full_at) < _MOST_ADDRESSES:
-            self._full_at[address] = left
+        if len(self._full_at) >= _MOST_ADDRESSES and address not in self._full_at:
+            # Who has failed least makes room, so that nobody gets rid of his own failures, or goes uncounted.
+            del self._full_at[min(self._full_at, key=self._full_at.__getitem__)]
+        self._full_at[address] = left
         return Verdict.WRONG
 
 
