@@ -4,6 +4,7 @@ import shlex
 import sys
 import tempfile
 import time
+from collections.abc import Container
 from pathlib import Path
 from typing import Final
 
@@ -53,7 +54,9 @@ def init(folder: Path, use: str | None, upstream: str | None, store: str | None,
         click.echo(f"wrote {folder / name}")
     if ignored:
         click.echo(f"wrote {folder / _IGNORED}: Git ignores the secrets")
-    click.echo("\n" + _next_steps(folder, answers))
+    else:
+        click.echo(f"{folder / _IGNORED} was there: look whether it has Git ignore the secrets")
+    click.echo("\n" + _next_steps(folder, answers, files))
 
 
 def _answers(use: str | None, upstream: str | None, store: str | None, issuer: str | None) -> Answers:
@@ -83,12 +86,14 @@ def asks() -> bool:
 def _check(files: dict[str, str]) -> None:
     """Exit with code 2 when an answer makes the configuration unusable."""
     with tempfile.TemporaryDirectory() as folder:
-        for name, text in files.items():
-            write_secret(Path(folder, name), text)
         try:
+            for name, text in files.items():
+                _write(Path(folder, name), text)
             load(Path(folder, CONFIG_NAME), now=time.time())
         except SettingsError as exc:
             fail("nothing was written:\n" + "\n".join(map(str, exc.faults)), 2)
+        except UnicodeEncodeError:
+            fail("nothing was written: an answer is not text in UTF-8", 2)
 
 
 def _write(path: Path, text: str) -> None:
@@ -102,19 +107,20 @@ def _write(path: Path, text: str) -> None:
 
 def _ignore(folder: Path, names: list[str]) -> bool:
     """Have Git ignore the secrets, unless the folder has rules of its own."""
-    path = folder / _IGNORED
-    if path.exists():
+    try:
+        with (folder / _IGNORED).open("x", encoding="utf-8") as file:  # it follows no link
+            file.writelines(f"/{name}\n" for name in names)
+    except FileExistsError:
         return False
-    path.write_text("".join(f"/{name}\n" for name in names), encoding="utf-8")
     return True
 
 
-def _next_steps(folder: Path, answers: Answers) -> str:
+def _next_steps(folder: Path, answers: Answers, files: Container[str]) -> str:
     config = shlex.quote(str(folder / CONFIG_NAME))
     lines = ["Next:", f"  sidecar check-config {config}"]
     match answers.use:
         case "kubernetes":
-            names = ["signing-key.pem", *([STORE_FILE] if "@" in answers.store else [])]
+            names = ["signing-key.pem", *([STORE_FILE] if STORE_FILE in files else [])]
             files = " ".join(f"--from-file={shlex.quote(str(folder / name))}" for name in names)
             lines += [
                 f"  kubectl create configmap NAME-sidecar --from-file={config}    # NAME is that of your Deployment",
@@ -127,9 +133,9 @@ def _next_steps(folder: Path, answers: Answers) -> str:
                 "  and have your app send its users to /oauth/authorize: docs/login.md",
             ]
         case _:
-            secret = shlex.quote(str(folder / "reporting-secret"))
+            secret, url = shlex.quote(str(folder / "reporting-secret")), shlex.quote(f"{answers.issuer}/oauth/token")
             lines += [
                 f"  sidecar serve --config {config}",
-                f'  curl -s {answers.issuer}/oauth/token -u "reporting:$(cat {secret})" -d grant_type=client_credentials',
+                f'  curl -s {url} -u "reporting:$(cat {secret})" -d grant_type=client_credentials',
             ]
     return "\n".join(lines)

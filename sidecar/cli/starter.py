@@ -55,7 +55,7 @@ def starting_files(answers: Answers) -> dict[str, str]:
         files[_PASSWORD_FILE] = password + "\n"
         password_hash = hash_password(password)
     store = _quoted(answers.store)
-    if "@" in answers.store:  # it may contain a password
+    if set("@?") & set(answers.store):  # it may contain a password, also among its options
         files[STORE_FILE] = answers.store + "\n"
         store = f"${{file:{STORE_FILE}}}"
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True)  # noqa: S701  YAML

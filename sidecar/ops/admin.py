@@ -2,15 +2,19 @@
 caller passes in what they do."""
 
 import ipaddress
+import logging
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from sidecar.ops.admin_site import AdminSite
+from sidecar.ops.console.access import PROXY_FIELDS
 from sidecar.ops.console.web import LOGIN, LOGOUT, Console, Source
 
 WRITES: Final = "store_writes"
@@ -18,6 +22,8 @@ STORE: Final = "store"
 _ADVISORY: Final = frozenset([WRITES])  # a fault of these checks is shown, but does not make the sidecar unready
 _FORMS: Final = frozenset([LOGIN, LOGOUT])  # for browsers; the console has rules of its own for them
 _STOPPED_WITHIN: Final = 1.0  # seconds for requests in progress, when the listener ends
+
+_log: Final = logging.getLogger("sidecar.admin")
 
 Exposition = Callable[[], Awaitable[bytes]]
 Readiness = Callable[[], Awaitable[Mapping[str, str | None]]]
@@ -133,9 +139,10 @@ def admin_app(operations: Operations, *, beyond: bool = False) -> web.Applicatio
 
 @web.middleware
 async def _only_from_here(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse a POST from another machine, and one that a browser sends for a page: any page could send it."""
+    """Refuse a POST from another machine, one that a proxy on this machine passed on from there, and one that a browser sends
+    for a page: any page could send it."""
     if request.method == "POST" and request.path not in _FORMS:
-        if not _is_local(request):
+        if not _is_local(request) or any(name in request.headers for name in PROXY_FIELDS):
             text = "only this machine may ask for that: run the command where the sidecar runs"
             return web.json_response({"error": text}, status=403)
         if "Origin" in request.headers or "Sec-Fetch-Site" in request.headers:
@@ -166,15 +173,25 @@ def _reached_from_elsewhere(sock: socket.socket) -> bool:
     return not (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a log record of the server says more than that somebody sent no HTTP. aiohttp calls that an error, and quotes the
+    header field at fault, which may hold the token or a session."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
+
+
+_log.addFilter(_is_news)
+
+
 async def serve_admin(sock: socket.socket, operations: Operations) -> web.AppRunner:
     """Serve the endpoints of `admin_app` on a socket that listens already, until the runner's `cleanup` is called."""
     runner = web.AppRunner(
         admin_app(operations, beyond=_reached_from_elsewhere(sock)),
         access_log=None,
+        logger=_log,
         handle_signals=False,
         keepalive_timeout=75,
         shutdown_timeout=_STOPPED_WITHIN,
     )
     await runner.setup()
-    await web.SockSite(runner, sock).start()
+    await AdminSite(runner, sock).start()
     return runner

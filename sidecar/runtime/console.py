@@ -6,6 +6,7 @@ import platform
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -76,6 +77,15 @@ def alone(app: App) -> Crew:
     return Crew(facts, tallies, lambda: app.connections.draining)
 
 
+class _Known(NamedTuple):
+    """What follows from the settings alone, worked out once: there may be many clients."""
+
+    settings: Settings
+    sections: dict[str, list[Setting]]
+    ring: KeyRing
+    clients: dict[str, ClientFacts]
+
+
 class _Office:
     """Puts together what the process knows itself and what its workers say."""
 
@@ -87,7 +97,7 @@ class _Office:
         self._admin = url_of(admin)
         self._began = time.time()
         self._used: dict[str, float] = {}  # kept for workers that have ended
-        self._read: tuple[Settings, dict[str, list[Setting]], KeyRing] | None = None
+        self._known: _Known | None = None
         self._certificates: tuple[Settings, float, list[CertificateFacts]] | None = None
 
     async def facts(self, ready: Ready) -> Facts:
@@ -96,10 +106,9 @@ class _Office:
         settings, now, workers = self._reloader.settings, time.time(), list(given)
         for worker in workers:
             self._used = together(self._used, worker.used)
-        sections, ring = self._of(settings)
-        self._used = {
-            each.client_id: self._used[each.client_id] for each in settings.clients if each.client_id in self._used
-        }
+        _, sections, ring, clients = self._of(settings)
+        self._used = {name: at for name, at in self._used.items() if name in clients}
+        used = {name: replace(clients[name], used=at) for name, at in self._used.items()}
         return Facts(
             now=now,
             version=__version__,
@@ -121,19 +130,19 @@ class _Office:
             keys=[KeyFacts(key.kid, key.alg, ring.role(key, now).value, *key.window) for key in ring],
             keys_lapsed=ring.lapsed(now),
             certificates=await self._certificate_facts(settings),
-            clients=[_client(each, self._used.get(each.client_id)) for each in settings.clients],
+            clients=list({**clients, **used}.values()),
             workers=workers,
         )
 
-    def _of(self, settings: Settings) -> tuple[dict[str, list[Setting]], KeyRing]:
-        """What follows from the settings alone, worked out once."""
-        if self._read is None or self._read[0] is not settings:
+    def _of(self, settings: Settings) -> _Known:
+        if self._known is None or self._known.settings is not settings:
             sections = {
                 name: [Setting(value.path, value.text, value.changed) for value in values]
                 for name, values in masked(settings).items()
             }
-            self._read = settings, sections, key_ring(settings.tokens)
-        return self._read[1], self._read[2]
+            clients = {each.client_id: _client(each) for each in settings.clients}
+            self._known = _Known(settings, sections, key_ring(settings.tokens), clients)
+        return self._known
 
     def _configuration(self, sections: dict[str, list[Setting]]) -> ConfigurationFacts:
         known, last = self._reloader.configuration, self._reloader.last
@@ -163,7 +172,7 @@ def _token(settings: Settings) -> str | None:
     return None if token is None else token.get_secret_value()
 
 
-def _client(client: Client, used: float | None) -> ClientFacts:
+def _client(client: Client) -> ClientFacts:
     method = client.token_endpoint_auth_method
     ways = []
     if client.client_secret or client.client_secret_hash or client.client_secret_hashes:
@@ -176,7 +185,7 @@ def _client(client: Client, used: float | None) -> ClientFacts:
         grants=", ".join(client.grant_types),
         authentication=method or " or ".join(ways) or "none",
         disabled=client.disabled,
-        used=used,
+        used=None,
     )
 
 

@@ -1,5 +1,6 @@
 """The console of a real sidecar, alone and with several workers: what it shows, as things go wrong, and to whom."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -305,3 +306,16 @@ def test_a_watcher_that_does_not_read_holds_nobody_up(sidecar: Sidecar) -> None:
         assert watching.next() is not None
         assert watching.next() is not None
         watching.close()
+
+
+def test_silent_connections_to_the_admin_listener_take_nothing_from_the_public_one(tmp_path: Path) -> None:
+    with Upstream() as upstream, serving(tmp_path, upstream.url) as sidecar, contextlib.ExitStack() as held:
+        parts = urlsplit(sidecar.admin)
+        descriptors = Path(f"/proc/{sidecar.process.pid}/fd")
+        for _ in range(400):
+            silent = held.enter_context(socket.create_connection((parts.hostname, parts.port), timeout=10))
+            silent.sendall(b"GET / HT")
+        assert get(f"{sidecar.admin}/healthz")[0] == 200
+        wait_until(lambda: len(list(descriptors.iterdir())) < 250)
+        assert get(f"{sidecar.public}/orders")[0] == 401
+        assert not [line for line in sidecar.logs if '"level": "error"' in line]

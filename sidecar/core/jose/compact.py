@@ -6,6 +6,7 @@ client assertions.
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from typing import Any, Final, NoReturn
@@ -21,9 +22,11 @@ class Malformed(ValueError):
 
 
 def read_object(data: bytes) -> dict[str, Any]:
-    """Parse a JSON object without duplicate members, NaN or Infinity. Raises `Malformed`."""
+    """Parse a JSON object without duplicate members, NaN or Infinity, nor numbers beyond every float. Raises `Malformed`."""
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_members, parse_constant=_no_constant)
+        value = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_members, parse_constant=_no_constant, parse_float=_finite
+        )
     except (ValueError, RecursionError):
         raise Malformed("not JSON") from None
     if not isinstance(value, dict):
@@ -38,6 +41,13 @@ def _members(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError("duplicate member")
         members[name] = value
     return members
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("beyond every float")
+    return value
 
 
 def _no_constant(name: str) -> NoReturn:

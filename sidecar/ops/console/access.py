@@ -25,6 +25,8 @@ from typing import Final, NamedTuple
 from sidecar.core.throttling import Rate, consume
 
 SESSION: Final = 12 * 3600.0  # seconds
+PROXY_FIELDS: Final = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
+"""Header fields by which a proxy says that it passed a request on."""
 _MOST_SESSIONS: Final = 64
 _MOST_ADDRESSES: Final = 1000
 _FAILURES: Final = Rate(10, 60.0)
@@ -164,8 +166,10 @@ class Gate:
             return Verdict.WELCOME
         if len(self._full_at) >= _MOST_ADDRESSES:
             self._full_at = {name: full_at for name, full_at in self._full_at.items() if full_at > now}
-        if address in self._full_at or len(self._full_at) < _MOST_ADDRESSES:
-            self._full_at[address] = left
+        if len(self._full_at) >= _MOST_ADDRESSES and address not in self._full_at:
+            # Who has failed least makes room, so that nobody gets rid of his own failures, or goes uncounted.
+            del self._full_at[min(self._full_at, key=self._full_at.__getitem__)]
+        self._full_at[address] = left
         return Verdict.WRONG
 
 

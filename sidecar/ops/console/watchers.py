@@ -14,7 +14,7 @@ MOST: Final = 16
 _EVERY: Final = 2.0  # seconds between two looks
 
 Sections = Mapping[str, str]
-"""The HTML of each part of the page, by its id."""
+"""The HTML of each part of the page as JSON, by its id: written once for all who watch."""
 
 
 class Watchers:

@@ -20,7 +20,7 @@ from aiohttp import web
 from pydantic import TypeAdapter
 
 from sidecar.core.http.cookies import CONSOLE, SECURE_CONSOLE
-from sidecar.ops.console.access import SESSION, Gate, Verdict, Visit
+from sidecar.ops.console.access import PROXY_FIELDS, SESSION, Gate, Verdict, Visit
 from sidecar.ops.console.facts import Facts, Tally
 from sidecar.ops.console.history import BUCKET, History
 from sidecar.ops.console.page import TEMPLATES, Page
@@ -44,7 +44,6 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-_PROXY_FIELDS: Final = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
 _FILES: Final = {"/console.css": "text/css", "/console.js": "text/javascript"}
 _FACTS: Final = TypeAdapter(Facts)
 
@@ -88,7 +87,7 @@ class Console:
         app.add_routes(
             [
                 web.get("/", self._serve_page),
-                web.get("/console/events", self._serve_events),
+                web.get("/console/events", self._serve_events, allow_head=False),  # its answer would never end
                 web.get("/console.json", self._serve_facts),
                 web.post(LOGIN, self._log_in),
                 web.post(LOGOUT, self._log_out),
@@ -121,15 +120,20 @@ class Console:
 
     async def _parts(self) -> Mapping[str, str]:
         facts, history = await self._facts(), self._source.history
+        minutes, covered = history.minutes(), history.seconds
+
+        def written() -> Mapping[str, str]:
+            return {name: json.dumps(html) for name, html in self._page.parts(facts, minutes, covered=covered).items()}
+
         # In a thread, because a single worker serves requests in this one: it takes some milliseconds, and more the first time.
-        return await asyncio.to_thread(self._page.parts, facts, history.minutes(), covered=history.seconds)
+        return await asyncio.to_thread(written)
 
     # The endpoints.
 
     async def _serve_page(self, request: web.Request) -> web.Response:
         verdict = self._gate.admit(_visit(request))
         if verdict is not Verdict.WELCOME:
-            return self._turned_away(verdict)
+            return await self._turned_away(verdict)
         facts, history = await self._facts(), self._source.history
         minutes, covered, asks = history.minutes(), history.seconds, self._gate.asks
         return _html(await asyncio.to_thread(self._page.whole, facts, minutes, covered=covered, asks=asks))
@@ -169,8 +173,8 @@ class Console:
         async for state in states:
             if not admitted():
                 return
-            changed = {name: html for name, html in state.items() if sent.get(name) != html}
-            sent, text = state, f"{first}event: parts\ndata: {json.dumps(changed)}\n\n"
+            changed = ", ".join(f'"{name}": {html}' for name, html in state.items() if sent.get(name) != html)
+            sent, text = state, f"{first}event: parts\ndata: {{{changed}}}\n\n"
             first = ""
             try:
                 async with asyncio.timeout(_TAKEN_WITHIN):
@@ -187,7 +191,7 @@ class Console:
         given = parse_qs(body.decode("utf-8", "replace")).get("token", [""])[0]
         verdict, secret = self._gate.log_in(_visit(request), given)
         if verdict is not Verdict.WELCOME:
-            return self._turned_away(verdict)
+            return await self._turned_away(verdict)
         response = _see_other()
         if secret:
             _set_cookie(response, request, secret, int(SESSION))
@@ -195,17 +199,17 @@ class Console:
 
     async def _log_out(self, request: web.Request) -> web.Response:
         if not self._gate.log_out(_visit(request)):
-            return self._turned_away(Verdict.FOREIGN)
+            return await self._turned_away(Verdict.FOREIGN)
         response = _see_other()
         _set_cookie(response, request, "", 0)
         return response
 
-    def _turned_away(self, verdict: Verdict) -> web.Response:
-        asked = verdict.status in (401, 429)
-        text = (
-            self._page.login(verdict.text)
-            if asked
-            else self._page.closed(verdict.text, helped=verdict is not Verdict.FOREIGN)
+    async def _turned_away(self, verdict: Verdict) -> web.Response:
+        # In a thread, as in `_parts`: whoever asks first has the templates read, and needs no token for that.
+        text = await (
+            asyncio.to_thread(self._page.login, verdict.text)
+            if verdict.status in (401, 429)
+            else asyncio.to_thread(self._page.closed, verdict.text, helped=verdict is not Verdict.FOREIGN)
         )
         return _html(text, status=verdict.status, verdict=verdict)
 
@@ -233,7 +237,7 @@ def _visit(request: web.Request) -> Visit:
         and request.path == "/"
         and headers.get("Sec-Fetch-Mode") == "navigate"
         and headers.get("Sec-Fetch-Dest") == "document",
-        proxied=any(name in headers for name in _PROXY_FIELDS),
+        proxied=any(name in headers for name in PROXY_FIELDS),
     )
 
 

@@ -56,6 +56,41 @@ def test_rules_for_git_that_are_there_stay(tmp_path: Path) -> None:
     assert (tmp_path / ".gitignore").read_text() == "/mine\n"
 
 
+def test_whoever_has_rules_for_git_is_told_that_they_may_not_cover_the_secrets(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text("/mine\n")
+    result = run("init", str(tmp_path), "--use", "programs", *ANSWERS)
+    assert f"{tmp_path / '.gitignore'} was there: look whether it has Git ignore the secrets" in result.output
+
+
+@pytest.mark.parametrize("name", ["sidecar.yaml", "signing-key.pem", ".gitignore"])
+def test_nothing_is_written_through_a_link_that_leads_nowhere_yet(tmp_path: Path, name: str) -> None:
+    folder, elsewhere = tmp_path / "new", tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / name).symlink_to(elsewhere)
+    run("init", str(folder), "--use", "programs", *ANSWERS)
+    assert not elsewhere.exists()
+
+
+@pytest.mark.parametrize("option", ["--upstream", "--issuer", "--store"])
+@pytest.mark.parametrize("text", ["http://h/\u00e9", "http://h/\udcff", "http://h\u0085x: y"])
+def test_an_answer_that_is_not_ascii_ends_in_no_traceback(tmp_path: Path, option: str, text: str) -> None:
+    result = run("init", str(tmp_path / "new"), "--use", "programs", *ANSWERS, option, text)
+    assert (result.exit_code, "nothing was written" in result.output) == (2, True)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_password_of_the_store_may_hold_any_letter(tmp_path: Path) -> None:
+    url = "redis://:p\u00e9@127.0.0.1:6379/0"
+    result = run("init", str(tmp_path), "--use", "programs", *ANSWERS[:-1], url)
+    assert result.exit_code == 0, result.output
+    assert load(tmp_path / "sidecar.yaml").store.url.get_secret_value() == url
+
+
+def test_the_url_of_the_next_steps_can_be_pasted(tmp_path: Path) -> None:
+    result = run("init", str(tmp_path), "--use", "programs", *ANSWERS, "--issuer", "https://x;id")
+    assert "curl -s 'https://x;id/oauth/token' -u" in result.output
+
+
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [

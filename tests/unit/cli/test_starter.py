@@ -33,7 +33,15 @@ def test_an_answer_is_what_the_file_says(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("store", "in_a_file"), [("redis://h/0", False), ("redis://u:p@h/0", True), ("memory://", False)]
+    ("store", "in_a_file"),
+    [
+        ("redis://h/0", False),
+        ("redis://u:p@h/0", True),
+        ("redis://h/0?password=p", True),
+        ("redis+sentinel://h/main?sentinel_password=p", True),
+        ("unix:///run/redis.sock?password=p", True),
+        ("memory://", False),
+    ],
 )
 def test_a_password_of_the_store_stands_in_a_file(store: str, *, in_a_file: bool) -> None:
     files = starting_files(Answers("programs", URL, store, "https://a"))

@@ -1,5 +1,6 @@
 """The admin endpoints say what they are given."""
 
+import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import SimpleNamespace
@@ -141,6 +142,17 @@ async def test_no_page_can_have_a_browser_ask(aiohttp_client: Client, path: str,
 
 
 @pytest.mark.parametrize(
+    "field", ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "x-forwarded-proto", "X-Real-IP"]
+)
+@pytest.mark.parametrize("path", ["/reload", "/drain", "/roll"])
+async def test_nobody_can_ask_through_a_proxy_on_this_machine(aiohttp_client: Client, path: str, field: str) -> None:
+    client = await aiohttp_client(app({}))
+    response = await client.post(path, headers={field: "192.0.2.1"})
+    assert response.status == 403
+    assert "only this machine may ask" in (await response.json())["error"]
+
+
+@pytest.mark.parametrize(
     ("peer", "own", "local"),
     [
         ("127.0.0.1", "127.0.0.1", True),
@@ -158,6 +170,43 @@ def test_only_this_machine_may_ask(peer: str, own: str, local: bool) -> None:
     request: Any = SimpleNamespace(transport=SimpleNamespace(get_extra_info=places.get))
     assert _is_local(request) is local
     assert not _is_local(SimpleNamespace(transport=None))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\nHost: a\r\nCookie: sidecar-console=canary\x01\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET * HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 9000 + b"\r\n\r\n",
+        b"\x16\x03\x01\x02\x00",
+    ],
+)
+async def test_what_is_no_http_fills_no_log(caplog: pytest.LogCaptureFixture, head: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        sock.setblocking(False)
+        runner = await serve_admin(sock, operations({}))
+        reader, writer = await asyncio.open_connection(*sock.getsockname())
+        writer.write(head)
+        async with asyncio.timeout(5):
+            assert b" 400 " in await reader.readline()
+        writer.close()
+        await runner.cleanup()
+    assert caplog.text == ""
+
+
+async def test_a_defect_of_an_endpoint_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def broken() -> bytes:
+        raise RuntimeError("a defect")
+
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        sock.setblocking(False)
+        runner = await serve_admin(sock, operations({})._replace(metrics=broken))
+        url = f"http://127.0.0.1:{sock.getsockname()[1]}/metrics"
+        async with ClientSession() as session, session.get(url) as response:
+            assert response.status == 500
+        await runner.cleanup()
+    assert "RuntimeError: a defect" in caplog.text
 
 
 async def test_the_endpoints_are_served_on_a_socket_that_listens_already() -> None:

@@ -123,3 +123,12 @@ async def test_a_drain_shows(office: Office) -> None:
     office.app.connections.draining = True
     assert office.source.draining()
     assert (await office.source.facts(is_ready)).draining
+
+
+async def test_a_look_works_out_nothing_again_about_clients_that_have_not_changed(office: Office) -> None:
+    first = await office.source.facts(is_ready)
+    office.app.recent.used[first.clients[0].client_id] = 7.0
+    second = await office.source.facts(is_ready)
+    assert [each.client_id for each in second.clients] == [each.client_id for each in first.clients]
+    assert (second.clients[0].used, second.clients[1].used) == (7.0, None)
+    assert second.clients[1] is first.clients[1]

@@ -22,6 +22,7 @@ def test_anything_else_is_not(text: str) -> None:
 @pytest.mark.parametrize(
     "data",
     [b"", b"1", b"[]", b'"a"', b"null", b"{", b'{"a": 1, "a": 1}', b'{"a": NaN}', b'{"a": Infinity}', b'{"a": -Infinity}',
+     b'{"a": 1e400}', b'{"a": [-1e999]}',
      b'{"a": {"b": 1, "b": 2}}', b"\xff", b"\xef\xbb\xbf{}", b"{}x", b"[" * 100_000],
 )  # fmt: skip
 def test_json_with_two_meanings_is_none(data: bytes) -> None:

@@ -188,6 +188,16 @@ def test_guesses_from_many_addresses_take_no_memory_for_ever() -> None:
     assert len(door.gate._full_at) == 1
 
 
+def test_guesses_from_many_addresses_let_nobody_guess_on() -> None:
+    door, wrong = Door(), ELSEWHERE._replace(authorization="Bearer x")
+    guesses(door, wrong, 11)
+    for number in range(2000):
+        guesses(door, Visit(host="h", peer=f"10.1.{number // 250}.{number % 250}"), 1)
+    assert door.gate.admit(wrong) is Verdict.THROTTLED
+    late = wrong._replace(peer="192.0.2.9")
+    assert [door.gate.admit(late) for _ in range(11)] == [Verdict.WRONG] * 10 + [Verdict.THROTTLED]
+
+
 # Forms.
 
 

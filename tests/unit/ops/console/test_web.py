@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -229,6 +230,38 @@ async def test_a_watcher_whose_session_ends_is_let_go(aiohttp_client: MakeClient
         await anext(coming)
         world.token = "another" * 6
         assert len([each async for each in coming]) < 3
+
+
+async def test_asking_for_the_head_of_the_events_watches_nothing(world: World, client: Client) -> None:
+    async with client.head("/console/events") as response:
+        assert response.status == 405
+    assert (world.looks, repr(world.console._watchers)) == (0, "<Watchers 0>")
+
+
+async def test_what_is_sent_is_written_once_for_all_who_watch(world: World, client: Client) -> None:
+    async with client.get("/console/events") as response:
+        first = await anext(parts(response))
+        written = world.console._watchers._state
+        assert {name: json.loads(text) for name, text in written.items()}.keys() == first.keys()
+
+
+@pytest.mark.parametrize(("path", "page"), [("/console/login", "login"), ("/console/logout", "closed")])
+async def test_nobody_without_a_token_holds_up_the_requests_of_others(
+    aiohttp_client: MakeClient, monkeypatch: pytest.MonkeyPatch, path: str, page: str
+) -> None:
+    world = World(TOKEN)
+    client, threads = await aiohttp_client(world.app()), []
+    write = getattr(world.console._page, page)
+
+    def noted(*args: Any, **options: Any) -> Any:
+        threads.append(threading.current_thread())
+        return write(*args, **options)
+
+    monkeypatch.setattr(world.console._page, page, noted)
+    headers = {"Origin": "http://evil.example"} if page == "closed" else {}
+    assert (await client.post(path, headers=headers)).status in (401, 403)
+    assert len(threads) == 1
+    assert threads != [threading.main_thread()]
 
 
 async def test_only_so_many_watch(client: Client) -> None:
