@@ -96,7 +96,7 @@ def _pretty(part: dict[str, Any] | None) -> str:
     shown = dict(part)
     for name in ("exp", "iat", "nbf"):
         value = shown.get(name)
-        if isinstance(value, int) and 0 <= value < 253402300800:
+        if type(value) is int and 0 <= value < 253402300800:  # a bool is an int to isinstance
             shown[name] = f"{value} ({readable(value)} UTC)"
     return json.dumps(shown, indent=2)
 
