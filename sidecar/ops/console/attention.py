@@ -53,7 +53,8 @@ def _leaving(facts: Facts) -> Iterator[Notice]:
 def _ready(facts: Facts) -> Iterator[Notice]:
     if not facts.ready and not facts.draining:
         wrong = [f"{name}: {text}" for name, text in facts.checks.items() if text != "ok"]
-        yield Notice(Level.BAD, "The sidecar is not ready", "/readyz says no, so balancers send it nothing.", wrong)
+        text = "/readyz says no, so balancers send it nothing."
+        yield Notice(Level.BAD, "The sidecar is not ready", text, [*wrong, _examine(facts)])
 
 
 def _workers(facts: Facts) -> Iterator[Notice]:
@@ -115,7 +116,7 @@ def _upstreams(facts: Facts) -> Iterator[Notice]:
 
 
 def _examine(facts: Facts) -> str:
-    return f"For the cause: sidecar doctor --config {facts.configuration.file}"
+    return f"For the cause and the remedy: sidecar doctor --config {facts.configuration.file}"
 
 
 def _configuration(facts: Facts) -> Iterator[Notice]:

@@ -91,7 +91,7 @@ def test_what_is_wrong_is_said_with_what_follows(case: str) -> None:
 def test_the_last_line_is_what_to_do(case: str) -> None:
     shown, _, title, _ = CASES[case]
     (found,) = [notice for notice in notices(shown, QUIET) if notice.title == title]
-    assert "by itself. For the cause: sidecar doctor --config " in found.more[-1]
+    assert "by itself. For the cause and the remedy: sidecar doctor --config " in found.more[-1]
     assert len(found.more) == 2
 
 
