@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from sidecar.cli.terminal import at_work, config_option, json_option, load_settings, print_json
+from sidecar.cli.terminal import at_work, config_option, counted, json_option, load_settings, print_json
 from sidecar.config.document import secret_files
 from sidecar.config.load import SettingsError, load
 from sidecar.doctor.findings import Finding, Status, counts, worst
@@ -75,7 +75,12 @@ def table(findings: Sequence[Finding], width: int) -> Iterator[str]:
     found = counts(findings)
     yield ""
     yield ", ".join(
-        f"{found[status]} {status}" for status in (Status.FAILED, Status.WARNING, Status.SKIPPED, Status.OK)
+        (
+            f"{found[Status.FAILED]} failed",
+            counted(found[Status.WARNING], "warning"),
+            f"{found[Status.SKIPPED]} skipped",
+            f"{found[Status.OK]} ok",
+        )
     )
 
 

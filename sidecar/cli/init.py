@@ -4,7 +4,7 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Container
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,10 +13,12 @@ import click
 from sidecar.cli.secret_files import write_secret
 from sidecar.cli.starter import CONFIG_NAME, STORE_FILE, USES, Answers, starting_files
 from sidecar.cli.terminal import fail
+from sidecar.config.faults import Fault
 from sidecar.config.load import SettingsError, load
 
 _UPSTREAM: Final = "http://127.0.0.1:3080"
 _STORES: Final = {"kubernetes": "redis://redis:6379/0"}
+_ISSUERS: Final = {"kubernetes": "https://api.example.com"}
 _IGNORED: Final = ".gitignore"
 
 
@@ -42,7 +44,9 @@ def init(folder: Path, use: str | None, upstream: str | None, store: str | None,
     _check(files)
     there = [name for name in files if (folder / name).exists() or (folder / name).is_symlink()]
     if there:
-        fail(f"{', '.join(str(folder / name) for name in there)} exists: no file is overwritten")
+        fail(
+            f"{', '.join(str(folder / name) for name in there)} exist{'s' * (len(there) == 1)}: no file is overwritten"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
@@ -66,16 +70,35 @@ def _answers(use: str | None, upstream: str | None, store: str | None, issuer: s
     if use is None:
         for number, (name, text) in enumerate(USES.items(), 1):
             click.echo(f"  {number}  {name:<10}  {text}")
-        number = click.prompt("What is the sidecar for?", type=click.IntRange(1, len(USES)), default=1)
-        use = list(USES)[number - 1]
+        use = click.prompt("What is the sidecar for?", value_proc=_use, default="1")
+    answers = Answers(use, _UPSTREAM, "memory://", issuer or _ISSUERS.get(use, "http://127.0.0.1:3030"))
     if upstream is None:
-        upstream = click.prompt("Where is your API?", default=_UPSTREAM)
+        upstream = click.prompt("Where is your API?", default=_UPSTREAM, value_proc=_usable(answers, "upstream"))
     if store is None:
         text = "Where is state kept? memory:// in this process, or redis://HOST:6379/0"
-        store = click.prompt(text, default=_STORES.get(use, "memory://"))
-    if issuer is None:
-        issuer = "https://api.example.com" if use == "kubernetes" else "http://127.0.0.1:3030"
-    return Answers(use, upstream, store, issuer)
+        store = click.prompt(text, default=_STORES.get(use, "memory://"), value_proc=_usable(answers, "store"))
+    return answers._replace(upstream=upstream, store=store)
+
+
+def _use(typed: str) -> str:
+    """The use of this number or name."""
+    names = dict(zip(map(str, range(1, len(USES) + 1)), USES, strict=True))
+    use = names.get(typed.strip(), typed.strip())
+    if use not in USES:
+        raise click.BadParameter(f"Write a number from 1 to {len(USES)}, or a name of the list.")
+    return use
+
+
+def _usable(answers: Answers, name: str) -> Callable[[str], str]:
+    """What checks the answer `name` when it is typed, so that the question is asked again."""
+
+    def check(typed: str) -> str:
+        faults = _faults(starting_files(answers._replace(**{name: typed})))
+        if own := [fault.message for fault in faults if fault.path.startswith(f"{name}.")]:
+            raise click.BadParameter("; ".join(own))
+        return typed
+
+    return check
 
 
 def asks() -> bool:
@@ -85,15 +108,22 @@ def asks() -> bool:
 
 def _check(files: dict[str, str]) -> None:
     """Exit with code 2 when an answer makes the configuration unusable."""
+    if faults := _faults(files):
+        fail("nothing was written:\n" + "\n".join(map(str, faults)), 2)
+
+
+def _faults(files: dict[str, str]) -> Sequence[Fault]:
+    """What is wrong with the configuration."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             for name, text in files.items():
                 _write(Path(folder, name), text)
             load(Path(folder, CONFIG_NAME), now=time.time())
         except SettingsError as exc:
-            fail("nothing was written:\n" + "\n".join(map(str, exc.faults)), 2)
+            return exc.faults
         except UnicodeEncodeError:
-            fail("nothing was written: an answer is not text in UTF-8", 2)
+            return [Fault("", "an answer is not text in UTF-8")]
+    return ()
 
 
 def _write(path: Path, text: str) -> None:
@@ -122,6 +152,8 @@ def _next_steps(folder: Path, answers: Answers, files: Container[str]) -> str:
         case "kubernetes":
             names = ["signing-key.pem", *([STORE_FILE] if STORE_FILE in files else [])]
             files = " ".join(f"--from-file={shlex.quote(str(folder / name))}" for name in names)
+            if answers.issuer == _ISSUERS["kubernetes"]:
+                lines.insert(1, f"  write the address that clients use into {config}, as tokens.issuer")
             lines += [
                 f"  kubectl create configmap NAME-sidecar --from-file={config}    # NAME is that of your Deployment",
                 f"  kubectl create secret generic NAME-sidecar {files}",

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import click
 
-from sidecar.cli.terminal import CONFIG, CONFIG_VARIABLE, config_option, fail, json_option, load_settings, print_json
+from sidecar.cli.terminal import (
+    CONFIG,
+    CONFIG_VARIABLE,
+    config_option,
+    counted,
+    fail,
+    json_option,
+    load_settings,
+    print_json,
+)
 from sidecar.config.advice import advice
 from sidecar.config.document import secret_files
 from sidecar.config.load import SettingsError, load
@@ -70,7 +79,7 @@ def check_config(file: Path | None, config: Path | None, *, as_json: bool) -> No
         return
     for each in warnings:
         click.echo(f"warning: {each}", err=True)
-    click.echo(f"{path}: ok ({len(settings.clients)} clients, {len(settings.routes)} routes)")
+    click.echo(f"{path}: ok ({counted(len(settings.clients), 'client')}, {counted(len(settings.routes), 'route')})")
 
 
 @click.command(short_help="Show the sidecar at work on loopback; with --check: the smoke test.")

@@ -71,9 +71,13 @@ def load_settings(path: Path, *, now: float | None = None) -> Settings:
     except SettingsError as exc:
         for fault in exc.faults:
             click.echo(fault, err=True)
-        count = len(exc.faults)
-        click.echo(f"{path}: {count} fault{'s' if count > 1 else ''}", err=True)
+        click.echo(f"{path}: {counted(len(exc.faults), 'fault')}", err=True)
         sys.exit(2)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, such as `1 fault` or `2 faults`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def fail(message: str, code: int = 1) -> NoReturn:

@@ -59,7 +59,7 @@ class Settings(Model):
     workers_timeout: Annotated[PositiveDuration, Field(ge=1)] = 10.0
     """A worker that does not answer its parent for this long is killed and replaced. At least 1s."""
     admin: Admin = Admin()
-    """The listener for `/metrics`, `/healthz` and `/readyz`."""
+    """The listener for the console, `/metrics`, `/healthz` and `/readyz`."""
     upstream: Upstream
     """The API server that the sidecar protects."""
     store: Store = Store()

@@ -11,11 +11,12 @@ from typing import Final
 _FOREIGN: Final = re.compile(r"[\^{}<>\[\]|]|/:[A-Za-z_]|\(\?|\(\.[*+]|\\[dwsDWSb./-]")
 _MODIFIER: Final = re.compile(r"\s*(?:=|~\*?|\^~)\s+")
 # Patterns for the rest of a path: {path...} of Go, {proxy+} of AWS, {*path} of Spring, <path:p> of Flask, :path* of
-# Express, [...path] of Next.js, and regular expressions.
+# Express, [...path] of Next.js, <.*> and <**> of Oathkeeper, and regular expressions.
 _REST: Final = re.compile(
     r"\{[*]*[\w-]*(?:\.\.\.|[+*]|:path|:\.[*+]|:\*\*?)\}|\{\*+[\w-]*\}|<path:[^<>]*>|\[{1,2}\.\.\.\w*\]{1,2}|(?<=/):\w+[*+]"
-    r"|\(\??:?\.[*+]\??\)"
+    r"|\(\??:?\.[*+]\??\)|<(?:\.[*+]|\*\*)>|(?<=/)\.[*+]\??(?=/|$)"
 )
+_BEGINS_SO: Final = re.compile(r"(?<=[\w-])\.[*+]\??$")  # the end of /name.*
 _ONE: Final = re.compile(
     r"\(?\{{1,2}[^{}]*\}{1,2}\)?|<[^<>]*>|(?<=/):\w+(?:\([^()]*\))?\??|\(?\[\^?/?[^\[\]]*\][*+?]?(?:\{[0-9,]*\})?\)?|\(?\\[dwS][*+]?\)?"
 )
@@ -33,7 +34,7 @@ def translated(path: str) -> str | None:
         return None
     text = _MODIFIER.sub("", path, count=1).removeprefix("^").removesuffix("$")
     text = re.sub(r"\((?:\?:)?/\.[*+]\)\??$", "/**", text.replace("\\/", "/").replace("\\.", "."))
-    text = _ONE.sub("*", _REST.sub("**", text)).partition("?")[0]
+    text = _ONE.sub("*", _BEGINS_SO.sub("*", _REST.sub("**", text))).partition("?")[0]
     if text.count("(") != text.count(")"):
         return None  # a group was cut in half
     return "/".join(map(_one_star, text.rstrip("/").split("/"))) or "/"

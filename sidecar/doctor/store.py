@@ -156,7 +156,7 @@ def _data(servers: Sequence[Inspection]) -> Iterator[Finding]:
         for risk in risks_of_forgetting(server.info):
             risks.setdefault(risk, []).append(server.place)
     for (reason, remedy), places in risks.items():
-        yield doubtful(check, f"{', '.join(places)}: {reason}", f"{remedy} in the configuration of Redis")
+        yield doubtful(check, f"{', '.join(places)}: {reason}", remedy)
     if known and not risks:
         policies = sorted({str(each.info.get("maxmemory_policy", "unknown")) for each in known})
         replicas = sum(int(each.info.get("connected_slaves", 0)) for each in known)

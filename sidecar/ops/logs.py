@@ -120,6 +120,7 @@ def shown(text: str) -> str:
 
 
 def _quoted(value: object) -> str:
-    """A plain text as it is, any other as a JSON string, so that no control character reaches a terminal."""
-    text = str(value)
+    """A plain text as it is, any other as a JSON string, so that no control character reaches a terminal. A list is its items,
+    with a semicolon between them."""
+    text = "; ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     return text if re.fullmatch(r"[\w./:,@*+-]+", text, re.ASCII) else json.dumps(text)

@@ -57,6 +57,7 @@ class Descriptors:
             return settings
         if connections != self._told:
             self._told = connections
+            detail = "raise the limit of open files, or lower limits.connections"
             figures = {"wanted": limits.connections, "limit": connections, "open_files": self._most}
-            log.warning("connections_limited", extra={"detail": "raise the limit of open files", **figures})
+            log.warning("connections_limited", extra={"detail": detail, **figures})
         return settings.model_copy(update={"limits": limits.model_copy(update={"connections": connections})})

@@ -89,6 +89,15 @@ def locked(tmp_path_factory: pytest.TempPathFactory, shared_upstream: Upstream) 
         yield process
 
 
+BROKEN = """each => [...each.textContent.matchAll(/\\w+/g)].some(word => {
+    const range = document.createRange();
+    range.setStart(each.firstChild, word.index);
+    range.setEnd(each.firstChild, word.index + word[0].length);
+    return new Set([...range.getClientRects()].map(line => line.top)).size > 1;
+})"""
+"""Whether a word of an element stands on two lines."""
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", PAGES)
@@ -111,6 +120,8 @@ def test_every_page_fits_and_reads_well(chromium: Browser, name: str, scheme: An
             summary.click()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert page.evaluate(CONTRAST) >= 4.5
+        for word in page.locator("#refusals .why code, thead th").all():
+            assert word.evaluate(BROKEN) is False, word.inner_text()
         for target in page.locator("button, a:not(.skip), summary").all():
             box = target.bounding_box()
             assert box

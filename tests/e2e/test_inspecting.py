@@ -46,7 +46,7 @@ def test_a_store_that_does_not_answer_leaves_it_undecided(tmp_path: Path) -> Non
             token = sidecar.token()
     code, seen = looked_at(tmp_path / "sidecar.yaml", token)
     assert (code, seen["verdict"], seen["reason"]) == (1, "undecided", "store_unavailable")
-    assert "Connect call failed" in seen["detail"]
+    assert "no connection (Connection refused)" in seen["detail"]
     text = run("tokens", "inspect", "--config", str(tmp_path / "sidecar.yaml"), stdin=token)
     assert (text.exit_code, "undecided: store_unavailable: 127.0.0.1" in text.output) == (1, True)
     assert "valid" not in text.output.splitlines()[-1]

@@ -189,8 +189,9 @@ def command_line() -> str:
         _ABOUT_COMMANDS,
         "\n".join(f"- [`{' '.join(words)}`](#{'-'.join(words)})" for words, _ in _commands(main, ("sidecar",))),
     ]
+    settings = {**main.context_settings, "max_content_width": 100, "terminal_width": 100}
     for words, command in _commands(main, ("sidecar",)):
-        with click.Context(command, info_name=" ".join(words), max_content_width=100, terminal_width=100) as context:
+        with click.Context(command, info_name=" ".join(words), **settings) as context:
             parts.append(f"## {' '.join(words)}\n\n```\n{context.get_help()}\n```")
     return "\n\n".join(parts) + "\n"
 

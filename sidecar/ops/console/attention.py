@@ -53,7 +53,8 @@ def _leaving(facts: Facts) -> Iterator[Notice]:
 def _ready(facts: Facts) -> Iterator[Notice]:
     if not facts.ready and not facts.draining:
         wrong = [f"{name}: {text}" for name, text in facts.checks.items() if text != "ok"]
-        yield Notice(Level.BAD, "The sidecar is not ready", "/readyz says no, so balancers send it nothing.", wrong)
+        text = "/readyz says no, so balancers send it nothing."
+        yield Notice(Level.BAD, "The sidecar is not ready", text, [*wrong, _examine(facts)])
 
 
 def _workers(facts: Facts) -> Iterator[Notice]:
@@ -68,7 +69,9 @@ def _store(facts: Facts) -> Iterator[Notice]:
     stores = [worker.store for worker in facts.workers]
     away = [store for store in stores if not store.up or not store.known]
     if away:
-        yield Notice(Level.BAD, "The store does not answer", _effect(away, facts.max_staleness), _texts(away, "fault"))
+        remedy = f"Bring the store back; the sidecar connects by itself. {_examine(facts)}"
+        more = [*_texts(away, "fault"), remedy]
+        yield Notice(Level.BAD, "The store does not answer", _effect(away, facts.max_staleness), more)
     if locked := [store for store in stores if store.fault_of_writes]:
         text = "Tokens that were revoked before are refused. New revocations, refresh tokens and logins fail."
         yield Notice(Level.BAD, "The store takes no writes", text, _texts(locked, "fault_of_writes"))
@@ -108,7 +111,12 @@ def _upstreams(facts: Facts) -> Iterator[Notice]:
         title = "The API does not answer properly" if every else "An address of the API is passed over"
         text = "Requests get 502 or 504." if every else "The other addresses get its requests for a while."
         lines = [f"{url}: {fault}" if fault else url for url, fault in skipped.items()]
-        yield Notice(Level.BAD if every else Level.WARNING, title, text, lines)
+        remedy = f"Start or repair the API; the sidecar tries it by itself. {_examine(facts)}"
+        yield Notice(Level.BAD if every else Level.WARNING, title, text, [*lines, remedy])
+
+
+def _examine(facts: Facts) -> str:
+    return f"For the cause and the remedy: sidecar doctor --config {facts.configuration.file}"
 
 
 def _configuration(facts: Facts) -> Iterator[Notice]:

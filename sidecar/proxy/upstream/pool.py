@@ -11,7 +11,7 @@ Rules:
   take its time (pending bytes are delivered, TLS shuts down), so it does not count. There are never more than
   `max_connections` of those either, and none stays for longer than `timeouts.stream`.
 - Of several upstreams, the one with the fewest exchanges gets the next request. One that cannot be reached, or gave no proper
-  response several times in a row, is skipped for a time that doubles. If none is left, all are tried.
+  response several times in a row, is skipped for a time that doubles, or until it answers. If none is left, all are tried.
 - A request whose connection could not be opened goes to the next upstream: nothing of it was sent.
 - A pool that was replaced (`retire`) keeps no idle connection. The exchanges that began with it end with it.
 - An upstream that sent unsolicited bytes may do so again, at a moment when they would be taken for the response to another

@@ -89,6 +89,7 @@ class UpstreamServer:
         self.failing = False
         self.failures = 0
         self.fault = None
+        self.passed_over_until = 0.0
         self.pause = PASSED_OVER[0]
 
 

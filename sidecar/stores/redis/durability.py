@@ -25,7 +25,10 @@ def _eviction(info: Mapping[str, Any]) -> Risk | None:
     limited = info.get("maxmemory", 0) not in (0, "0")
     if not limited or policy == "noeviction":
         return None
-    return Risk(f"maxmemory-policy is {policy}, so Redis may evict revocations", "set it to noeviction")
+    return Risk(
+        f"maxmemory-policy is {policy}, so Redis may evict revocations",
+        "set it to noeviction in the configuration of Redis",
+    )
 
 
 def _crash(info: Mapping[str, Any]) -> Risk | None:
@@ -39,4 +42,4 @@ def _crash(info: Mapping[str, Any]) -> Risk | None:
         return Risk(text, "see the log of Redis, or add a replica")
     failed = ", and the last snapshot failed" if info.get("rdb_last_bgsave_status", "ok") != "ok" else ""
     text = f"there is neither an append-only file nor a replica{failed}, so a crash loses revocations since the last snapshot"
-    return Risk(text, "set appendonly yes, or add a replica")
+    return Risk(text, "set appendonly yes in the configuration of Redis, or add a replica")

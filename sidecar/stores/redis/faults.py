@@ -1,6 +1,7 @@
 """Turns every exception of redis-py into `StoreUnavailable`, whose text names the server, the fault and Redis' own words."""
 
 import asyncio
+import os
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -114,6 +115,13 @@ def _fault(chain: list[BaseException]) -> str:
     return "no connection" if known else f"the connection failed ({type(chain[0]).__name__})"
 
 
+def _strerror(error: OSError) -> str:
+    """The system's words. asyncio puts its own in their place (`Connect call failed`) and keeps the number."""
+    if error.errno and (type(error) is OSError or isinstance(error, ConnectionError)):
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
+
+
 def _words(chain: list[BaseException]) -> str:
     """What Redis or the system said, as one line without arguments of commands."""
     for error in chain:
@@ -123,7 +131,7 @@ def _words(chain: list[BaseException]) -> str:
         elif isinstance(error, ssl.SSLCertVerificationError):
             said = error.verify_message
         elif isinstance(error, OSError) and not isinstance(error, TimeoutError):
-            said = ": ".join(filter(None, (error.strerror or str(error), error.filename)))
+            said = ": ".join(filter(None, (_strerror(error), error.filename)))
         if said:
             line = "".join(each if each.isprintable() else " " for each in said)
             return " ".join(line.split())[:_MOST_WORDS]

@@ -115,7 +115,11 @@ def test_without_a_terminal_the_missing_options_are_named(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("typed", "listens", "store"),
-    [("1\n\n\n", "127.0.0.1", "memory://"), ("3\n\n\n", "0.0.0.0", "redis://redis:6379/0")],
+    [
+        ("1\n\n\n", "127.0.0.1", "memory://"),
+        ("3\n\n\n", "0.0.0.0", "redis://redis:6379/0"),
+        ("kubernetes\n\nredis://r:1/0\n", "0.0.0.0", "redis://r:1/0"),
+    ],
 )
 def test_at_a_terminal_three_questions_are_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str, listens: str, store: str
@@ -126,6 +130,25 @@ def test_at_a_terminal_three_questions_are_asked(
     assert result.output.count("?") == 3
     settings = load(tmp_path / "sidecar.yaml")
     assert (settings.listen.address.host, settings.store.url.get_secret_value()) == (listens, store)
+
+
+def test_a_question_is_asked_again_when_its_answer_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.cli.init.asks", lambda: True)
+    typed = "5\nprogram\nlogin\nlocalhost:8000\nhttp://localhost:8000\nlocalhost:6379\nmemory://\n"
+    result = run("init", str(tmp_path), stdin=typed)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("Write a number from 1 to 4, or a name of the list.") == 2
+    assert "write an address such as http://127.0.0.1:3080" in result.output
+    assert "write memory://, redis://HOST:PORT/DB" in result.output
+    assert load(tmp_path / "sidecar.yaml").upstream.url == ("http://localhost:8000",)
+
+
+@pytest.mark.parametrize(("issuer", "told"), [((), True), (("--issuer", "https://api.example.org"), False)])
+def test_the_issuer_that_was_not_asked_for_is_a_next_step(tmp_path: Path, issuer: tuple[str, ...], told: bool) -> None:
+    result = run("init", str(tmp_path), "--use", "kubernetes", *ANSWERS, *issuer)
+    assert (result.exit_code, "as tokens.issuer" in result.output) == (0, told)
 
 
 def test_the_next_steps_can_be_pasted_in_a_folder_with_a_space(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_nothing_is_called_revoked_when_the_store_is_down(tmp_path: Path) -> Non
         client_id="other", subject="other", roles=(), scope=(), now=1_800_000_000, jti="j"
     )
     result = run("tokens", "revoke", "--config", str(path), stdin=token)
-    said = f"nothing was revoked: {host}: no connection (Connect call failed"
+    said = f"nothing was revoked: {host}: no connection (Connection refused)"
     assert (result.exit_code, said in result.output) == (1, True)
     shown = run("tokens", "inspect", stdin=token)
     assert "not verified: give --config" in shown.output

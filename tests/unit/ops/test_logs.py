@@ -75,6 +75,12 @@ def test_text_names_the_fields(stream: io.StringIO) -> None:
     assert "info    request_refused reason=expired plane=protected status=401 method=GET path=/x" in line
 
 
+def test_a_list_is_its_items_in_text(stream: io.StringIO) -> None:
+    configure("info", "text", stream)
+    logging.getLogger("sidecar.x").error("config_rejected", extra={"faults": ["listen: no 'x'", "b: \n"], "none": []})
+    assert stream.getvalue().endswith('config_rejected faults="listen: no \'x\'; b: \\n" none=""\n')
+
+
 def test_a_traceback_is_kept_and_redacted(stream: io.StringIO) -> None:
     configure("info", "json", stream)
     try:

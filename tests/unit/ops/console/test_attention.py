@@ -87,6 +87,14 @@ def test_what_is_wrong_is_said_with_what_follows(case: str) -> None:
     assert text in " ".join([found[0].text, *found[0].more])
 
 
+@pytest.mark.parametrize("case", ["a store that is away for long", "one address", "all addresses"])
+def test_the_last_line_is_what_to_do(case: str) -> None:
+    shown, _, title, _ = CASES[case]
+    (found,) = [notice for notice in notices(shown, QUIET) if notice.title == title]
+    assert "by itself. For the cause and the remedy: sidecar doctor --config " in found.more[-1]
+    assert len(found.more) == 2
+
+
 def test_failures_are_named_with_what_to_do() -> None:
     (notice,) = notices(facts(), [Minute(0.0, 50, {"sidecar internal": 3, "protected expired": 1})])
     assert notice.title == "3 requests failed in the last 5 minutes"

@@ -136,6 +136,14 @@ def test_the_last_refusals_are_shown_the_newest_first(page: Page) -> None:
     assert "shop for anna" in html
 
 
+def test_what_a_store_that_is_away_would_say_is_not_known(page: Page) -> None:
+    for up, said in ((True, "yes"), (False, "not known")):
+        away = facts(workers=[worker(1, store=replace(STORE, up=up, skew=-0.04))])
+        part = page.parts(away, minutes(), covered=3600.0)["store"]
+        assert f"<dt>Takes writes</dt><dd>{said}</dd>" in part
+        assert "<dd>+0.0 s</dd>" in part
+
+
 def test_failures_are_told_before_refusals(page: Page) -> None:
     part = page.parts(troubled(), minutes(), covered=3600.0)["reasons"]
     assert part.index("upstream_unreachable") < part.index("expired") < part.index("missing_token")

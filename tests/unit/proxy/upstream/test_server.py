@@ -25,10 +25,11 @@ def test_a_connection_ends_a_fault_of_connecting_only(cause: Cause, connecting: 
 def test_a_proper_response_ends_everything() -> None:
     server = UpstreamServer(NEVER)
     server.failed(Fault(Cause.NO_ANSWER))
-    server.failures, server.pause = 2, 8.0
+    server.failures, server.pause, server.passed_over_until = 2, 8.0, 100.0
     assert repr(server) == "<UpstreamServer no_answer, 0 exchanges>"
     server.recovered()
     assert (server.fault, server.failing, server.failures, server.pause) == (None, False, 0, PASSED_OVER[0])
+    assert server.health("http://a:1", now=50.0).skipped == 0.0, "an address that answers is not passed over"
 
 
 def test_the_authority_of_an_address() -> None:

@@ -59,10 +59,11 @@ def test_the_command_of_a_pipeline_is_not_quoted() -> None:
     assert describe(exception, "h:1").endswith("needed (NOPERM ('not you',))")
 
 
-def test_the_words_of_the_system_are_those_below_the_client_library() -> None:
+@pytest.mark.parametrize("words", ["Connection refused", "Connect call failed ('10.0.0.5', 6379)"])
+def test_the_words_of_the_system_are_those_below_the_client_library(words: str) -> None:
     async def connect() -> None:
         try:
-            raise ConnectionRefusedError(111, "Connection refused")
+            raise ConnectionRefusedError(111, words)
         except OSError:
             raise RedisConnectionError("Error 111 connecting to h:1.")  # noqa: B904  as redis-py does
 
