@@ -22,10 +22,18 @@ def test_it_is_a_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
-@pytest.mark.parametrize("name", sorted(file.name for file in CONFIG.glob("*.yaml")))
-def test_the_examples_are_valid_and_name_the_schema(name: str) -> None:
-    text = (CONFIG / name).read_text()
-    assert text.splitlines()[0] == "# yaml-language-server: $schema=sidecar.schema.json"
+DEPLOY = CONFIG.parent / "deploy"
+EXAMPLES = [
+    *sorted(CONFIG.glob("*.yaml")),
+    *(file for file in sorted(DEPLOY.glob("**/sidecar.yaml")) if "\nupstream:" in file.read_text()),
+]
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: str(file.relative_to(CONFIG.parent)))
+def test_the_examples_are_valid_and_name_the_schema(file: Path) -> None:
+    text = file.read_text()
+    named = text.splitlines()[0].removeprefix("# yaml-language-server: $schema=")
+    assert (file.parent / named).resolve() == CONFIG / "sidecar.schema.json"
     document = yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
     assert [each.message for each in CHECK.iter_errors(document)] == []
 
