@@ -112,7 +112,7 @@ $(BIN)/pip:
 
 $(RUNS): pyproject.toml | $(BIN)/pip
 	@echo "installing the sidecar and what it needs; this takes half a minute"
-	@$(PIP) install --quiet --editable .
+	@$(PIP) install --editable .
 	@touch $@
 
 $(STAMP): pyproject.toml | $(BIN)/pip
