@@ -9,7 +9,7 @@ from sidecar.ops.console.recent import told
 
 def tally(app: App) -> Tally:
     """The counts that the console's history needs."""
-    return tally_of(app.metrics.snapshot())
+    return tally_of(app.metrics.counters())
 
 
 def worker_facts(app: App) -> WorkerFacts:

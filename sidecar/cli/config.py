@@ -3,6 +3,7 @@
 import click
 
 from sidecar.cli.terminal import print_json
+from sidecar.config.schema import json_schema
 
 
 @click.group()
@@ -20,6 +21,4 @@ def schema() -> None:
 
         # yaml-language-server: $schema=sidecar.schema.json
     """
-    from sidecar.config.schema import json_schema  # noqa: PLC0415  a worker saves its memory
-
     print_json(json_schema())

@@ -13,6 +13,7 @@ import click
 from sidecar.cli.terminal import at_work, config_option, counted, json_option, load_settings, print_json
 from sidecar.config.document import secret_files
 from sidecar.config.load import SettingsError, load
+from sidecar.doctor.examination import end, examine_all
 from sidecar.doctor.findings import Finding, Status, counts, worst
 from sidecar.runtime.descriptors import raise_descriptor_limit
 
@@ -33,8 +34,6 @@ def doctor(config: Path, *, as_json: bool) -> None:
     OPTIONS *, and Redis one key for a second. Exit codes: 0, nothing failed; 1, something failed; 2, the configuration has
     faults.
     """
-    from sidecar.doctor.examination import end, examine_all  # noqa: PLC0415  a worker saves its memory
-
     now = time.time()
     if as_json:
         try:

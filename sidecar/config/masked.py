@@ -16,9 +16,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from sidecar.config.faults import NAMED
-from sidecar.config.schema import as_in_the_file
 from sidecar.config.settings import Settings
 from sidecar.config.values import KIND, Address
+from sidecar.config.written import as_in_the_file
 from sidecar.core.store_address import StoreAddress, read_store_address
 
 HIDDEN: Final = "••••••••"

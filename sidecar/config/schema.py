@@ -7,7 +7,7 @@ every file that the sidecar accepts. The sidecar itself checks more, such as rul
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel
@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from sidecar.config.former_names import FORMER
 from sidecar.config.settings import Settings
 from sidecar.config.values import KIND
-from sidecar.core.throttling import Rate
+from sidecar.config.written import as_in_the_file
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _REFERENCE: Final = {
@@ -24,8 +24,6 @@ _REFERENCE: Final = {
     "description": "A value that stands elsewhere: ${env:NAME} or ${file:PATH}, relative to the configuration file.",
 }
 _LIMITS: Final = ("pattern", "enum", "const", "minLength", "maxLength", "format")
-_DURATIONS: Final = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-_SIZES: Final = {"GiB": 1024**3, "MiB": 1024**2, "KiB": 1024, "B": 1}
 _SHORT: Final = {"Listen": "address", "Credentials": "places"}
 """Sections that have a short form: the value of one key in the place of the section."""
 
@@ -113,31 +111,3 @@ def _or_reference(node: dict[str, Any]) -> dict[str, Any]:
     limits = {name: value for name, value in node.items() if name in (*_LIMITS, "type")}
     rest = {name: value for name, value in node.items() if name not in limits}
     return {**rest, "anyOf": [limits, {"$ref": "#/$defs/Reference"}]}
-
-
-def as_in_the_file(kind: str | None, value: Any) -> Any:
-    """A default as one writes it in the file: `30m` for 1800.0 seconds."""
-    write: Callable[[Any], Any] = _WRITTEN.get(kind or "", lambda same: same)
-    return write(value)
-
-
-def _with_unit(value: float, units: Mapping[str, int]) -> str:
-    """With the largest unit that leaves a whole number."""
-    for unit, factor in units.items():
-        if value and value % factor == 0:
-            return f"{value / factor:g}{unit}"
-    return f"{value:g}{list(units)[-1]}"
-
-
-def _rate(rate: Rate | None) -> str:
-    return "off" if rate is None else f"{rate.burst}/{_with_unit(rate.seconds, _DURATIONS)}"
-
-
-_WRITTEN: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "duration": lambda seconds: _with_unit(seconds, _DURATIONS),
-    "on_outage": lambda seconds: "deny" if not seconds else {"allow_cached": _with_unit(seconds, _DURATIONS)},
-    "size": lambda size: _with_unit(size, _SIZES),
-    "address": lambda address: f"{address[0]}:{address[1]}",
-    "rate": lambda rate: _rate(Rate(*rate) if isinstance(rate, list) else rate),
-    "scope": " ".join,
-}

@@ -29,7 +29,7 @@ _SIZE: Final = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)")
 _SIZE_UNITS: Final = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 KIND: Final = "x-kind"
-"""In the JSON Schema of a value: its kind, such as `duration`, by which `config.schema` writes a default as in the file."""
+"""In the JSON Schema of a value: its kind, such as `duration`, by which `config.written` writes it as in the file."""
 FAULT: Final = "setting"
 """The type of the errors that `invalid` creates. The sidecar wrote their messages, so it shows them unchanged."""
 

@@ -171,7 +171,7 @@ class Metrics:
         """Everything that was counted and measured."""
         counters, gauges = self._readings()
         return snapshot(
-            counters={**self._counted(), **counters},
+            counters={**self.counters(), **counters},
             histograms={
                 "sidecar_request_duration_seconds": _values(self._requests),
                 "sidecar_upstream_duration_seconds": {"": _sum(self._whole, self._upstream)},
@@ -189,7 +189,8 @@ class Metrics:
             gauges={**gauges, "sidecar_workers": {"": 1}},
         )
 
-    def _counted(self) -> Numbers:
+    def counters(self) -> Numbers:
+        """The counters of the events, without those of other parts."""
         found: Numbers = {name: {} for name in _OWN}
         requests = found["sidecar_requests_total"]
         for decision, counted in self._requests.items():

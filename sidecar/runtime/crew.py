@@ -42,4 +42,4 @@ def several(
 def last_tally(child: Child) -> Tally | None:
     """What a worker that has ended has counted, if it has said so at its end."""
     counted = child.last_counts
-    return None if counted is None else tally_of(counted)
+    return None if counted is None else tally_of(counted["counters"])

@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from sidecar.core.reasons import Reason
 from sidecar.ops.catalogue import FAILURES, SEPARATOR, key
-from sidecar.ops.snapshots import Snapshot
+from sidecar.ops.snapshots import Numbers
 
 _STRICT: Final = ConfigDict(extra="forbid")
 
@@ -100,9 +100,8 @@ def packed(facts: "WorkerFacts | Tally") -> Any:
     return adapter.dump_python(facts, mode="json")
 
 
-def tally_of(snapshot: Snapshot) -> Tally:
-    """The part of a snapshot that the console needs."""
-    counters = snapshot["counters"]
+def tally_of(counters: Numbers) -> Tally:
+    """The part of the counters that the console needs."""
     failures = {}
     for reason in Reason:
         # The counters of callers have the plane in their keys, the others in their names.

@@ -8,9 +8,8 @@ import pytest
 import yaml
 
 from sidecar.config.document import _Loader
-from sidecar.config.schema import as_in_the_file, field_texts, json_schema, models
+from sidecar.config.schema import field_texts, json_schema, models
 from sidecar.config.settings import Settings
-from sidecar.core.throttling import Rate
 from tests.support.settings import MINIMAL, changed
 
 SCHEMA = json_schema()
@@ -89,25 +88,3 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("document", "said"), REFUSED, ids=repr)
 def test_what_an_editor_can_know_to_be_wrong_is(document: dict[str, Any], said: str) -> None:
     assert said in str([each.message for each in CHECK.iter_errors(document)])
-
-
-@pytest.mark.parametrize(
-    ("kind", "value", "written"),
-    [
-        ("duration", 0.0, "0s"),
-        ("duration", 0.5, "0.5s"),
-        ("duration", 90.0, "90s"),
-        ("duration", 1800.0, "30m"),
-        ("duration", 14 * 86400.0, "14d"),
-        ("size", 64 * 1024, "64KiB"),
-        ("size", 1000, "1000B"),
-        ("on_outage", 0.0, "deny"),
-        ("on_outage", 300.0, {"allow_cached": "5m"}),
-        ("rate", Rate(5, 60.0), "5/1m"),
-        ("rate", None, "off"),
-        ("scope", ("a", "b"), "a b"),
-        (None, True, True),
-    ],
-)
-def test_defaults_stand_as_in_the_file(kind: str | None, value: object, written: object) -> None:
-    assert as_in_the_file(kind, value) == written
