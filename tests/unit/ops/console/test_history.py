@@ -37,6 +37,13 @@ def test_samples_within_a_minute_add_up(clock: Clock) -> None:
     assert counts(history) == [(5, 0, 0)]
 
 
+def test_refusals_within_a_bucket_add_up(clock: Clock) -> None:
+    history = History(clock)
+    for refused in range(1, 4):
+        history.add({1: tally(refused, protected__expired=refused)})
+    assert counts(history) == [(3, 3, 0)]
+
+
 def test_workers_add_up_and_a_late_one_loses_nothing(clock: Clock) -> None:
     history = History(clock)
     history.add({1: tally(1), 2: tally(10)})
