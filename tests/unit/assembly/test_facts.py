@@ -1,6 +1,7 @@
 """assembly.facts: what the console shows of a worker. Over sockets: tests/e2e/test_console.py."""
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator
 
@@ -29,7 +30,7 @@ async def app() -> AsyncIterator[App]:
 
 async def test_a_worker_that_has_just_begun_can_be_sent(app: App) -> None:
     facts = worker_facts(app)
-    assert is_worker(packed(facts))
+    assert is_worker(json.loads(json.dumps(packed(facts), allow_nan=False)))
     assert (facts.pid, facts.since, facts.refusals, facts.used) == (os.getpid(), 50.0, [], {})
     assert (facts.store.up, facts.store.known, facts.store.changed_at) == (False, False, None)
     assert [upstream.url for upstream in facts.upstreams] == [API]
